@@ -1,0 +1,73 @@
+"""Convert NIR files of spiking neural networks to `torch.fx.GraphModule`s.
+
+    >>> import nirtorch_cli
+    >>> module = nirtorch_cli.nir_to_torch("model.nir", {})
+    >>> output, state = module(x)
+
+The public names are resolved when they are first used: importing this package loads
+neither torch nor nir.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from nirtorch_cli.default_map import DEFAULT_MAP as DEFAULT_MAP
+    from nirtorch_cli.default_map import default_map as default_map
+    from nirtorch_cli.errors import ConversionError as ConversionError
+    from nirtorch_cli.errors import MapError as MapError
+    from nirtorch_cli.errors import MapperError as MapperError
+    from nirtorch_cli.errors import MissingFrameworkError as MissingFrameworkError
+    from nirtorch_cli.errors import NirtorchError as NirtorchError
+    from nirtorch_cli.errors import OutputError as OutputError
+    from nirtorch_cli.errors import ReadError as ReadError
+    from nirtorch_cli.errors import SaveError as SaveError
+    from nirtorch_cli.errors import ShapeError as ShapeError
+    from nirtorch_cli.errors import StateError as StateError
+    from nirtorch_cli.errors import StructureError as StructureError
+    from nirtorch_cli.errors import UnmappedNodeError as UnmappedNodeError
+    from nirtorch_cli.errors import UsageError as UsageError
+    from nirtorch_cli.findings import Finding as Finding
+    from nirtorch_cli.interpreter import nir_to_torch as nir_to_torch
+    from nirtorch_cli.saving import load as load
+    from nirtorch_cli.saving import save as save
+
+_HOME = {
+    "DEFAULT_MAP": "default_map",
+    "ConversionError": "errors",
+    "Finding": "findings",
+    "MapError": "errors",
+    "MapperError": "errors",
+    "MissingFrameworkError": "errors",
+    "NirtorchError": "errors",
+    "OutputError": "errors",
+    "ReadError": "errors",
+    "SaveError": "errors",
+    "ShapeError": "errors",
+    "StateError": "errors",
+    "StructureError": "errors",
+    "UnmappedNodeError": "errors",
+    "UsageError": "errors",
+    "default_map": "default_map",
+    "load": "saving",
+    "nir_to_torch": "interpreter",
+    "save": "saving",
+}
+
+__all__ = [*_HOME, "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,398 @@
+"""`nirtorch convert`: a .nir file to a GraphModule, shown with a sample execution or saved."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import asdict
+from enum import Enum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nirtorch_cli.cli.options import (
+    Debug,
+    Json,
+    MaxBytes,
+    Model,
+    Quiet,
+    model_source,
+    seconds,
+    usage_error,
+)
+from nirtorch_cli.cli.output import Report, finish, say, shape_text, table
+from nirtorch_cli.cli.progress import progress
+from nirtorch_cli.errors import ConversionError
+from nirtorch_cli.findings import Finding, listed, printable
+from nirtorch_cli.writing import refuse_output
+
+if TYPE_CHECKING:
+    import torch
+
+    from nirtorch_cli.graph_module import ConvertedModule
+    from nirtorch_cli.sampling import Sample
+
+EPILOG = """\b
+Examples:
+  nirtorch convert model.nir                              show it and run it for a sample
+  nirtorch convert model.nir --map mymaps:MAP -o model.pt save the GraphModule
+  nirtorch convert model.nir --map maps.py:lif_map --code show the generated forward
+  cat model.nir | nirtorch convert - -o - > model.pt      in a pipeline
+"""
+
+
+class Integration(str, Enum):
+    """How a neuron's equation is stepped."""
+
+    EULER = "euler"
+    EXACT = "exact"
+
+
+class Reset(str, Enum):
+    """What a spike does to the voltage."""
+
+    VALUE = "value"
+    SUBTRACT = "subtract"
+
+
+class IntegratorInput(str, Enum):
+    """What I and IF take."""
+
+    CHARGE = "charge"
+    CURRENT = "current"
+
+
+class Dtype(str, Enum):
+    """Floating types of parameters, state and sample."""
+
+    FLOAT16 = "float16"
+    BFLOAT16 = "bfloat16"
+    FLOAT32 = "float32"
+    FLOAT64 = "float64"
+
+
+def convert(
+    model: Model,
+    maps: Annotated[
+        list[str],
+        typer.Option(
+            "--map",
+            "-m",
+            metavar="SPEC",
+            help="A node map: package.module:ATTR, package.module (its MAP), file.py:ATTR, or an "
+            "installed pack. May be repeated; later ones win.",
+        ),
+    ] = [],  # noqa: B006 (Typer reads it)
+    no_defaults: Annotated[
+        bool, typer.Option("--no-defaults", help="Map nothing by default.")
+    ] = False,
+    skip_unmapped: Annotated[
+        bool, typer.Option("--skip-unmapped", help="Pass through nodes that no map knows.")
+    ] = False,
+    dt: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|SECONDS", help="Length of a step, in the unit of the time constants."
+        ),
+    ] = "auto",
+    integration: Annotated[
+        Integration, typer.Option(help="Forward Euler, or the exact solution.")
+    ] = Integration.EULER,
+    reset: Annotated[
+        Reset, typer.Option(help="A spike sets v to v_reset, or lowers it by the difference.")
+    ] = Reset.VALUE,
+    integrator_input: Annotated[
+        IntegratorInput, typer.Option(help="I and IF take charge per step, or current.")
+    ] = IntegratorInput.CHARGE,
+    device: Annotated[str, typer.Option(help="Where the module is put.")] = "cpu",
+    dtype: Annotated[Dtype, typer.Option(help="Its floating type.")] = Dtype.FLOAT32,
+    output: Annotated[
+        str | None,
+        typer.Option("--output", "-o", metavar="OUT", help="Save the module; - for stdout."),
+    ] = None,
+    no_clobber: Annotated[
+        bool, typer.Option("--no-clobber", "-n", help="Never replace an existing output.")
+    ] = False,
+    code: Annotated[bool, typer.Option("--code", help="Print the generated forward.")] = False,
+    steps: Annotated[int, typer.Option(min=1, help="Time steps of the sample.")] = 100,
+    batch: Annotated[int, typer.Option(min=1, help="Batch size of the sample.")] = 1,
+    seed: Annotated[int, typer.Option(help="Seed of the sample's input.")] = 0,
+    max_bytes: MaxBytes = 4 * 2**30,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Convert a .nir file to a torch.fx GraphModule.
+
+    Without -o, print its structure in execution order and run it for a sample; with -o,
+    save it. A file that is saved is a pickle: see "Loading what was saved" in the README.
+    """
+    check_output(model, output, no_clobber, as_json, code)
+    step = seconds(dt, "--dt")
+    with progress(enabled=not quiet) as stage:
+        stage("reading")
+        module = _converted(
+            model_source(model),
+            specs=maps,
+            no_defaults=no_defaults,
+            skip_unmapped=skip_unmapped,
+            dt=step,
+            dynamics={
+                "integration": integration.value,
+                "reset": reset.value,
+                "integrator_input": integrator_input.value,
+            },
+            device=device,
+            dtype=dtype.value,
+            max_bytes=max_bytes,
+            stage=stage,
+        )
+        sample = None
+        if output is None:
+            stage("running the sample")
+            sample = sampled(module, steps, batch, seed)
+        else:
+            stage("saving")
+            store(module, output, clobber=not no_clobber)
+    notes = [f"dt {module.meta['dt']:g}: {module.meta['dt_reason']}"]
+    if output == "-":
+        notes.append(saved_line(module, output))
+    report = Report(
+        "convert",
+        result(module, sample, output, code),
+        findings=[Finding(**finding) for finding in module.meta["findings"]],
+        notes=notes,
+        show=lambda: show(module, sample, output, code, quiet),
+    )
+    finish(report, as_json=as_json, quiet=quiet)
+
+
+def check_output(
+    model: str, output: str | None, no_clobber: bool, as_json: bool, code: bool
+) -> None:
+    """Refuse an output that must not be written, before any work is done.
+
+    Raises:
+        UsageError: stdout is asked for twice, or is a terminal.
+        OutputError: see `refuse_output`.
+    """
+    if output is None:
+        return
+    if output == "-":
+        if as_json or code:
+            raise usage_error("-o - leaves no room on stdout for --json or --code", "name a file")
+        if sys.stdout.isatty():
+            raise usage_error("-o - would write a pickle to the terminal", "redirect it")
+        return
+    refuse_output(output, clobber=not no_clobber, source=None if model == "-" else model)
+
+
+def _converted(
+    source: str | bytes,
+    *,
+    specs: list[str],
+    no_defaults: bool,
+    skip_unmapped: bool,
+    dt: float | None,
+    dynamics: dict[str, str],
+    device: str,
+    dtype: str,
+    max_bytes: int,
+    stage: Any,
+) -> ConvertedModule:
+    """Read, map and convert.
+
+    Raises:
+        NirtorchError: see the library's functions; with the file named.
+    """
+    from nirtorch_cli.reading import read
+    from nirtorch_cli.timing import TimeStep, infer_time_step
+
+    file = read(source, max_bytes=max_bytes)
+    step = infer_time_step(file.graph) if dt is None else TimeStep(dt, "given by --dt")
+    stage("loading torch")
+    import torch
+
+    from nirtorch_cli import interpreter
+    from nirtorch_cli.default_map import default_map
+    from nirtorch_cli.mapping import MapOptions, load_maps
+
+    numbers: torch.dtype = getattr(torch, dtype)
+    place = usable_device(device)
+    stage("loading maps")
+    defaults = {} if no_defaults else default_map(step.dt, **dynamics)
+    options = MapOptions(dt=step.dt, **dynamics, device=place, dtype=numbers)
+    node_map = interpreter.merged_map(load_maps(specs, options), defaults)
+    stage(f"converting {len(file.graph.nodes)} nodes")
+    try:
+        module = interpreter.convert(
+            file.graph,
+            node_map,
+            device=place,
+            dtype=numbers,
+            skip_unmapped=skip_unmapped,
+            origin={"file": os.path.basename(file.name), "file_version": file.version},
+            findings=file.findings,
+            time_step=step,
+        )
+        refuse_errors(module)
+    except ConversionError as error:
+        raise error.of(file.name) from error.__cause__
+    module.meta["maps"] = list(specs)
+    module.meta["findings"] = [
+        Finding(**finding).of(file.name).to_json() for finding in module.meta["findings"]
+    ]
+    return module
+
+
+def refuse_errors(module: ConvertedModule) -> None:
+    """Raise a ConversionError if a finding says that the module's numbers cannot be trusted."""
+    findings = [Finding(**finding) for finding in module.meta["findings"]]
+    errors = [finding for finding in findings if finding.severity == "error"]
+    if errors:
+        raise ConversionError(errors)
+
+
+def usable_device(name: str) -> torch.device:
+    """The device of a name, tried out.
+
+    Raises:
+        UsageError: torch knows no such device, or it is not usable here.
+    """
+    import torch
+
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise usage_error(f"--device {name!r} cannot be used: {reason}") from error
+    return device
+
+
+def store(module: ConvertedModule, output: str, *, clobber: bool) -> None:
+    """Save a module to a path or, for `-`, to stdout."""
+    from nirtorch_cli.saving import save
+
+    save(module, sys.stdout.buffer if output == "-" else output, clobber=clobber)
+
+
+def sampled(module: ConvertedModule, steps: int, batch: int, seed: int) -> Sample | None:
+    """A sample execution, or None and a note where the shape of an input is not known."""
+    from nirtorch_cli.sampling import inputs_without_shape, run_sample
+
+    unknown = inputs_without_shape(module)
+    if unknown:
+        say(f"no sample execution: the shape of {listed(unknown)} is not known", "note")
+        return None
+    return run_sample(module, steps, batch, seed)
+
+
+def result(
+    module: ConvertedModule, sample: Sample | None, output: str | None, code: bool
+) -> dict[str, Any]:
+    """The answer as plain values."""
+    from nirtorch_cli.describing import count_parameters, describe, generated_code
+
+    meta = module.meta
+    answer: dict[str, Any] = {
+        key: meta.get(key)
+        for key in ("file", "file_version", "dt", "dt_reason", "integration", "reset")
+    }
+    answer |= {
+        "integrator_input": meta["integrator_input"],
+        "versions": meta["versions"],
+        "parameters": count_parameters(module),
+        "nodes": [asdict(row) for row in describe(module)],
+        "sample": None if sample is None else asdict(sample),
+        "saved": output,
+    }
+    if code:
+        answer["code"] = dict(generated_code(module))
+    return answer
+
+
+def show(
+    module: ConvertedModule,
+    sample: Sample | None,
+    output: str | None,
+    code: bool,
+    quiet: bool,
+) -> None:
+    """The answer for people."""
+    from nirtorch_cli.describing import generated_code
+
+    if output is None:
+        show_structure(module)
+    if code:
+        for path, text in generated_code(module):
+            print(f"\n# {printable(path)}" if path else "")
+            print(text)
+    if sample is not None:
+        show_sample(sample)
+    if output not in (None, "-") and not quiet:
+        print(saved_line(module, str(output)))
+
+
+def show_structure(module: ConvertedModule) -> None:
+    from nirtorch_cli.describing import describe
+
+    rows = list(describe(module))
+    has_delays = any(row.delayed_inputs for row in rows)
+    columns = ["node", "NIR", "torch", "input", "output", "params", "state"]
+    table(
+        [*columns, "delayed input"] if has_delays else columns,
+        [
+            [
+                row.node,
+                row.type,
+                row.module or "-",
+                shape_text(row.input_shape),
+                shape_text(row.output_shape),
+                f"{row.parameters:,}" if row.parameters else "",
+                "yes" if row.stateful else "",
+                *([", ".join(row.delayed_inputs)] if has_delays else []),
+            ]
+            for row in rows
+        ],
+        right=["params"],
+    )
+
+
+def show_sample(sample: Sample) -> None:
+    """What was fed and what came out."""
+    fed = ", ".join(f"{printable(n)} {shape_text(shape)}" for n, shape in sample.inputs.items())
+    print(f"\nSample: {sample.fed}, seed {sample.seed}")
+    print(f"  fed       {fed} (steps x batch x shape)")
+    for name, output in sample.outputs.items():
+        line = f"  output    {printable(name)} {shape_text(output.shape)} {output.dtype}"
+        if output.mean is not None:
+            line += f", mean {output.mean:.4}, min {output.min:.4}, max {output.max:.4}"
+        print(line)
+    print(f"  time      {sample.seconds_per_step * 1e6:,.0f} µs a step\n")
+    if sample.spikes:
+        table(
+            ["spiking node", "neurons", "spikes", "a step", "rate"],
+            [
+                [
+                    node,
+                    f"{count.neurons:,}",
+                    f"{count.spikes:,}",
+                    f"{count.per_step:.2%}",
+                    f"{count.rate:,.0f} Hz",
+                ]
+                for node, count in sample.spikes.items()
+            ],
+            right=["neurons", "spikes", "a step", "rate"],
+        )
+
+
+def saved_line(module: ConvertedModule, output: str) -> str:
+    """What was saved, in a line."""
+    from nirtorch_cli.describing import count_parameters
+
+    where = "stdout" if output == "-" else printable(output)
+    return (
+        f"saved {where}: {len(module.meta['names'])} nodes, "
+        f"{count_parameters(module):,} parameters, dt {module.meta['dt']:g}"
+    )

@@ -1,0 +1,74 @@
+"""What was noticed about a model: plain, frozen, JSON-ready values.
+
+Every stage reports through `Finding`. A finding has a code that never changes
+its meaning, a severity, a place (file, node, parameter), a message that says
+what is wrong or was assumed, and a hint that says what to do.
+
+Codes are grouped by their first digit: NIR0xx the file itself, NIR1xx the
+structure of the graph, NIR2xx shapes, NIR3xx parameters, NIR4xx time,
+NIR5xx the mapping to torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Literal
+
+Severity = Literal["error", "warning", "info"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing to know about a model.
+
+    `node` is the node's NIR name, with the names of the nested graphs that hold
+    it in front, joined by `/` (HDF5 allows no `/` in a name).
+    """
+
+    code: str
+    severity: Severity
+    message: str
+    node: str | None = None
+    parameter: str | None = None
+    hint: str | None = None
+    file: str | None = None
+
+    def line(self) -> str:
+        """The finding as one line of text: place, what, and what to do."""
+        place = [] if self.file is None else [printable(self.file)]
+        if self.node is not None:
+            where = f"node {quoted(self.node)}"
+            if self.parameter is not None:
+                where += f", {self.parameter}"
+            place.append(where)
+        text = ": ".join([*place, self.message])
+        return text if self.hint is None else f"{text}; {self.hint}"
+
+    def to_json(self) -> dict[str, str | None]:
+        """The finding as a JSON object; absent places are null."""
+        return asdict(self)
+
+    def inside(self, graph: str) -> Finding:
+        """The same finding, seen from the graph that holds `graph` as a node."""
+        node = graph if self.node is None else f"{graph}/{self.node}"
+        return replace(self, node=node)
+
+    def of(self, file: str | None) -> Finding:
+        """The same finding with the file named, if it names none yet."""
+        return self if self.file is not None or file is None else replace(self, file=file)
+
+
+def quoted(name: str) -> str:
+    """`name` in quotes, on one line and printable, whatever a file calls its nodes."""
+    return ascii(name) if not name.isprintable() else f"'{name}'"
+
+
+def printable(text: str) -> str:
+    """`text` as it is, or escaped where it would break a line or a terminal."""
+    return text if text.isprintable() else ascii(text)[1:-1]
+
+
+def listed(names: list[str], most: int = 12) -> str:
+    """Names for a message, quoted and cut to a length that a person reads."""
+    shown = ", ".join(quoted(name) for name in names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

@@ -1,0 +1,114 @@
+"""The GraphModule that a conversion returns, and how it is pickled.
+
+torch pickles a GraphModule as Python source and traces that source again on load: names
+change, `meta` is lost, and an owner of nested GraphModules recompiles all of them at
+every level. This subclass pickles its fx graph as plain data instead and rebuilds it
+node by node, so that a loaded module prints the same code, keeps `meta`, and loads in
+time linear in its size. A graph that was edited is stored as it is then.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+
+from nirtorch_cli.state import StateTracer
+
+NIR_NAME = "nir_name"
+"""Where the `meta` of an fx node keeps the NIR name of the node it stands for."""
+
+
+@dataclass(frozen=True)
+class _Reference:
+    """An fx node in a pickle, by its place in the graph."""
+
+    place: int
+
+
+class NodeRecord(NamedTuple):
+    """One fx node as plain data."""
+
+    op: str
+    target: Any
+    args: Any
+    kwargs: Any
+    name: str
+    type_expr: Any
+    nir_name: str | None
+
+
+class ConvertedModule(torch.fx.GraphModule):
+    """A `torch.fx.GraphModule` made from a NIR graph. See `nirtorch_cli.nir_to_torch`."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        attributes = {key: value for key, value in self.__dict__.items() if key not in _DERIVED}
+        name = self.__class__.__name__
+        return _rebuild, (type(self).__mro__[1], name, records(self.graph), attributes)
+
+    def _recompile_submodules(self) -> list[Any]:
+        # Each nested module compiled itself when it was made; torch would do it again for
+        # every graph around it.
+        return []
+
+
+_DERIVED = ("_graph", "_code", "_lineno_map", "_prologue_start", "_tracer_cls")
+"""Attributes that follow from the graph."""
+
+
+def records(graph: torch.fx.Graph) -> list[NodeRecord]:
+    """An fx graph as plain data."""
+    place = {node: number for number, node in enumerate(graph.nodes)}
+
+    def referring(node: torch.fx.Node) -> Any:
+        return _Reference(place[node])
+
+    def plain(argument: Any) -> Any:
+        return torch.fx.node.map_arg(argument, referring)
+
+    return [
+        NodeRecord(
+            node.op,
+            node.target,
+            plain(node.args),
+            plain(node.kwargs),
+            node.name,
+            node.type,
+            node.meta.get(NIR_NAME),
+        )
+        for node in graph.nodes
+    ]
+
+
+def graph_from_records(rows: list[NodeRecord]) -> torch.fx.Graph:
+    """The fx graph that `records` wrote down."""
+    graph = torch.fx.Graph(tracer_cls=StateTracer)
+    nodes: list[torch.fx.Node] = []
+
+    def resolved(argument: Any) -> Any:
+        return nodes[argument.place] if isinstance(argument, _Reference) else argument
+
+    for row in rows:
+        node = graph.create_node(
+            row.op,
+            row.target,
+            torch.fx.node.map_aggregate(row.args, resolved),
+            torch.fx.node.map_aggregate(row.kwargs, resolved),
+            row.name,
+            row.type_expr,
+        )
+        if row.nir_name is not None:
+            node.meta[NIR_NAME] = row.nir_name
+        nodes.append(node)
+    return graph
+
+
+def _rebuild(
+    kind: type[ConvertedModule], name: str, rows: list[NodeRecord], attributes: dict[str, Any]
+) -> ConvertedModule:
+    root = torch.nn.Module()
+    root.__dict__.update(attributes)
+    module = kind(root, graph_from_records(rows), class_name=name)
+    module.__dict__.update(attributes)
+    return module

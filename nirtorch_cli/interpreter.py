@@ -1,0 +1,341 @@
+"""nir_to_torch: a NIR graph to a `torch.fx.GraphModule`.
+
+Each stage hands the next one plain values: the graph is checked, its shapes are
+inferred, looping nested graphs are dissolved, the rest is scheduled, every node is
+mapped to a module, and the modules are wired in the schedule's order.
+
+Always holds: the given graph is not changed, the module shares no memory with it, and
+the result depends on the graph's content only. Cost: linear in nodes + edges.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import nir
+import torch
+
+from nirtorch_cli import checking
+from nirtorch_cli.default_map import DEFAULT_MAP, DefaultMapper
+from nirtorch_cli.dissolving import dissolve
+from nirtorch_cli.errors import ConversionError, MapError, MapperError, UnmappedNodeError
+from nirtorch_cli.findings import Finding
+from nirtorch_cli.graph_module import ConvertedModule
+from nirtorch_cli.naming import identifiers
+from nirtorch_cli.planning import plan_graph
+from nirtorch_cli.reading import read
+from nirtorch_cli.scheduling import Schedule
+from nirtorch_cli.shapes import infer_shapes, input_shape, output_shape
+from nirtorch_cli.timing import TimeStep, delay_steps, infer_time_step
+from nirtorch_cli.wiring import Part, Plan, wire
+
+Mapper = Callable[[Any], torch.nn.Module | None]
+NodeMapping = Mapping[type[nir.NIRNode], Mapper]
+
+_RESERVED = frozenset(dir(torch.fx.GraphModule)) | {"self", "state", "training", "meta"}
+"""Names that a submodule or an argument would shadow."""
+
+
+def nir_to_torch(
+    nir_node: nir.NIRNode | str | os.PathLike[str],
+    node_map: NodeMapping,
+    default_map: NodeMapping = DEFAULT_MAP,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    skip_unmapped: bool = False,
+) -> torch.fx.GraphModule:
+    """Convert a NIR graph to a `torch.fx.GraphModule` that computes one time step.
+
+    The module takes `(input, state=None)` and returns `(output, state)`. Inputs have any
+    number of batch axes in front of the NIR shape. The state is a nested dict with an
+    entry for every node, None for a stateless one; it is never changed, and passing it
+    back continues the run. Several Inputs are several arguments, in the order of their
+    names; several Outputs make the output a dict.
+
+    Arguments:
+        nir_node: a graph, a path to a `.nir` file, or a single node, for which the
+            mapped module itself is returned.
+        node_map: from NIR node types to functions that take a node and return a module,
+            or None to skip the node. Its entries win over `default_map`.
+        default_map: the map for node types that are not in `node_map`; `{}` turns all
+            defaults off. `nirtorch_cli.default_map` makes one with other options.
+        device: where parameters and buffers are put.
+        dtype: the floating type of parameters and buffers.
+        skip_unmapped: skip nodes whose type is in no map, instead of raising.
+
+    Raises:
+        ReadError: the file cannot be read.
+        ConversionError (a ValueError): the graph cannot be converted; says every reason.
+        MapError (a ValueError): a map has a key that is no NIR node type, or a value that
+            cannot be called.
+
+    Example:
+        >>> module = nir_to_torch("model.nir", {nir.LIF: my_lif})
+        >>> output, state = module(torch.zeros(1, 12))
+        >>> output, state = module(torch.zeros(1, 12), state)
+    """
+    if isinstance(nir_node, (str, os.PathLike)):
+        file = read(nir_node)
+        origin = {"file": os.path.basename(file.name), "file_version": file.version}
+        try:
+            return convert(
+                file.graph,
+                merged_map(node_map, default_map),
+                device=device,
+                dtype=dtype,
+                skip_unmapped=skip_unmapped,
+                origin=origin,
+                findings=file.findings,
+            )
+        except ConversionError as error:
+            raise error.of(file.name) from error.__cause__
+    merged = merged_map(node_map, default_map)
+    if not isinstance(nir_node, nir.NIRGraph):
+        module = _single_module(nir_node, merged).to(device=device, dtype=dtype)
+        return cast(torch.fx.GraphModule, module)  # a module of any class, as documented
+    return convert(nir_node, merged, device=device, dtype=dtype, skip_unmapped=skip_unmapped)
+
+
+def convert(
+    graph: nir.NIRGraph,
+    node_map: NodeMapping,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    skip_unmapped: bool = False,
+    origin: Mapping[str, str | None] | None = None,
+    findings: tuple[Finding, ...] = (),
+    time_step: TimeStep | None = None,
+) -> ConvertedModule:
+    """`nir_to_torch` for a graph that was read before, with one merged map.
+
+    `origin` and `findings` are what reading it told; both go to the module's `meta`.
+    `time_step` is the length of a step where the caller knows it and why.
+    """
+    clean, structural = checking.checked(graph)
+    shaped = infer_shapes(clean)
+    settings = _settings(node_map, clean, time_step)
+    builder = _Builder(settings, skip_unmapped)
+    builder.require_mappings(shaped.graph, "")
+    module = builder.build(shaped.graph, "")
+    builder.raise_failures()
+    known = (*findings, *structural, *shaped.findings, *builder.findings)
+    module.meta.update(settings.described())
+    module.meta["findings"] = [finding.to_json() for finding in known]
+    module.meta["versions"] = _versions()
+    module.meta.update(origin or {})
+    return module.to(device=device, dtype=dtype)
+
+
+def merged_map(node_map: NodeMapping, default_map: NodeMapping = DEFAULT_MAP) -> NodeMapping:
+    """`node_map` over `default_map`, with every entry looked at.
+
+    Raises:
+        MapError: a key is no NIR node type, or a value cannot be called.
+    """
+    for name, mapping in (("node_map", node_map), ("default_map", default_map)):
+        if not isinstance(mapping, Mapping):
+            text = f"{name} is no mapping but {type(mapping).__name__}"
+            raise MapError(Finding("NIR503", "error", text))
+        check_entries(mapping, name)
+    return {**default_map, **node_map}
+
+
+def check_entries(mapping: Mapping[Any, Any], name: str) -> None:
+    """Raise a MapError that lists every entry of a map that cannot be one."""
+    findings = []
+    for key, value in mapping.items():
+        if not (isinstance(key, type) and issubclass(key, nir.NIRNode)):
+            text = f"{name}: the key {key!r} is no NIR node type"
+            findings.append(Finding("NIR504", "error", text, hint="use a class such as nir.LIF"))
+        elif not callable(value):
+            text = f"{name}: the value for {key.__name__} is {value!r}, which cannot be called"
+            hint = "use a function that takes a node and returns a module"
+            findings.append(Finding("NIR505", "error", text, hint=hint))
+    if findings:
+        raise MapError(findings)
+
+
+def _single_module(node: nir.NIRNode, node_map: NodeMapping) -> torch.nn.Module:
+    builder = _Builder(_settings(node_map, node), skip_unmapped=False)
+    builder.require_mapping(type(node).__name__, node)
+    builder.raise_unmapped()
+    module = builder.mapped(type(node).__name__, node)
+    builder.raise_failures()
+    return torch.nn.Identity() if module is None else module
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """The merged map with dt settled, and what its default entries were made with."""
+
+    node_map: NodeMapping
+    time_step: TimeStep
+    defaults: DefaultMapper | None
+
+    def described(self) -> dict[str, Any]:
+        """For the module's `meta`: what a step means; None where no default entry is used."""
+        dynamics = None if self.defaults is None else self.defaults.dynamics
+        described: dict[str, Any] = {
+            "dt": self.time_step.dt,
+            "dt_reason": self.time_step.reason,
+        }
+        for name in ("integration", "reset", "integrator_input", "surrogate"):
+            value = getattr(dynamics, name, None)
+            described[name] = getattr(value, "__name__", value)
+        return described
+
+
+def _settings(node_map: NodeMapping, node: nir.NIRNode, step: TimeStep | None = None) -> _Settings:
+    """Settle dt: as given, as the default entries say, or inferred from the graph as a whole."""
+    defaults = [mapper for mapper in node_map.values() if isinstance(mapper, DefaultMapper)]
+    settled = [mapper for mapper in defaults if not mapper.infers_dt]
+    if step is None and settled:
+        step = TimeStep(settled[0].dynamics.dt, "given")
+    elif step is None:
+        step = infer_time_step(node)
+    mapping = {
+        kind: mapper.with_dt(step.dt)
+        if isinstance(mapper, DefaultMapper) and mapper.infers_dt
+        else mapper
+        for kind, mapper in node_map.items()
+    }
+    return _Settings(mapping, step, defaults[0] if defaults else None)
+
+
+@dataclass
+class _Builder:
+    """Builds the module of a graph and, recursively, of those nested in it."""
+
+    settings: _Settings
+    skip_unmapped: bool
+    findings: list[Finding] = field(default_factory=list)
+    unmapped: list[Finding] = field(default_factory=list)
+    failures: list[Finding] = field(default_factory=list)
+    cause: BaseException | None = None
+
+    def mapper(self, node: nir.NIRNode) -> Mapper | None:
+        """The function for a node: of its own type, or of the nearest base class in the map."""
+        for kind in type(node).__mro__:
+            if kind in self.settings.node_map:
+                return self.settings.node_map[kind]
+        return None
+
+    def is_whole(self, node: nir.NIRNode) -> bool:
+        """Whether a nested graph is handed to a mapper instead of being converted."""
+        return self.mapper(node) is not None
+
+    def require_mappings(self, graph: nir.NIRGraph, path: str) -> None:
+        """Raise an UnmappedNodeError that lists every node without a mapping."""
+        self._require_all(graph, path)
+        self.raise_unmapped()
+
+    def _require_all(self, graph: nir.NIRGraph, path: str) -> None:
+        for name in sorted(graph.nodes):
+            node = graph.nodes[name]
+            if isinstance(node, nir.NIRGraph) and not self.is_whole(node):
+                self._require_all(node, f"{path}{name}/")
+            else:
+                self.require_mapping(path + name, node)
+
+    def require_mapping(self, where: str, node: nir.NIRNode) -> None:
+        if self.mapper(node) is None and not self.skip_unmapped:
+            kind = f"{type(node).__module__}.{type(node).__qualname__}"
+            hint = "add it to the node map, or skip nodes without one (skip_unmapped)"
+            self.unmapped.append(
+                Finding("NIR501", "error", f"no mapping for {kind}", where, hint=hint)
+            )
+
+    def raise_unmapped(self) -> None:
+        if self.unmapped:
+            raise UnmappedNodeError(self.unmapped)
+
+    def raise_failures(self) -> None:
+        if self.failures:
+            raise MapperError(self.failures) from self.cause
+
+    def mapped(self, where: str, node: nir.NIRNode) -> torch.nn.Module | None:
+        """The module for a node, or None where it is skipped; failures are collected."""
+        mapper = self.mapper(node)
+        if mapper is None:
+            return None
+        try:
+            module = mapper(node)
+        except Exception as error:
+            self.cause = self.cause or error
+            text = f"the mapper of {type(node).__name__} raised {type(error).__name__}: {error}"
+            self.failures.append(Finding("NIR506", "error", " ".join(text.split()), where))
+            return None
+        if module is not None and not isinstance(module, torch.nn.Module):
+            text = f"the mapper of {type(node).__name__} returned {type(module).__name__}"
+            hint = "it must return a torch.nn.Module, or None to skip the node"
+            self.failures.append(Finding("NIR507", "error", text, where, hint=hint))
+            return None
+        if module is None and not self.may_skip(node):
+            shapes = f"{input_shape(node)} to {output_shape(node)}"
+            text = f"a {type(node).__name__} that maps the shape {shapes} cannot be skipped"
+            hint = "its mapping is required"
+            self.failures.append(Finding("NIR502", "error", text, where, hint=hint))
+        return module
+
+    def may_skip(self, node: nir.NIRNode) -> bool:
+        """Whether passing its input on keeps every shape."""
+        if isinstance(node, (nir.Input, nir.Output)):
+            return True
+        return input_shape(node) is not None and input_shape(node) == output_shape(node)
+
+    def build(self, graph: nir.NIRGraph, path: str) -> ConvertedModule:
+        """The module of a graph whose nodes all have a mapping."""
+        flat = dissolve(graph, self.is_whole)
+        plan, ambiguous = plan_graph(flat, self.settings.time_step.dt, path)
+        self.findings += ambiguous
+        names = identifiers(flat.nodes, _RESERVED)
+        parts = []
+        for name in plan.order:
+            node, where = flat.nodes[name], path + flat.origin[name]
+            module: torch.nn.Module | None
+            if isinstance(node, nir.NIRGraph) and not self.is_whole(node):
+                module = self.build(node, f"{where}/")
+            else:
+                module = self.mapped(where, self.waiting_less(name, node, plan))
+                self.check_time_step(where, node)
+            parts.append(
+                Part(
+                    name=names[name],
+                    nir_name=flat.origin[name],
+                    nir_type=type(node).__name__,
+                    module=module,
+                    input_shape=input_shape(node),
+                    output_shape=output_shape(node),
+                    is_input=flat.is_input(name),
+                    is_output=flat.is_output(name),
+                )
+            )
+        edges = tuple((names[s], names[t]) for s, t in flat.edges)
+        delayed = tuple((names[s], names[t]) for s, t in plan.delayed)
+        return wire(Plan(tuple(parts), edges, delayed), path)
+
+    def waiting_less(self, name: str, node: nir.NIRNode, plan: Schedule) -> nir.NIRNode:
+        """A Delay whose incoming edges already waited one step has one less to wait."""
+        if name not in plan.shortened:
+            return node
+        dt = self.settings.time_step.dt
+        shorter = copy.copy(node)
+        shorter.delay = (delay_steps(node.delay, dt) - 1) * dt
+        return shorter
+
+    def check_time_step(self, where: str, node: nir.NIRNode) -> None:
+        mapper = self.mapper(node)
+        if isinstance(mapper, DefaultMapper) and mapper.dynamics.integration == "euler":
+            self.findings += checking.time_steps({where: node}, mapper.dynamics.dt)
+
+
+def _versions() -> dict[str, str]:
+    from nirtorch_cli import __version__
+
+    return {"nirtorch_cli": __version__, "nir": nir.version, "torch": str(torch.__version__)}

@@ -1,0 +1,226 @@
+"""`--map` specs to one node map.
+
+A spec is `package.module:ATTR`, `package.module` (its attribute MAP), `path/to/file.py:ATTR`,
+or the name of an installed pack (entry points of the group `nirtorch.maps`). ATTR may be
+nested with dots. It is a mapping, or a function that returns one and is handed those of the
+conversion's options that its signature names. Of several specs, later ones win.
+
+Loading a spec runs the code that it names; that is what it is for.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import os
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from nirtorch_cli.errors import MapError, MissingFrameworkError, NirtorchError
+from nirtorch_cli.findings import Finding, listed, quoted
+
+ENTRY_POINT_GROUP = "nirtorch.maps"
+DEFAULT_ATTRIBUTE = "MAP"
+
+
+@dataclass(frozen=True)
+class MapOptions:
+    """What a function that makes a map may ask for, by parameter name."""
+
+    dt: float
+    integration: str = "euler"
+    reset: str = "value"
+    integrator_input: str = "charge"
+    surrogate: Any = "atan"
+    device: Any = "cpu"
+    dtype: Any = None
+
+
+def load_maps(specs: Sequence[str], options: MapOptions) -> dict[Any, Callable[[Any], Any]]:
+    """The maps of all specs as one; later specs win.
+
+    Raises:
+        MapError: a spec does not lead to a node map; lists every such spec.
+        MissingFrameworkError: an installed pack needs a framework that is not there.
+    """
+    from nirtorch_cli.interpreter import check_entries
+
+    merged: dict[Any, Callable[[Any], Any]] = {}
+    findings: list[Finding] = []
+    for spec in specs:
+        try:
+            mapping = load_map(spec, options)
+            check_entries(mapping, f"--map {spec}")
+            merged.update(mapping)
+        except MapError as error:
+            findings += error.findings
+    if findings:
+        raise MapError(findings)
+    return merged
+
+
+def load_map(spec: str, options: MapOptions) -> Mapping[Any, Any]:
+    """The map of one spec, whose entries are not yet looked at."""
+    return _as_mapping(spec, _attribute_of(spec), options)
+
+
+def installed_packs() -> dict[str, EntryPoint]:
+    """The maps that installed distributions offer, by name."""
+    found = entry_points(group=ENTRY_POINT_GROUP)
+    return {point.name: point for point in sorted(found, key=lambda point: point.name)}
+
+
+def _attribute_of(spec: str) -> Any:
+    """What a spec names, whatever that is."""
+    path, attribute = _split(spec)
+    if attribute is None and not path.endswith(".py"):
+        pack = installed_packs().get(path)
+        if pack is not None:
+            return _pack(spec, pack)
+    is_file = path.endswith(".py")
+    module = _file_module(spec, Path(path)) if is_file else _named_module(spec, path)
+    return _nested_attribute(spec, module, attribute or DEFAULT_ATTRIBUTE)
+
+
+def _split(spec: str) -> tuple[str, str | None]:
+    """`where:ATTR` into its halves; the colon of a Windows drive is no separator."""
+    path, colon, attribute = spec.rpartition(":")
+    is_drive = len(path) == 1 and attribute[:1] in ("\\", "/")
+    if not colon or is_drive:
+        path, attribute = spec, ""
+    if not path or (colon and not is_drive and not attribute):
+        raise _problem(spec, "NIR510", "is not of the form MODULE:ATTR, FILE.py:ATTR or PACK")
+    return path, attribute or None
+
+
+def _pack(spec: str, pack: EntryPoint) -> Any:
+    try:
+        return pack.load()
+    except ModuleNotFoundError as error:
+        text = f"--map {spec}: the pack needs {error.name!r}, which is not installed"
+        hint = f"pip install {(error.name or '').partition('.')[0]}"
+        raise MissingFrameworkError(Finding("NIR520", "error", text, hint=hint)) from error
+    except Exception as error:
+        raise _raised(spec, error) from error
+
+
+def _named_module(spec: str, name: str) -> ModuleType:
+    _make_importable(os.getcwd())
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        missing = error.name or ""
+        if name != missing and not name.startswith(f"{missing}."):
+            raise _raised(spec, error) from error  # the module is there, and imports another
+        packs = ", ".join(installed_packs()) or "none"
+        text = f"no module {missing!r}; searched {os.pathsep.join(p or '.' for p in sys.path)}"
+        hint = f"a file is named with its path (maps.py:MAP); installed packs: {packs}"
+        raise _problem(spec, "NIR511", text, hint) from error
+    except NirtorchError:
+        raise
+    except Exception as error:
+        raise _raised(spec, error) from error
+
+
+def _file_module(spec: str, path: Path) -> ModuleType:
+    """A module from a file, under the file's own name so that what it defines can be pickled."""
+    if not path.is_file():
+        raise _problem(spec, "NIR511", f"no file {quoted(str(path))}")
+    name, resolved = path.stem, path.resolve()
+    loaded = sys.modules.get(name)
+    if loaded is not None and getattr(loaded, "__file__", None) == str(resolved):
+        return loaded
+    if loaded is not None or not name.isidentifier():
+        # Another module has this name already: this one must not take its place.
+        digest = hashlib.blake2s(str(resolved).encode("utf8", "replace"), digest_size=4)
+        name = f"nirtorch_map_{digest.hexdigest()}"
+    _make_importable(str(resolved.parent))
+    specification = importlib.util.spec_from_file_location(name, resolved)
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    sys.modules[name] = module
+    try:
+        specification.loader.exec_module(module)
+    except Exception as error:
+        sys.modules.pop(name, None)
+        raise _raised(spec, error) from error
+    return module
+
+
+def _make_importable(folder: str) -> None:
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+
+
+def _nested_attribute(spec: str, module: ModuleType, attribute: str) -> Any:
+    value: Any = module
+    for part in attribute.split("."):
+        try:
+            value = getattr(value, part)
+        except AttributeError as error:
+            there = [name for name in dir(value) if not name.startswith("_")]
+            near = difflib.get_close_matches(part, there, n=3, cutoff=0.5)
+            same = [name for name in there if name.lower() == part.lower()]
+            near = list(dict.fromkeys([*same, *near]))
+            owner = quoted(getattr(value, "__name__", type(value).__name__))
+            hint = f"did you mean {listed(near)}?" if near else None
+            raise _problem(spec, "NIR512", f"{owner} has no {part!r}", hint) from error
+    return value
+
+
+def _as_mapping(spec: str, value: Any, options: MapOptions) -> Mapping[Any, Any]:
+    """A mapping as it is; a function called with the options that it names."""
+    if isinstance(value, Mapping):
+        return value
+    if not callable(value):
+        text = f"is {type(value).__name__}, neither a mapping nor a function that returns one"
+        raise _problem(spec, "NIR513", text)
+    known = asdict(options)
+    parameters = inspect.signature(value).parameters.values()
+    wanted = [p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    unknown = [p.name for p in parameters if p.name not in known and p.default is p.empty]
+    unknown = [name for name in unknown if name in wanted]
+    if unknown:
+        hint = f"it may ask for {', '.join(known)}"
+        raise _problem(spec, "NIR514", f"the function asks for {listed(unknown)}", hint)
+    try:
+        made = value(**{name: known[name] for name in wanted if name in known})
+    except NirtorchError:
+        raise
+    except Exception as error:
+        raise _raised(spec, error) from error
+    if not isinstance(made, Mapping):
+        text = f"the function returned {type(made).__name__}, not a mapping"
+        raise _problem(spec, "NIR513", text)
+    return made
+
+
+def _problem(spec: str, code: str, message: str, hint: str | None = None) -> MapError:
+    return MapError(Finding(code, "error", f"--map {spec}: {message}", hint=hint))
+
+
+def _raised(spec: str, error: Exception) -> MapError:
+    """The user's code raised: say where in it."""
+    reason = " ".join(f"{type(error).__name__}: {error}".split())
+    if isinstance(error, SyntaxError) and error.filename:
+        reason = f"{error.filename}:{error.lineno}: SyntaxError: {error.msg}"
+    else:
+        ours = str(Path(__file__).parent)
+        frames = [
+            frame
+            for frame in traceback.extract_tb(error.__traceback__)
+            if not frame.filename.startswith((ours, "<frozen", importlib.__path__[0]))
+        ]
+        if frames:
+            reason = f"{frames[0].filename}:{frames[0].lineno}: {reason}"
+    return _problem(spec, "NIR515", f"raised {reason}", "--debug shows the traceback")

@@ -1,0 +1,68 @@
+"""Scale, Threshold and Delay: what acts on each element by itself."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from nirtorch_cli.neurons.population import State, first
+from nirtorch_cli.neurons.surrogate import Derivative, spike, surrogate_derivative
+
+
+class Scale(torch.nn.Module):
+    """y = scale * x. Parameter: scale, in the NIR shape."""
+
+    def __init__(self, scale: Tensor) -> None:
+        super().__init__()
+        self.scale = torch.nn.Parameter(scale)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.scale * x
+
+
+class Threshold(torch.nn.Module):
+    """y = 1 where x > threshold, strictly, else 0, with a surrogate gradient.
+
+    Buffer: threshold, in the NIR shape.
+    """
+
+    threshold: Tensor
+
+    def __init__(self, threshold: Tensor, surrogate: str | Derivative = "atan") -> None:
+        super().__init__()
+        self.register_buffer("threshold", threshold)
+        self.derivative = surrogate_derivative(surrogate)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return spike(x, self.threshold, self.derivative)
+
+
+class Delay(torch.nn.Module):
+    """y(t) = x(t - delay), element by element; zero before the start.
+
+    State: {"history"}, the inputs of the last `longest` steps, newest first, with the
+    shape (longest, *x.shape). Buffer: steps, the delays as whole numbers of steps.
+    """
+
+    steps: Tensor
+
+    def __init__(self, steps: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("steps", steps)
+        self.longest = int(steps.max()) if steps.numel() else 0
+        self.is_uniform = bool((steps == self.longest).all())
+
+    def extra_repr(self) -> str:
+        return f"{tuple(self.steps.shape)}, up to {self.longest} steps"
+
+    def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        if state is None:
+            past = first(0 * self.steps, x).expand(self.longest, *x.shape)
+        else:
+            past = state["history"]
+        known = torch.cat([x.unsqueeze(0), past])
+        if self.is_uniform:
+            y = known[self.longest]
+        else:
+            y = known.gather(0, self.steps.expand(x.shape).unsqueeze(0)).squeeze(0)
+        return y, {"history": known[: self.longest]}

@@ -1,0 +1,56 @@
+"""LI and LIF: leaky integrators, without and with spikes.
+
+    tau dv/dt = (v_leak - v) + r x
+    z = v > v_threshold;  v = v_reset where z                       (LIF)
+
+Source: Pedersen et al. 2024, doi:10.1038/s41467-024-52259-9, table 1.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from nirtorch_cli.neurons.population import Population, State, first, previous
+
+
+class LI(Population):
+    """Leaky integrator; its output is its voltage.
+
+    One step, with g = dt/tau (euler) or 1 - exp(-dt/tau) (exact):
+
+        v = v + g ((v_leak + r x) - v)
+
+    State: {"v"}, at first v_leak. Buffers: tau, r, v_leak, in the NIR shape.
+    """
+
+    tau: Tensor
+    r: Tensor
+    v_leak: Tensor
+
+    def integrate(self, x: Tensor, state: State | None) -> Tensor:
+        """The voltage one step on, before any reset; in the shape of x."""
+        v = first(self.v_leak, x) if state is None else previous(state, "v", x)
+        equilibrium = self.v_leak + self.r * x
+        return v + self.gain(self.tau) * (equilibrium - v)
+
+    def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        v = self.integrate(x, state)
+        return v, {"v": v}
+
+
+class LIF(LI):
+    """Leaky integrate-and-fire neuron; its output is its spikes.
+
+    Integrates as `LI`, then z = v > v_threshold, and v = v_reset where z (reset "value")
+    or v = v - (v_threshold - v_reset) z (reset "subtract").
+
+    State: {"v"}, at first v_leak. Buffers: as LI, and v_threshold, v_reset.
+    """
+
+    v_threshold: Tensor
+    v_reset: Tensor
+
+    def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        v = self.integrate(x, state)
+        z = self.spike(v, self.v_threshold)
+        return z, {"v": self.reset(v, z, self.v_threshold, self.v_reset)}

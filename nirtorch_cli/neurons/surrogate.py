@@ -1,0 +1,87 @@
+"""Spikes with a gradient.
+
+A spike is a step function of `u = v - v_threshold`, whose derivative is zero almost
+everywhere. Training replaces the derivative, and only it, by a surrogate: a function
+of u with the same shape (Neftci, Mostafa, Zenke 2019, doi:10.1109/MSP.2019.2931595).
+No forward value depends on it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Derivative = Callable[[Tensor], Tensor]
+"""The surrogate derivative dz/du, elementwise: a tensor of any shape to one of the same."""
+
+
+def atan(u: Tensor) -> Tensor:
+    """1 / (1 + (pi u)^2): arctangent of width 2 (Fang et al. 2021, arXiv:2007.05785)."""
+    return 1 / (1 + (math.pi * u).square())
+
+
+def sigmoid(u: Tensor) -> Tensor:
+    """Derivative of the logistic function of 4 u."""
+    s = torch.sigmoid(4 * u)
+    return 4 * s * (1 - s)
+
+
+def fast_sigmoid(u: Tensor) -> Tensor:
+    """1 / (1 + 25 |u|)^2 (SuperSpike; Zenke, Ganguli 2018, doi:10.1162/neco_a_01086)."""
+    return (1 + 25 * u.abs()).square().reciprocal()
+
+
+def triangular(u: Tensor) -> Tensor:
+    """max(0, 1 - |u|) (Esser et al. 2016, doi:10.1073/pnas.1604850113)."""
+    return (1 - u.abs()).clamp(min=0)
+
+
+def straight_through(u: Tensor) -> Tensor:
+    """1 everywhere (Bengio et al. 2013, arXiv:1308.3432)."""
+    return torch.ones_like(u)
+
+
+SURROGATES: dict[str, Derivative] = {
+    function.__name__: function
+    for function in (atan, sigmoid, fast_sigmoid, triangular, straight_through)
+}
+"""The surrogate derivatives by name."""
+
+
+class _Spike(torch.autograd.Function):
+    """u > 0 forwards, the surrogate derivative backwards."""
+
+    @staticmethod
+    def forward(ctx: Any, u: Tensor, derivative: Derivative) -> Tensor:
+        ctx.save_for_backward(u)
+        ctx.derivative = derivative
+        return (u > 0).to(u.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (u,) = ctx.saved_tensors
+        return gradient * ctx.derivative(u), None
+
+
+def spike(v: Tensor, v_threshold: Tensor, derivative: Derivative) -> Tensor:
+    """1 where v > v_threshold, strictly, else 0; in the dtype of v, with a surrogate gradient."""
+    if v.requires_grad or v_threshold.requires_grad:
+        return _Spike.apply(v - v_threshold, derivative)  # type: ignore[no-untyped-call,no-any-return]
+    return (v > v_threshold).to(v.dtype)
+
+
+def surrogate_derivative(surrogate: str | Derivative) -> Derivative:
+    """The derivative that a name stands for; a callable stands for itself.
+
+    Raises:
+        ValueError: no surrogate has this name.
+    """
+    if callable(surrogate):
+        return surrogate
+    if surrogate not in SURROGATES:
+        raise ValueError(f"no surrogate {surrogate!r}; there are {', '.join(SURROGATES)}")
+    return SURROGATES[surrogate]

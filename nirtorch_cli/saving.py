@@ -1,0 +1,101 @@
+"""Storing converted modules and loading them back.
+
+A module is stored with `torch.save` as a whole: code, weights, meta. That file is a pickle:
+loading it runs code that the file names, so load only what you or somebody you trust wrote.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+from typing import Any, BinaryIO
+
+import torch
+
+from nirtorch_cli.errors import ReadError, SaveError
+from nirtorch_cli.findings import Finding, quoted
+from nirtorch_cli.writing import written
+
+Target = str | os.PathLike[str] | BinaryIO
+
+
+def save(module: torch.nn.Module, target: Target, *, clobber: bool = True) -> None:
+    """Store a converted module, to be read by `load` or `torch.load(..., weights_only=False)`.
+
+    Arguments:
+        module: what `nir_to_torch` returned.
+        target: a path, or a binary stream that is written to.
+        clobber: replace a file that is there already.
+
+    Raises:
+        SaveError: a submodule cannot be pickled; names the node.
+        OutputError: the target cannot be written, or exists and `clobber` is False.
+    """
+    content = io.BytesIO()
+    try:
+        torch.save(module, content)
+    except Exception as error:  # pickle raises whatever a user's class raises
+        raise SaveError(_unpicklable(module, error)) from error
+    if isinstance(target, (str, os.PathLike)):
+        with written(target, clobber=clobber) as file:
+            file.write(content.getbuffer())
+    else:
+        target.write(content.getbuffer())
+
+
+def load(
+    source: str | os.PathLike[str] | BinaryIO,
+    *,
+    map_location: torch.device | str | None = None,
+) -> torch.fx.GraphModule:
+    """Load a module that `save` stored. Runs code that the file names: trust it first.
+
+    Arguments:
+        source: a path or a binary stream.
+        map_location: the device to put it on; None for the one it was saved from.
+
+    Raises:
+        ReadError: it is not there, no saved module, or needs Python code that is not here.
+    """
+    name = str(getattr(source, "name", "<stream>"))
+    if isinstance(source, (str, os.PathLike)):
+        name = os.fspath(source)
+    try:
+        module = torch.load(source, map_location=map_location, weights_only=False)
+    except ModuleNotFoundError as error:
+        text = f"needs the Python module {error.name!r}, which is not importable here"
+        hint = "put it on the import path (PYTHONPATH): the saved classes live there"
+        raise ReadError(Finding("NIR021", "error", text, hint=hint, file=name)) from error
+    except FileNotFoundError as error:
+        raise ReadError(Finding("NIR001", "error", "no such file", file=name)) from error
+    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError, AttributeError) as error:
+        text = f"is no saved module: {' '.join(str(error).split())}"
+        raise ReadError(Finding("NIR020", "error", text, file=name)) from error
+    if not isinstance(module, torch.fx.GraphModule):
+        text = f"holds a {type(module).__name__}, not a converted module"
+        raise ReadError(Finding("NIR020", "error", text, file=name))
+    return module
+
+
+def _unpicklable(module: torch.nn.Module, error: Exception) -> Finding:
+    """Name the submodule that cannot be pickled."""
+    reason = " ".join(str(error).split())
+    hint = "define its class and functions at the top level of an importable module"
+    names: dict[str, str] = getattr(module, "meta", {}).get("names", {})
+    for name, child in module.named_children():
+        try:
+            pickle.dumps(child)
+        except Exception as child_error:
+            reason = " ".join(str(child_error).split())
+            node, kind = names.get(name, name), type(child).__name__
+            inner = _unpicklable(child, child_error) if _is_graph(child) else None
+            if inner is not None and inner.node is not None:
+                return inner.inside(node)
+            text = f"its module {kind} cannot be saved: {reason}"
+            return Finding("NIR508", "error", text, node, hint=hint)
+    return Finding("NIR508", "error", f"{quoted(type(module).__name__)} cannot be saved: {reason}")
+
+
+def _is_graph(module: Any) -> bool:
+    return isinstance(module, torch.fx.GraphModule)

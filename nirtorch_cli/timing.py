@@ -1,0 +1,106 @@
+"""The length of a time step, which a NIR file does not hold, from the traces exporters leave.
+
+snnTorch and others store a discrete decay as a time constant, and the weight of one
+step as `r = tau/dt` and `w_in = tau_syn/dt`. Where all neurons agree on such a dt,
+it is the one that the model was trained with.
+
+In: a graph, nested graphs included. Out: dt in the unit of the file's time constants,
+and a sentence that says where it comes from. Cost: linear in the parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import nir
+import numpy as np
+
+DEFAULT_DT = 1e-4
+"""The time step of the NIR paper's experiments, in seconds."""
+
+_AGREEMENT = 1e-4
+"""Relative difference up to which two steps count as the same (float32 exports)."""
+
+
+@dataclass(frozen=True)
+class TimeStep:
+    """The length of a step and why it is that."""
+
+    dt: float
+    reason: str
+
+
+def infer_time_step(node: nir.NIRNode) -> TimeStep:
+    """The time step that a graph, or a single node, was exported with, or the default."""
+    neurons = list(_neurons(node))
+    for found, reason in (
+        (_of_cuba_lif(neurons), "all CubaLIF neurons have tau_mem/r = tau_syn/w_in = dt"),
+        (_of_lif(neurons), "all LIF neurons have tau/r = dt, over different tau"),
+    ):
+        if found is not None:
+            return TimeStep(float(f"{found:.5g}"), reason)
+    return TimeStep(DEFAULT_DT, "the default; the file leaves no trace of another")
+
+
+def delay_steps(delay: Any, dt: float) -> np.ndarray:
+    """A delay, in the unit of dt, as whole numbers of steps: delay/dt rounded, halves up.
+
+    Raises:
+        ValueError: a delay is negative or not finite.
+    """
+    ratio = np.asarray(delay, dtype=np.float64) / dt
+    if not np.all(np.isfinite(ratio)) or np.any(ratio < 0):
+        raise ValueError("a delay is negative or not finite")
+    # The small term takes a float32 file's 1.4999999 for the half that was meant.
+    return np.floor(ratio + 0.5 + 1e-7 * (1 + ratio)).astype(np.int64)
+
+
+def _neurons(node: nir.NIRNode) -> Iterator[nir.NIRNode]:
+    if isinstance(node, nir.NIRGraph):
+        for inner in node.nodes.values():
+            yield from _neurons(inner)
+    elif isinstance(node, (nir.CubaLIF, nir.LIF)):
+        yield node
+
+
+def _of_cuba_lif(neurons: list[nir.NIRNode]) -> float | None:
+    cuba = [neuron for neuron in neurons if isinstance(neuron, nir.CubaLIF)]
+    factors = _joined([(n.r, n.w_in) for n in cuba])
+    if factors is None or bool(np.all(factors == 1)):
+        return None  # r = w_in = 1 is NIR's plain neuron: tau says nothing about dt
+    steps = [(n.tau_mem, n.r) for n in cuba] + [(n.tau_syn, n.w_in) for n in cuba]
+    return _common_ratio(steps)
+
+
+def _of_lif(neurons: list[nir.NIRNode]) -> float | None:
+    lif = [neuron for neuron in neurons if isinstance(neuron, nir.LIF)]
+    taus = _joined([(n.tau,) for n in lif])
+    resistances = _joined([(n.r,) for n in lif])
+    if taus is None or resistances is None or bool(np.any(resistances == 1)):
+        return None
+    if taus.max() - taus.min() <= _AGREEMENT * taus.max():
+        return None  # one tau and one r fit any dt
+    return _common_ratio([(n.tau, n.r) for n in lif])
+
+
+def _joined(groups: list[tuple[np.ndarray, ...]]) -> np.ndarray | None:
+    arrays = [np.asarray(array, dtype=np.float64).reshape(-1) for g in groups for array in g]
+    joined = np.concatenate(arrays) if arrays else np.empty(0)
+    return joined if joined.size else None
+
+
+def _common_ratio(pairs: list[tuple[np.ndarray, np.ndarray]]) -> float | None:
+    """The one value of numerator/denominator over all pairs, or None if they differ."""
+    numerators = _joined([(numerator,) for numerator, _ in pairs])
+    denominators = _joined([(denominator,) for _, denominator in pairs])
+    if numerators is None or denominators is None or numerators.shape != denominators.shape:
+        return None
+    with np.errstate(all="ignore"):
+        ratios = numerators / denominators
+    if not np.all(np.isfinite(ratios)) or ratios.min() <= 0:
+        return None
+    if ratios.max() - ratios.min() > _AGREEMENT * ratios.max():
+        return None
+    return float(np.median(ratios))

@@ -1,0 +1,82 @@
+"""Writing results so that a crash leaves the old file or the new one, never half of one.
+
+In: a target path. Out: a stream to write to, of a temporary file beside the target, which
+takes the target's place when all went well.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from nirtorch_cli.errors import OutputError
+from nirtorch_cli.findings import Finding
+
+PathLike = str | os.PathLike[str]
+
+
+@contextlib.contextmanager
+def written(target: PathLike, *, clobber: bool = True) -> Iterator[BinaryIO]:
+    """A file to write to that takes the place of `target` when the block ends well.
+
+    Raises:
+        OutputError: it cannot be written, or exists and `clobber` is False.
+    """
+    path = Path(os.path.realpath(target))  # a link is kept, and what it names replaced
+    refuse_output(target, clobber=clobber)
+    try:
+        if path.exists() and not path.is_file():
+            with path.open("wb") as device:  # a pipe or /dev/null cannot be replaced
+                yield device
+        else:
+            with _replacement(path) as file:
+                yield file
+    except OSError as error:
+        raise _output_error(target, f"cannot be written: {error.strerror or error}") from error
+
+
+def refuse_output(
+    target: PathLike, *, clobber: bool = True, source: PathLike | None = None
+) -> None:
+    """Look at a target before any work is done for it.
+
+    Raises:
+        OutputError: it is the source, a folder or in none, or exists and `clobber` is False.
+    """
+    both_exist = source is not None and os.path.exists(source) and os.path.exists(target)
+    if both_exist and os.path.samefile(str(source), target):
+        raise _output_error(target, "the output is the input, which is never replaced", "NIR703")
+    if not clobber and os.path.lexists(target):
+        hint = "leave out --no-clobber to replace it, or name another"
+        raise _output_error(target, "exists already", "NIR702", hint)
+    if os.path.isdir(target):
+        raise _output_error(target, "cannot be written: it is a folder")
+    if not os.path.isdir(os.path.dirname(os.path.realpath(target))):
+        raise _output_error(target, "cannot be written: there is no such folder")
+
+
+@contextlib.contextmanager
+def _replacement(path: Path) -> Iterator[BinaryIO]:
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with beside.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        if path.exists():
+            shutil.copymode(path, beside)
+        os.replace(beside, path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+
+
+def _output_error(
+    target: PathLike, message: str, code: str = "NIR701", hint: str | None = None
+) -> OutputError:
+    return OutputError(Finding(code, "error", message, hint=hint, file=os.fspath(target)))
