@@ -22,7 +22,7 @@ EXTRAS = "dev,frameworks"
 
 def enter() -> None:
     """Go on in the environment: returns only when the script already runs in it."""
-    if sys.version_info < (3, 10):
+    if sys.version_info < (3, 10):  # noqa: UP036 (for whoever runs an older one)
         sys.exit(f"Python 3.10 or later is needed, this is {sys.version.split()[0]}")
     if Path(sys.prefix).resolve() == FOLDER.resolve():
         install()

@@ -1,0 +1,43 @@
+"""What all tests share: the real files, the recorded models, and a command line to run."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+DATA = ROOT / "tests" / "data"
+REAL = ROOT.parent / "shared" / "nir"
+"""Files published with the NIR paper; they are not part of the project."""
+
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="session")
+def real_files() -> Path:
+    """The folder with real files by other programs; skips, and says so, where it is absent."""
+    if not REAL.is_dir():
+        pytest.skip(f"the real NIR files are not here ({REAL})")
+    return REAL
+
+
+@pytest.fixture
+def nirtorch(tmp_path: Path) -> Command:
+    """Runs `nirtorch ARGUMENTS` in a fresh process, in an empty folder."""
+
+    def run(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
+        settings: dict[str, object] = {
+            "cwd": tmp_path,
+            "capture_output": True,
+            "text": True,
+            "timeout": 120,
+            **options,
+        }
+        command = [sys.executable, "-m", "nirtorch_cli", *arguments]
+        return subprocess.run(command, **settings)  # type: ignore[call-overload,no-any-return]
+
+    return run
