@@ -215,14 +215,18 @@ def _converted(
 
     from nirtorch_cli import interpreter
     from nirtorch_cli.default_map import default_map
-    from nirtorch_cli.mapping import MapOptions, load_maps
 
     numbers: torch.dtype = getattr(torch, dtype)
     place = usable_device(device)
-    stage("loading maps")
+    user_map: dict[Any, Any] = {}
+    if specs:
+        from nirtorch_cli.mapping import MapOptions, load_maps
+
+        stage("loading maps")
+        options = MapOptions(dt=step.dt, **dynamics, device=place, dtype=numbers)
+        user_map = load_maps(specs, options)
     defaults = {} if no_defaults else default_map(step.dt, **dynamics)
-    options = MapOptions(dt=step.dt, **dynamics, device=place, dtype=numbers)
-    node_map = interpreter.merged_map(load_maps(specs, options), defaults)
+    node_map = interpreter.merged_map(user_map, defaults)
     stage(f"converting {len(file.graph.nodes)} nodes")
     try:
         module = interpreter.convert(
