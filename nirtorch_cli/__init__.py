@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from nirtorch_cli.default_map import DEFAULT_MAP as DEFAULT_MAP
-    from nirtorch_cli.default_map import default_map as default_map
+    from nirtorch_cli.defaults import DEFAULT_MAP as DEFAULT_MAP
+    from nirtorch_cli.defaults import default_map as default_map
     from nirtorch_cli.errors import ConversionError as ConversionError
     from nirtorch_cli.errors import MapError as MapError
     from nirtorch_cli.errors import MapperError as MapperError
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from nirtorch_cli.saving import save as save
 
 _HOME = {
-    "DEFAULT_MAP": "default_map",
+    "DEFAULT_MAP": "defaults",
     "ConversionError": "errors",
     "Finding": "findings",
     "MapError": "errors",
@@ -52,7 +52,7 @@ _HOME = {
     "StructureError": "errors",
     "UnmappedNodeError": "errors",
     "UsageError": "errors",
-    "default_map": "default_map",
+    "default_map": "defaults",
     "load": "saving",
     "nir_to_torch": "interpreter",
     "save": "saving",

@@ -36,30 +36,45 @@ def checked(graph: nir.NIRGraph) -> tuple[nir.NIRGraph, list[Finding]]:
     return clean, findings
 
 
-def examine(graph: nir.NIRGraph, depth: int = 0) -> tuple[nir.NIRGraph, list[Finding]]:
+def examine(graph: nir.NIRGraph) -> tuple[nir.NIRGraph, list[Finding]]:
     """The graph with each edge once, as tuples of str, and what the rules found in it.
 
-    `depth` is how many graphs it is nested in. The given graph is not changed.
+    The given graph is not changed.
     """
+    return _examine(graph, "", 0)
+
+
+def _examine(graph: nir.NIRGraph, path: str, depth: int) -> tuple[nir.NIRGraph, list[Finding]]:
+    """`examine` for a graph nested in `depth` others; `path` has their names and its own."""
     if depth > MAX_NESTING:
-        return graph, [Finding("NIR011", "error", f"graphs nested over {MAX_NESTING} deep")]
+        text = f"graphs nested over {MAX_NESTING} deep"
+        return graph, [Finding("NIR011", "error", text, path)]
     clean = copy.copy(graph)
-    clean.edges = [(str(source), str(target)) for source, target in graph.edges]
-    findings = [finding for rule in RULES for finding in rule(clean)]
-    clean.edges = list(dict.fromkeys(clean.edges))
-    clean.nodes = {}
-    for name, node in graph.nodes.items():
-        clean.nodes[str(name)] = node
+    named = ((str(name), node) for name, node in graph.nodes.items())
+    clean.nodes = dict(sorted(named, key=lambda item: item[0]))
+    edges = [(str(source), str(target)) for source, target in graph.edges]
+    clean.edges = sorted(edges)  # for findings in an order that the file's does not decide
+    found = (finding for rule in RULES for finding in rule(clean))
+    findings = [finding.inside(path) if path else finding for finding in found]
+    clean.edges = list(dict.fromkeys(edges))
+    for name, node in clean.nodes.items():
         if isinstance(node, nir.NIRGraph):
-            clean.nodes[str(name)], inner = examine(node, depth + 1)
-            findings += [finding.inside(str(name)) for finding in inner]
+            inside = f"{path}/{name}" if path else name
+            clean.nodes[name], inner = _examine(node, inside, depth + 1)
+            findings += inner
     return clean, findings
 
 
 def dangling_edges(graph: nir.NIRGraph) -> Iterator[Finding]:
     """NIR101: an edge whose source or target is no node of the graph."""
     connected = {name for edge in graph.edges for name in edge}
-    unconnected = sorted(str(name) for name in graph.nodes if str(name) not in connected)
+    unconnected = [name for name in graph.nodes if name not in connected]
+    if len(unconnected) == 1:
+        hint = f"{quoted(unconnected[0])} has no edge: is it meant?"
+    elif unconnected:
+        hint = f"without an edge are {listed(unconnected)}"
+    else:
+        hint = f"the graph has {listed(list(graph.nodes))}"
     astray: dict[str, list[tuple[str, str]]] = {}
     for edge in graph.edges:
         for name in dict.fromkeys(edge):
@@ -67,11 +82,6 @@ def dangling_edges(graph: nir.NIRGraph) -> Iterator[Finding]:
                 astray.setdefault(name, []).append(edge)
     for name, edges in sorted(astray.items()):
         source, target = edges[0]
-        hint = f"the graph has {listed(sorted(map(str, graph.nodes)))}"
-        if len(unconnected) == 1:
-            hint = f"{quoted(unconnected[0])} has no edge: is it meant?"
-        elif unconnected:
-            hint = f"without an edge are {listed(unconnected)}"
         yield Finding(
             "NIR101",
             "error",
@@ -112,12 +122,12 @@ def nodes_without_input(graph: nir.NIRGraph) -> Iterator[Finding]:
     """NIR106: a node that no edge leads to; the sum of no inputs is zero."""
     fed = {target for _, target in graph.edges}
     for name, node in graph.nodes.items():
-        if str(name) not in fed and not isinstance(node, nir.Input):
+        if name not in fed and not isinstance(node, nir.Input):
             if isinstance(node, nir.Output):
-                yield Finding("NIR106", "error", "no edge leads to it", str(name))
+                yield Finding("NIR106", "error", "no edge leads to it", name)
             else:
                 text = "no edge leads to it; its input is zero"
-                yield Finding("NIR106", "warning", text, str(name))
+                yield Finding("NIR106", "warning", text, name)
 
 
 def nested_ports(graph: nir.NIRGraph) -> Iterator[Finding]:
@@ -132,7 +142,7 @@ def nested_ports(graph: nir.NIRGraph) -> Iterator[Finding]:
                     "NIR107",
                     "error",
                     f"a nested graph with {count} {kind.__name__} nodes",
-                    str(name),
+                    name,
                     hint="an edge cannot say which one it means; move its nodes up",
                 )
 
@@ -153,7 +163,10 @@ def time_steps(nodes: Mapping[str, nir.NIRNode], dt: float) -> Iterator[Finding]
     for name, node in nodes.items():
         for parameter in ("tau", "tau_mem", "tau_syn"):
             tau = np.asarray(getattr(node, parameter, ()))
-            if tau.size == 0 or dt <= (shortest := float(tau.min())):
+            if tau.dtype.kind not in "fiu":
+                continue  # its mapper says what is wrong with it
+            known = tau[~np.isnan(tau)]
+            if known.size == 0 or dt <= (shortest := float(known.min())):
                 continue
             diverges = dt >= 2 * shortest
             yield Finding(

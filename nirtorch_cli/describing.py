@@ -42,12 +42,12 @@ class NodeRow:
 def describe(module: ConvertedModule, prefix: str = "") -> Iterator[NodeRow]:
     """The nodes of a module, in the order in which they are executed."""
     names, delayed = module.meta["names"], module.meta["delayed_edges"]
-    children = dict(module.named_children())
     late: dict[str, list[str]] = {}
     for source, target in delayed:
-        late.setdefault(target, []).append(names[source])
+        late.setdefault(target, []).append(prefix + names[source])
     for name, nir_name in names.items():
-        child = children.get(name)
+        # Not by named_children, which leaves out a module that stands for a second node.
+        child = getattr(module, name, None)
         taken, given = module.meta["shapes"][name]
         yield NodeRow(
             node=prefix + nir_name,

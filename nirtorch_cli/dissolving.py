@@ -2,8 +2,8 @@
 
 A nested graph is executed as one unit, and a unit gives its output only after it
 took all its input. Where a loop leads through it that would put a delay at its
-border that the equations do not have. So such a graph is dissolved: its nodes become
-nodes of the graph around it, named `nested.node`. All other nested graphs stay.
+border that the equations do not have. So such a graph is dissolved, and those in it too:
+its nodes become nodes of the graph around it, named `nested.node`. All others stay.
 
 In: a structurally sound graph with shapes. Out: an equivalent one (the given graph
 is not changed). Cost: linear in nodes and edges, those of nested graphs included.
@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 import nir
 
-from nirtorch_cli.scheduling import Edge, components
+from nirtorch_cli.loops import Edge, cyclic_components, neighbours
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def dissolve(graph: nir.NIRGraph, keep: Callable[[nir.NIRNode], bool]) -> FlatGr
     looping = set(_looping_graphs(graph, keep))
     flattening = _Flattening(keep, set(graph.nodes) - looping)
     entries, exits = {}, {}
-    for name, node in graph.nodes.items():
+    for name, node in sorted(graph.nodes.items()):
         if name in looping:
             entries[name], exits[name] = flattening.open(name, name, node)
         else:
@@ -63,13 +63,9 @@ def _looping_graphs(graph: nir.NIRGraph, keep: Callable[[nir.NIRNode], bool]) ->
     nested = {n for n, node in graph.nodes.items() if isinstance(node, nir.NIRGraph)}
     if not nested:
         return
-    following: dict[str, list[str]] = {name: [] for name in graph.nodes}
-    for source, target in graph.edges:
-        following[source].append(target)
-    for component in components(graph.nodes, following):
+    for component in cyclic_components(graph.nodes, neighbours(graph.nodes, graph.edges)):
         for name in component:
-            is_looping = len(component) > 1 or name in following[name]
-            if name in nested and is_looping and not keep(graph.nodes[name]):
+            if name in nested and not keep(graph.nodes[name]):
                 yield name
 
 

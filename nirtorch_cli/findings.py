@@ -35,14 +35,12 @@ class Finding:
 
     def line(self) -> str:
         """The finding as one line of text: place, what, and what to do."""
-        place = [] if self.file is None else [printable(self.file)]
-        if self.node is not None:
-            where = f"node {quoted(self.node)}"
-            if self.parameter is not None:
-                where += f", {self.parameter}"
-            place.append(where)
+        place = [] if self.file is None else [self.file or "''"]
+        where = [] if self.node is None else [f"node {quoted(self.node)}"]
+        where += [] if self.parameter is None else [self.parameter]
+        place += [", ".join(where)] if where else []
         text = ": ".join([*place, self.message])
-        return text if self.hint is None else f"{text}; {self.hint}"
+        return printable(text if self.hint is None else f"{text}; {self.hint}")
 
     def to_json(self) -> dict[str, str | None]:
         """The finding as a JSON object; absent places are null."""
@@ -64,8 +62,10 @@ def quoted(name: str) -> str:
 
 
 def printable(text: str) -> str:
-    """`text` as it is, or escaped where it would break a line or a terminal."""
-    return text if text.isprintable() else ascii(text)[1:-1]
+    """`text`, with what would break a line or a terminal escaped."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def listed(names: list[str], most: int = 12) -> str:

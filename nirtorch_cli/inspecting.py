@@ -117,7 +117,7 @@ class _Lister:
             input_shape=input_shape(node),
             output_shape=output_shape(node),
             parameters={name: _described(value) for name, value in parameters.items()},
-            numbers=sum(np.size(value) for value in parameters.values()),
+            numbers=sum(map(_count, parameters.values())),
         )
         self.inspection.nodes.append(row)
         if isinstance(node, nir.NIRGraph):
@@ -137,12 +137,19 @@ def _parameters(node: nir.NIRNode) -> Iterator[tuple[str, Any]]:
             yield name, value
 
 
+def _count(value: Any) -> int:
+    array = np.asarray(value)
+    return array.size if array.dtype.kind in "fiub" else 0
+
+
 def _described(value: Any) -> str:
     """A parameter in few characters: one value if all are the same, else shape and range."""
     if value is None or isinstance(value, str):
         return str(value)
     array = np.asarray(value)
-    if array.dtype.kind not in "fiub" or array.size == 0:
+    if array.dtype.kind == "b":
+        array = array.astype(np.int64)
+    if array.dtype.kind not in "fiu" or array.size == 0:
         return f"{array.dtype} {array.shape}"
     low, high = array.min(), array.max()
     if low == high:

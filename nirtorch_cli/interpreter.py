@@ -20,7 +20,7 @@ import nir
 import torch
 
 from nirtorch_cli import checking
-from nirtorch_cli.default_map import DEFAULT_MAP, DefaultMapper
+from nirtorch_cli.defaults import DEFAULT_MAP, DefaultMapper
 from nirtorch_cli.dissolving import dissolve
 from nirtorch_cli.errors import ConversionError, MapError, MapperError, UnmappedNodeError
 from nirtorch_cli.findings import Finding
@@ -36,7 +36,8 @@ from nirtorch_cli.wiring import Part, Plan, wire
 Mapper = Callable[[Any], torch.nn.Module | None]
 NodeMapping = Mapping[type[nir.NIRNode], Mapper]
 
-_RESERVED = frozenset(dir(torch.fx.GraphModule)) | {"self", "state", "training", "meta"}
+_RESERVED = frozenset(dir(ConvertedModule(torch.nn.Module(), torch.fx.Graph())))
+_RESERVED |= {"self", "state"}
 """Names that a submodule or an argument would shadow."""
 
 
@@ -246,7 +247,7 @@ class _Builder:
     def require_mapping(self, where: str, node: nir.NIRNode) -> None:
         if self.mapper(node) is None and not self.skip_unmapped:
             kind = f"{type(node).__module__}.{type(node).__qualname__}"
-            hint = "add it to the node map, or skip nodes without one (skip_unmapped)"
+            hint = "add it to the node map, or skip such nodes with skip_unmapped"
             self.unmapped.append(
                 Finding("NIR501", "error", f"no mapping for {kind}", where, hint=hint)
             )

@@ -10,6 +10,7 @@ Loading a spec runs the code that it names; that is what it is for.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import hashlib
 import importlib
@@ -18,14 +19,14 @@ import inspect
 import os
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from nirtorch_cli.errors import MapError, MissingFrameworkError, NirtorchError
+from nirtorch_cli.errors import MapError, MissingFrameworkError
 from nirtorch_cli.findings import Finding, listed, quoted
 
 ENTRY_POINT_GROUP = "nirtorch.maps"
@@ -55,16 +56,17 @@ def load_maps(specs: Sequence[str], options: MapOptions) -> dict[Any, Callable[[
     from nirtorch_cli.interpreter import check_entries
 
     merged: dict[Any, Callable[[Any], Any]] = {}
-    findings: list[Finding] = []
+    errors: list[MapError] = []
     for spec in specs:
         try:
             mapping = load_map(spec, options)
             check_entries(mapping, f"--map {spec}")
             merged.update(mapping)
         except MapError as error:
-            findings += error.findings
-    if findings:
-        raise MapError(findings)
+            errors.append(error)
+    if errors:
+        findings = [finding for error in errors for finding in error.findings]
+        raise MapError(findings) from errors[0].__cause__
     return merged
 
 
@@ -85,7 +87,8 @@ def _attribute_of(spec: str) -> Any:
     if attribute is None and not path.endswith(".py"):
         pack = installed_packs().get(path)
         if pack is not None:
-            return _pack(spec, pack)
+            with _user_code(spec):
+                return pack.load()
     is_file = path.endswith(".py")
     module = _file_module(spec, Path(path)) if is_file else _named_module(spec, path)
     return _nested_attribute(spec, module, attribute or DEFAULT_ATTRIBUTE)
@@ -97,38 +100,26 @@ def _split(spec: str) -> tuple[str, str | None]:
     is_drive = len(path) == 1 and attribute[:1] in ("\\", "/")
     if not colon or is_drive:
         path, attribute = spec, ""
-    if not path or (colon and not is_drive and not attribute):
+    is_relative = path.startswith(".") and not path.endswith(".py")
+    if not path or is_relative or (colon and not is_drive and not attribute):
         raise _problem(spec, "NIR510", "is not of the form MODULE:ATTR, FILE.py:ATTR or PACK")
     return path, attribute or None
-
-
-def _pack(spec: str, pack: EntryPoint) -> Any:
-    try:
-        return pack.load()
-    except ModuleNotFoundError as error:
-        text = f"--map {spec}: the pack needs {error.name!r}, which is not installed"
-        hint = f"pip install {(error.name or '').partition('.')[0]}"
-        raise MissingFrameworkError(Finding("NIR520", "error", text, hint=hint)) from error
-    except Exception as error:
-        raise _raised(spec, error) from error
 
 
 def _named_module(spec: str, name: str) -> ModuleType:
     _make_importable(os.getcwd())
     try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        missing = error.name or ""
-        if name != missing and not name.startswith(f"{missing}."):
-            raise _raised(spec, error) from error  # the module is there, and imports another
+        with _user_code(spec):
+            return importlib.import_module(name)
+    except MapError as raised:
+        error = raised.__cause__
+        missing = error.name or "" if isinstance(error, ModuleNotFoundError) else ""
+        if name != missing and not (missing and name.startswith(f"{missing}.")):
+            raise  # the module is there, and raised or imports another
         packs = ", ".join(installed_packs()) or "none"
         text = f"no module {missing!r}; searched {os.pathsep.join(p or '.' for p in sys.path)}"
         hint = f"a file is named with its path (maps.py:MAP); installed packs: {packs}"
         raise _problem(spec, "NIR511", text, hint) from error
-    except NirtorchError:
-        raise
-    except Exception as error:
-        raise _raised(spec, error) from error
 
 
 def _file_module(spec: str, path: Path) -> ModuleType:
@@ -150,10 +141,11 @@ def _file_module(spec: str, path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(specification)
     sys.modules[name] = module
     try:
-        specification.loader.exec_module(module)
-    except Exception as error:
+        with _user_code(spec):
+            specification.loader.exec_module(module)
+    except BaseException:
         sys.modules.pop(name, None)
-        raise _raised(spec, error) from error
+        raise
     return module
 
 
@@ -166,15 +158,18 @@ def _nested_attribute(spec: str, module: ModuleType, attribute: str) -> Any:
     value: Any = module
     for part in attribute.split("."):
         try:
-            value = getattr(value, part)
-        except AttributeError as error:
+            with _user_code(spec):
+                value = getattr(value, part)
+        except MapError as error:
+            if not isinstance(error.__cause__, AttributeError):
+                raise
             there = [name for name in dir(value) if not name.startswith("_")]
             near = difflib.get_close_matches(part, there, n=3, cutoff=0.5)
             same = [name for name in there if name.lower() == part.lower()]
             near = list(dict.fromkeys([*same, *near]))
             owner = quoted(getattr(value, "__name__", type(value).__name__))
             hint = f"did you mean {listed(near)}?" if near else None
-            raise _problem(spec, "NIR512", f"{owner} has no {part!r}", hint) from error
+            raise _problem(spec, "NIR512", f"{owner} has no {part!r}", hint) from error.__cause__
     return value
 
 
@@ -185,20 +180,20 @@ def _as_mapping(spec: str, value: Any, options: MapOptions) -> Mapping[Any, Any]
     if not callable(value):
         text = f"is {type(value).__name__}, neither a mapping nor a function that returns one"
         raise _problem(spec, "NIR513", text)
-    known = asdict(options)
-    parameters = inspect.signature(value).parameters.values()
+    known = vars(options)
+    try:
+        parameters = inspect.signature(value).parameters.values()
+    except (TypeError, ValueError) as error:
+        text = "is a built-in function, whose parameters are not known"
+        raise _problem(spec, "NIR514", text, "wrap it in a function") from error
     wanted = [p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     unknown = [p.name for p in parameters if p.name not in known and p.default is p.empty]
     unknown = [name for name in unknown if name in wanted]
     if unknown:
         hint = f"it may ask for {', '.join(known)}"
         raise _problem(spec, "NIR514", f"the function asks for {listed(unknown)}", hint)
-    try:
+    with _user_code(spec):
         made = value(**{name: known[name] for name in wanted if name in known})
-    except NirtorchError:
-        raise
-    except Exception as error:
-        raise _raised(spec, error) from error
     if not isinstance(made, Mapping):
         text = f"the function returned {type(made).__name__}, not a mapping"
         raise _problem(spec, "NIR513", text)
@@ -209,13 +204,31 @@ def _problem(spec: str, code: str, message: str, hint: str | None = None) -> Map
     return MapError(Finding(code, "error", f"--map {spec}: {message}", hint=hint))
 
 
-def _raised(spec: str, error: Exception) -> MapError:
+@contextlib.contextmanager
+def _user_code(spec: str) -> Iterator[None]:
+    """Say of what the code behind a spec raises where it did.
+
+    `sys.exit()` in it is an error like any other: it must not end the program as done.
+    """
+    try:
+        yield
+    except (MapError, MissingFrameworkError):
+        raise
+    except (Exception, SystemExit) as error:
+        if isinstance(error, ModuleNotFoundError) and spec in installed_packs():
+            text = f"--map {spec}: the pack needs {error.name!r}, which is not installed"
+            hint = f"pip install {(error.name or '').partition('.')[0]}"
+            raise MissingFrameworkError(Finding("NIR520", "error", text, hint=hint)) from error
+        raise _raised(spec, error) from error
+
+
+def _raised(spec: str, error: BaseException) -> MapError:
     """The user's code raised: say where in it."""
     reason = " ".join(f"{type(error).__name__}: {error}".split())
     if isinstance(error, SyntaxError) and error.filename:
         reason = f"{error.filename}:{error.lineno}: SyntaxError: {error.msg}"
     else:
-        ours = str(Path(__file__).parent)
+        ours = str(Path(__file__).parent) + os.sep
         frames = [
             frame
             for frame in traceback.extract_tb(error.__traceback__)

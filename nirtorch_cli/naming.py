@@ -7,9 +7,10 @@ graph asks for; otherwise, and if it is a keyword, it gets the prefix `nir_node_
 and an escaped name, from which the NIR name can be read back.
 
 Always holds: the result depends on the set of names only; two names never share
-an identifier; no identifier is a keyword, is in `reserved`, starts with
-`nirtorch_cli` (what generated code calls), or ends in `_prev_output` (the state
-keys of delayed edges). Cost: linear in the total length of the names.
+an identifier; no identifier is a keyword, is in `reserved`, starts with `_` (where
+torch keeps a module's insides) or with `nirtorch_cli`, is called by generated code, or
+ends in `_prev_output` (the state keys of delayed edges). Cost: linear in the total
+length of the names.
 """
 
 from __future__ import annotations
@@ -22,6 +23,10 @@ from collections.abc import Collection, Iterable
 
 ESCAPE_PREFIX = "nir_node_"
 PREVIOUS_OUTPUT_SUFFIX = "_prev_output"
+_CALLED = frozenset(
+    ("dict", "getattr", "torch", "device", "inf", "nan", "NoneType", "fx_pytree", "pytree")
+)
+"""What generated code may call by these very names; an argument named so would hide it."""
 
 
 def escaped_name(name: str) -> str:
@@ -79,7 +84,8 @@ def _is_usable(identifier: str, reserved: Collection[str]) -> bool:
         # Python reads `ﬁ` and `fi` as one name: only a spelling that Python keeps is safe.
         and unicodedata.normalize("NFKC", identifier) == identifier
         and identifier not in reserved
+        and identifier not in _CALLED
         and not keyword.iskeyword(identifier)
-        and not identifier.startswith((ESCAPE_PREFIX, "nirtorch_cli", "__"))
+        and not identifier.startswith((ESCAPE_PREFIX, "nirtorch_cli", "_"))
         and not identifier.endswith(PREVIOUS_OUTPUT_SUFFIX)
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from typing import Any
 
 import nir
 import numpy as np
@@ -29,9 +30,10 @@ def plan_graph(flat: FlatGraph, dt: float, path: str = "") -> tuple[Schedule, li
         # A nested graph that stayed whole in a loop is a unit with a state of its own.
         neurons={n for n, node in flat.nodes.items() if isinstance(node, (*NEURONS, nir.NIRGraph))},
         delays=set(_step_delays(flat, dt)),
+        ports={n for n, node in flat.nodes.items() if isinstance(node, (nir.Input, nir.Output))},
         rank=lambda name: _content(flat.nodes[name]),
     )
-    return found, [_ambiguity(entries, found, path) for entries in found.ambiguous]
+    return found, [_ambiguity(entries, found, flat, path) for entries in found.ambiguous]
 
 
 def _step_delays(flat: FlatGraph, dt: float) -> Iterator[str]:
@@ -46,26 +48,52 @@ def _step_delays(flat: FlatGraph, dt: float) -> Iterator[str]:
                 yield name
 
 
-def _ambiguity(entries: tuple[str, ...], found: Schedule, path: str) -> Finding:
+def _ambiguity(entries: tuple[str, ...], found: Schedule, flat: FlatGraph, path: str) -> Finding:
     """NIR109: a loop in which the graph leaves open which edge is delayed."""
-    entered = " and ".join(quoted(path + name) for name in entries)
+
+    def where(name: str) -> str:
+        return path + flat.origin[name]
+
+    entered = " and ".join(quoted(where(name)) for name in entries)
     what = "is entered at" if len(entries) > 1 else "has no way in; it was entered at"
-    edges = ", ".join(f"{quoted(s)} -> {quoted(t)}" for s, t in found.delayed[:6])
+    edges = ", ".join(f"{quoted(where(s))} -> {quoted(where(t))}" for s, t in found.delayed[:6])
     text = f"a loop {what} {entered}: names decided which edges are delayed ({edges})"
-    return Finding("NIR109", "warning", text, path + entries[0])
+    return Finding("NIR109", "warning", text, where(entries[0]))
 
 
 def _content(node: nir.NIRNode) -> tuple[str, str]:
-    """What a node is beyond its name, for telling apart nodes in the same place."""
+    """What a node is beyond its name, for telling apart nodes in the same place.
+
+    Of the graphs nested in a nested one only the size counts: each node is looked at twice
+    at most, however deep it lies.
+    """
     digest = hashlib.blake2b(digest_size=16)
     if isinstance(node, nir.NIRGraph):
-        for inner in sorted(map(_content, node.nodes.values())):
-            digest.update(repr(inner).encode())
-        digest.update(str(len(node.edges)).encode())
+        inside = [
+            (_size(inner), "") if isinstance(inner, nir.NIRGraph) else _content(inner)
+            for inner in node.nodes.values()
+        ]
+        digest.update(repr((sorted(inside), _size(node))).encode())
     else:
         for name, value in sorted(vars(node).items()):
             if name not in ("metadata", "input_type", "output_type"):
-                array = np.asarray(value)
-                digest.update(f"{name} {array.shape} {array.dtype}".encode())
-                digest.update(repr(value).encode() if array.dtype.hasobject else array.tobytes())
+                digest.update(f"{name} {type(value).__name__}".encode())
+                digest.update(_bytes(value))
     return type(node).__name__, digest.hexdigest()
+
+
+def _size(graph: nir.NIRGraph) -> str:
+    return f"{len(graph.nodes)} nodes, {len(graph.edges)} edges"
+
+
+def _bytes(value: Any) -> bytes:
+    """A parameter's value; nothing for what may look different in the next process."""
+    if not isinstance(value, (np.ndarray, np.generic, bool, int, float, str, tuple, list)):
+        return b""
+    try:
+        array = np.asarray(value)
+    except ValueError:  # a ragged list
+        return b""
+    if array.dtype.hasobject:
+        return b""
+    return f"{array.shape} {array.dtype}".encode() + array.tobytes()

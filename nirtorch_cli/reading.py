@@ -1,39 +1,35 @@
-"""A `.nir` file (HDF5) to a `nir.NIRGraph`. The only caller of h5py.
+"""A `.nir` file (HDF5) to a `nir.NIRGraph`.
 
 In: a path, bytes, or a binary stream. Out: a `ModelFile` with the graph, the
 file's version and findings for everything that had to be assumed.
 
 Parameters are handed on as the file has them (arrays stay arrays, in the file's
-dtype), as `nir.read` does, so that maps written for nir work. Nothing is checked
+precision), as `nir.read` does, so that maps written for nir work. Nothing is checked
 here beyond what is needed to build the nodes; shapes and structure come later.
 
-A file may come from a stranger. Reading runs no code, follows no link (soft and
-external links, external storage and virtual datasets are refused), and counts
-what datasets claim before it allocates them. Cost: linear in nodes, edges and bytes.
+A file may come from a stranger; see `hdf5` for what is refused, so that reading runs no
+code and allocates no more than it is allowed to. Cost: linear in nodes, edges and bytes.
 """
 
 from __future__ import annotations
 
-import io
-import os
-from collections.abc import Callable
+import math
 from dataclasses import dataclass, field
-from functools import partial
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-import h5py
 import nir
 import numpy as np
 
 from nirtorch_cli.errors import ReadError, ShapeError
 from nirtorch_cli.findings import Finding, Severity, listed, quoted
+from nirtorch_cli.hdf5 import Member, Source, Store, name_of, opened, text_of
 
 DEFAULT_MAX_BYTES = 4 * 2**30
 MAX_NESTING = 100
-"""Nested graphs and HDF5 groups deeper than this are refused."""
+"""Nested graphs and metadata deeper than this are refused."""
 
-Source = str | os.PathLike[str] | bytes | BinaryIO
+_REFUSALS = ("NIR010", "NIR011", "NIR014")
+"""Findings on a file that is not to be read any further."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +79,12 @@ NODE_FIELDS: dict[str, NodeFields] = {
 }
 """The fields of every NIR node type but NIRGraph, by the type name in the file."""
 
+_COUNTS = (
+    *("shape", "input_shape", "input_type", "kernel_size", "stride", "padding", "dilation"),
+    *("groups", "start_dim", "end_dim"),
+)
+"""Parameters that are whole numbers, whatever type the file gives them."""
+
 
 @dataclass(frozen=True)
 class ModelFile:
@@ -103,230 +105,164 @@ def read(source: Source, *, max_bytes: int = DEFAULT_MAX_BYTES) -> ModelFile:
 
     Raises:
         ReadError: it is not there, no HDF5 file, damaged, no NIR graph, or refused for safety.
-        ShapeError: parameters of one neuron node have shapes that do not fit together.
+        ShapeError: parameters of one node have shapes that do not fit together.
     """
-    name = _name_of(source)
+    name = name_of(source)
     try:
-        with _opened(source) as file:
-            return _Reader(max_bytes).model(file, name)
+        with opened(source, max_bytes) as store:
+            return _Reader(store).model(name)
     except (ReadError, ShapeError) as error:
         raise error.of(name) from error.__cause__
-    except OSError as error:
-        raise ReadError(_open_failure(source, name, error)) from error
-    except (RuntimeError, KeyError, ValueError, TypeError, UnicodeError) as error:
-        # h5py reports damage inside a file with any of these.
-        raise ReadError(
-            Finding("NIR002", "error", f"damaged HDF5 file: {_one_line(error)}", file=name)
-        ) from error
-
-
-def _name_of(source: Source) -> str:
-    if isinstance(source, bytes):
-        return "<bytes>"
-    if isinstance(source, (str, os.PathLike)):
-        return os.fspath(source)
-    return str(getattr(source, "name", "<stream>"))
-
-
-def _opened(source: Source) -> h5py.File:
-    if isinstance(source, (str, os.PathLike)):
-        if Path(source).is_dir():
-            raise IsADirectoryError("it is a directory")
-        return h5py.File(source, "r")
-    content = source if isinstance(source, bytes) else source.read()
-    if not content:
-        raise OSError("it is empty")
-    return h5py.File(io.BytesIO(content), "r")
-
-
-def _open_failure(source: Source, name: str, error: OSError) -> Finding:
-    """Say why a file did not open, in words of the file and not of libhdf5."""
-    path = Path(source) if isinstance(source, (str, os.PathLike)) else None
-    text = _one_line(error)
-    if isinstance(error, IsADirectoryError) or (path is not None and path.is_dir()):
-        message, hint = "is a directory", "name a .nir file"
-    elif path is not None and not path.exists():
-        message, hint = "no such file", None
-    elif isinstance(error, PermissionError):
-        message, hint = "permission denied", None
-    elif (path is not None and path.stat().st_size == 0) or text == "it is empty":
-        message, hint = "is empty", "a .nir file is an HDF5 file; was it written completely?"
-    elif "signature not found" in text:
-        message, hint = "is not an HDF5 file", "a .nir file is an HDF5 file written by nir.write"
-    elif "truncated" in text:
-        message, hint = "is a truncated HDF5 file", "copy or write it again"
-    else:
-        message, hint = f"cannot be opened as HDF5: {text}", None
-    return Finding("NIR001", "error", message, hint=hint, file=name)
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 @dataclass
 class _Reader:
-    """Reads one file; counts what it has claimed so far and keeps what it noticed."""
+    """Reads one file; keeps what it noticed."""
 
-    max_bytes: int
-    claimed: int = 0
+    store: Store
     findings: list[Finding] = field(default_factory=list)
 
-    def model(self, file: h5py.File, name: str) -> ModelFile:
-        root = file.id
-        links = self.links(root, "")
-        if "node" not in links:
-            raise ReadError(
-                Finding(
-                    "NIR003",
-                    "error",
-                    "has no group 'node'",
-                    hint="it is an HDF5 file, but holds no NIR graph",
-                )
-            )
-        version = self.version(root) if "version" in links else None
-        graph = self.node(links["node"](), (), ())
+    def model(self, name: str) -> ModelFile:
+        members = self.store.members(self.store.root, None, "/")
+        if "node" not in members:
+            hint = "it is an HDF5 file, but holds no NIR graph"
+            raise _read_error("NIR003", "has no group 'node'", None, hint=hint)
+        version = self.version(members["version"]) if "version" in members else None
+        graph = self.node(members["node"], ())
         if not isinstance(graph, nir.NIRGraph):
             # nir.write stores a single node too; a graph around it needs no assumption.
             graph = nir.NIRGraph.from_list(graph, type_check=False)
         return ModelFile(graph, version, name, tuple(f.of(name) for f in self.findings))
 
-    def version(self, root: h5py.h5g.GroupID) -> str | None:
-        value = self.value(h5py.h5o.open(root, b"version"), None, "version")
-        return str(value) if isinstance(value, str) else None
+    def version(self, member: Member) -> str | None:
+        value = self.store.value(member, None, "version")
+        return value if isinstance(value, str) else None
 
-    def links(self, group: h5py.h5g.GroupID, node: str) -> dict[str, Callable[[], Any]]:
-        """The members of a group, by name, to be opened by a call; refuses soft and external."""
-        members: dict[str, Callable[[], Any]] = {}
-        for raw in group:
-            if group.links.get_info(raw).type != h5py.h5l.TYPE_HARD:
-                raise ReadError(
-                    Finding(
-                        "NIR010",
-                        "error",
-                        f"{quoted(_text(raw))} is a link that leaves its place in the file",
-                        node=node or None,
-                        hint="links are refused: a file from a stranger could point anywhere",
-                    )
-                )
-            members[_text(raw)] = partial(h5py.h5o.open, group, raw)
-        return members
-
-    def node(
-        self, group: Any, path: tuple[str, ...], seen: tuple[tuple[int, int], ...]
-    ) -> nir.NIRNode:
-        """One node; `seen` are the HDF5 groups above it, since hard links can form a ring."""
-        where = "/".join(path)
-        if not isinstance(group, h5py.h5g.GroupID):
-            raise ReadError(Finding("NIR004", "error", "is not an HDF5 group", node=where))
-        identity = h5py.h5o.get_info(group)
-        here = (identity.fileno, identity.addr)
-        if here in seen or len(path) > MAX_NESTING:
-            raise ReadError(
-                Finding("NIR011", "error", f"graphs nested over {MAX_NESTING} deep", node=path[0])
-            )
-        links = self.links(group, where)
-        kind = self.text(links, "type", where)
-        if kind == "NIRGraph":
-            return self.graph(links, path, (*seen, here))
-        if kind not in NODE_FIELDS:
-            raise ReadError(
-                Finding(
-                    "NIR005",
-                    "error",
-                    f"unknown node type {quoted(kind)}",
-                    node=where or None,
-                    hint=f"nir {nir.version} knows {', '.join(NODE_FIELDS)} and NIRGraph",
-                )
-            )
-        return self.primitive(kind, links, where)
-
-    def graph(
-        self,
-        links: dict[str, Callable[[], Any]],
-        path: tuple[str, ...],
-        seen: tuple[tuple[int, int], ...],
-    ) -> nir.NIRGraph:
+    def node(self, member: Member, path: tuple[str, ...]) -> nir.NIRNode:
         where = "/".join(path) or None
+        members = self.store.members(member, where, path[-1] if path else "node")
+        kind = self.text(members, "type", where)
+        if kind == "NIRGraph":
+            return self.graph(members, path)
+        if kind not in NODE_FIELDS:
+            hint = f"nir {nir.version} knows {', '.join(NODE_FIELDS)} and NIRGraph"
+            raise _read_error("NIR005", f"unknown node type {quoted(kind)}", where, hint=hint)
+        return self.primitive(kind, members, where)
+
+    def graph(self, members: dict[str, Member], path: tuple[str, ...]) -> nir.NIRGraph:
+        where = "/".join(path) or None
+        if len(path) > MAX_NESTING:
+            raise _read_error("NIR011", f"graphs nested over {MAX_NESTING} deep", path[0])
         for name in ("nodes", "edges"):
-            if name not in links:
-                raise ReadError(
-                    Finding("NIR006", "error", f"a NIRGraph without {quoted(name)}", node=where)
-                )
-        members = links["nodes"]()
-        if not isinstance(members, h5py.h5g.GroupID):
-            raise ReadError(Finding("NIR004", "error", "'nodes' is not a group", node=where))
-        nodes = {
-            name: self.node(opened(), (*path, name), seen)
-            for name, opened in self.links(members, where or "").items()
-        }
-        edges = self.edges(self.value(links["edges"](), where, "edges"), where)
-        metadata = self.metadata(links, where)
-        self.unknown(set(links) - {"nodes", "edges", "metadata", "type"}, where)
+            if name not in members:
+                raise _read_error("NIR006", f"a NIRGraph without {quoted(name)}", where)
+        nodes = self.nodes(self.store.members(members["nodes"], where, "nodes"), path)
+        edges = self.edges(self.store.value(members["edges"], where, "edges"), where)
+        metadata = self.metadata(members, where)
+        self.unknown(set(members) - {"nodes", "edges", "metadata", "type"}, where)
         return nir.NIRGraph(nodes, edges, metadata, type_check=False)
+
+    def nodes(self, members: dict[str, Member], path: tuple[str, ...]) -> dict[str, nir.NIRNode]:
+        """The nodes of a graph; says of every one why it cannot be read, not of the first."""
+        nodes: dict[str, nir.NIRNode] = {}
+        problems: list[ReadError | ShapeError] = []
+        for name, member in members.items():
+            try:
+                nodes[name] = self.node(member, (*path, name))
+            except (ReadError, ShapeError) as error:
+                if any(finding.code in _REFUSALS for finding in error.findings):
+                    raise
+                problems.append(error)
+        if problems:
+            findings = [finding for error in problems for finding in error.findings]
+            worst = next((e for e in problems if isinstance(e, ReadError)), problems[0])
+            raise type(worst)(findings) from worst.__cause__
+        return nodes
 
     def edges(self, value: Any, where: str | None) -> list[tuple[str, str]]:
         table = np.asarray(value)
         if table.size == 0:
             return []
         if table.ndim != 2 or table.shape[1] != 2:
-            raise ReadError(
-                Finding(
-                    "NIR007",
-                    "error",
-                    f"'edges' has the shape {table.shape}, not (number of edges, 2)",
-                    node=where,
-                )
-            )
-        return [(_text(source), _text(target)) for source, target in table.tolist()]
+            text = f"has the shape {table.shape}, not (number of edges, 2)"
+            raise _read_error("NIR007", text, where, "edges")
+        if table.dtype.kind not in "SO":
+            text = f"holds {table.dtype}, not the names of nodes"
+            raise _read_error("NIR007", text, where, "edges")
+        return [(text_of(source), text_of(target)) for source, target in table.tolist()]
 
-    def primitive(self, kind: str, links: dict[str, Callable[[], Any]], where: str) -> nir.NIRNode:
+    def primitive(self, kind: str, members: dict[str, Member], where: str | None) -> nir.NIRNode:
         fields = NODE_FIELDS[kind]
-        missing = [name for name in fields.required if name not in links]
+        missing = [name for name in fields.required if name not in members]
         if missing:
-            raise ReadError(
-                Finding("NIR006", "error", f"{kind} without {listed(missing)}", node=where or None)
-            )
-        known = [name for name in (*fields.required, *fields.optional) if name in links]
-        values = {name: self.value(links[name](), where, name) for name in known}
-        self.unknown(set(links) - set(known) - {"type", "metadata"}, where)
+            raise _read_error("NIR006", f"{kind} without {listed(missing)}", where)
+        known = [name for name in (*fields.required, *fields.optional) if name in members]
+        values = {name: self.parameter(members[name], where, name) for name in known}
+        self.unknown(set(members) - set(known) - {"type", "metadata"}, where)
         if "v_reset" in fields.optional and "v_reset" not in values:
             values["v_reset"] = np.zeros_like(values["v_threshold"])
             # nir does the same: an "info", since all files before NIR 1.0 lack it.
             self.assume("NIR012", where, "v_reset", "is not in the file; taken as 0", "info")
         if fields.shared:
-            values.update(
-                self.of_one_shape({n: values[n] for n in fields.shared if n in values}, where)
-            )
-        return self.built(fields, values, self.metadata(links, where), where)
+            shared = {name: values[name] for name in fields.shared if name in values}
+            values.update(self.of_one_shape(shared, where))
+        return self.built(fields, values, self.metadata(members, where), where)
+
+    def parameter(self, member: Member, where: str | None, name: str) -> Any:
+        """A parameter: numbers, whole where they count something, or a padding in words."""
+        value = self.store.value(member, where, name)
+        if name == "padding" and np.asarray(value).dtype.kind in "USO":
+            return value
+        array = np.asarray(value)
+        if array.dtype.kind not in "fiub":
+            raise _read_error("NIR008", "holds text, not numbers", where, name)
+        if name in _COUNTS and not np.all(np.isfinite(array) & (array == np.floor(array))):
+            text = f"holds {array.reshape(-1)[0]:g}, which is no whole number"
+            raise _read_error("NIR008", text, where, name)
+        if name == "shape":
+            return self.shape(array, where)
+        return value
+
+    def shape(self, array: np.ndarray, where: str | None) -> np.ndarray:
+        """A shape: its sizes, each at least 0, and not more numbers than may be allocated."""
+        sizes = [int(size) for size in array.reshape(-1).tolist()]
+        if array.ndim > 1 or any(size < 0 for size in sizes):
+            raise _read_error("NIR008", f"is {array.tolist()}, which is no shape", where, "shape")
+        self.store.claim(math.prod(sizes) * np.dtype(np.float32).itemsize, where, "shape")
+        return np.array(sizes, dtype=np.int64)
 
     def built(
-        self, fields: NodeFields, values: dict[str, Any], metadata: dict[str, Any], where: str
+        self,
+        fields: NodeFields,
+        values: dict[str, Any],
+        metadata: dict[str, Any],
+        where: str | None,
     ) -> nir.NIRNode:
-        if fields.type in (nir.Input, nir.Output):
-            shape = np.atleast_1d(np.asarray(values.pop("shape"), dtype=np.int64))
-            values["input_type" if fields.type is nir.Input else "output_type"] = shape
-        if fields.type in (nir.Conv1d, nir.Conv2d):
+        kind = fields.type
+        if kind in (nir.Input, nir.Output):
+            values["input_type" if kind is nir.Input else "output_type"] = values.pop("shape")
+        if kind in (nir.Conv1d, nir.Conv2d):
             values.setdefault("bias", None)
             values.setdefault("input_shape", None)
-        if fields.type is nir.Flatten:
+            axes = 3 if kind is nir.Conv1d else 4
+            if np.ndim(values["weight"]) != axes:
+                text = f"has the shape {np.shape(values['weight'])}, not {axes} axes"
+                raise _shape_error(text, where, "weight")
+        if kind is nir.Flatten:
             values.setdefault("input_type", None)
-            values["start_dim"] = int(values["start_dim"])
-            values["end_dim"] = int(values["end_dim"])
+            for name in ("start_dim", "end_dim"):
+                if np.size(values[name]) != 1:
+                    raise _shape_error(f"is {values[name].tolist()}, not one number", where, name)
+                values[name] = int(np.asarray(values[name]).item())
         try:
-            return fields.type(**values, metadata=metadata)
-        except (AssertionError, ValueError, TypeError, IndexError, AttributeError) as error:
-            raise ShapeError(
-                Finding(
-                    "NIR201",
-                    "error",
-                    f"{fields.type.__name__} with parameters that do not fit together: "
-                    f"{_one_line(error)}",
-                    node=where or None,
-                )
-            ) from error
+            with np.errstate(all="ignore"):
+                return kind(**values, metadata=metadata)
+        except (ArithmeticError, AssertionError, ValueError, TypeError, LookupError) as error:
+            reason = " ".join(str(error).split())
+            text = f"{kind.__name__} with parameters that do not fit together: {reason}"
+            raise _shape_error(text, where) from error
 
-    def of_one_shape(self, values: dict[str, Any], where: str) -> dict[str, np.ndarray]:
+    def of_one_shape(self, values: dict[str, Any], where: str | None) -> dict[str, np.ndarray]:
         """Neuron parameters, broadcast to their common shape.
 
         NIR wants the same shape for all; some exporters write one value for a whole layer.
@@ -338,89 +274,50 @@ class _Reader:
         try:
             common = np.broadcast_shapes(*shapes.values())
         except ValueError as error:
-            raise ShapeError(
-                Finding(
-                    "NIR201",
-                    "error",
-                    "neuron parameters whose shapes do not fit together: "
-                    + ", ".join(f"{name} {shape}" for name, shape in shapes.items()),
-                    node=where or None,
-                    hint="each must have one value for every neuron, or one for all",
-                )
-            ) from error
+            text = "neuron parameters whose shapes do not fit together: "
+            text += ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+            hint = "each must have one value for every neuron, or one for all"
+            raise _shape_error(text, where, hint=hint) from error
         for name, shape in shapes.items():
             if shape != common:
                 self.assume("NIR013", where, name, f"has the shape {shape}; taken for {common}")
+                self.store.claim(math.prod(common) * arrays[name].itemsize, where, name)
         return {name: np.broadcast_to(array, common).copy() for name, array in arrays.items()}
 
-    def metadata(self, links: dict[str, Callable[[], Any]], where: str | None) -> dict[str, Any]:
-        if "metadata" not in links:
+    def metadata(self, members: dict[str, Member], where: str | None) -> dict[str, Any]:
+        if "metadata" not in members:
             return {}
-        return self.dictionary(links["metadata"](), where, 0)
+        return self.dictionary(members["metadata"], where, ("metadata",))
 
-    def dictionary(self, group: Any, where: str | None, depth: int) -> dict[str, Any]:
-        if not isinstance(group, h5py.h5g.GroupID) or depth > MAX_NESTING:
-            raise ReadError(
-                Finding("NIR004", "error", "'metadata' is no plain group of values", node=where)
-            )
+    def dictionary(
+        self, member: Member, where: str | None, path: tuple[str, ...]
+    ) -> dict[str, Any]:
+        name = "/".join(path)
+        if len(path) > MAX_NESTING:
+            raise _read_error("NIR011", f"nested over {MAX_NESTING} deep", where, path[0])
         entries: dict[str, Any] = {}
-        for name, opened in self.links(group, where or "").items():
-            member = opened()
-            if isinstance(member, h5py.h5g.GroupID):
-                entries[name] = self.dictionary(member, where, depth + 1)
-            else:
-                entries[name] = self.value(member, where, f"metadata/{name}")
+        for key, inner in self.store.members(member, where, name).items():
+            if self.store.is_group(inner):
+                entries[key] = self.dictionary(inner, where, (*path, key))
+                continue
+            try:
+                entries[key] = self.store.value(inner, where, f"{name}/{key}")
+            except ReadError as error:
+                if error.findings[0].code != "NIR016":
+                    raise
+                # Nothing that a module computes depends on metadata.
+                self.assume("NIR016", where, f"{name}/{key}", "cannot be read; left out")
         return entries
 
-    def text(self, links: dict[str, Callable[[], Any]], name: str, where: str) -> str:
-        if name not in links:
-            raise ReadError(
-                Finding("NIR006", "error", f"a node without {quoted(name)}", node=where or None)
-            )
-        value = self.value(links[name](), where, name)
+    def text(self, members: dict[str, Member], name: str, where: str | None) -> str:
+        if name not in members:
+            raise _read_error("NIR006", f"a node without {quoted(name)}", where)
+        value = self.store.value(members[name], where, name)
         if isinstance(value, np.ndarray) and value.size == 1:
-            value = _text(value.item())
-        if not isinstance(value, str):
-            raise ReadError(
-                Finding("NIR005", "error", f"{quoted(name)} is no text", node=where or None)
-            )
-        return value
-
-    def value(self, dataset: Any, where: str | None, name: str) -> Any:
-        """A dataset's content: text as str, a scalar as a NumPy scalar, else an array."""
-        self.allow(dataset, where, name)
-        content = h5py.Dataset(dataset)[()]
-        return _text(content) if isinstance(content, (bytes, str)) else content
-
-    def allow(self, dataset: Any, where: str | None, name: str) -> None:
-        """Refuse what lies outside the file or claims more than the limit, unread."""
-        if not isinstance(dataset, h5py.h5d.DatasetID):
-            raise ReadError(Finding("NIR004", "error", "is not a dataset", where, name))
-        creation = dataset.get_create_plist()
-        if creation.get_layout() == h5py.h5d.VIRTUAL or creation.get_external_count():
-            raise ReadError(
-                Finding(
-                    "NIR010",
-                    "error",
-                    "keeps its data in another file",
-                    where,
-                    name,
-                    "virtual datasets and external storage are refused",
-                )
-            )
-        count = int(np.prod(dataset.shape, dtype=object)) if dataset.shape else 1
-        self.claimed += count * dataset.dtype.itemsize
-        if self.claimed > self.max_bytes:
-            raise ReadError(
-                Finding(
-                    "NIR014",
-                    "error",
-                    f"the file's data claim more than {self.max_bytes} bytes",
-                    where,
-                    name,
-                    "if you trust it, raise --max-bytes",
-                )
-            )
+            value = value.item()
+        if not isinstance(value, (str, bytes)):
+            raise _read_error("NIR005", "is no text", where, name)
+        return text_of(value)
 
     def unknown(self, names: set[str], where: str | None) -> None:
         for name in sorted(names):
@@ -434,8 +331,16 @@ class _Reader:
         message: str,
         severity: Severity = "warning",
     ) -> None:
-        self.findings.append(Finding(code, severity, message, where or None, parameter))
+        self.findings.append(Finding(code, severity, message, where, parameter))
 
 
-def _text(value: Any) -> str:
-    return value.decode("utf8", "surrogateescape") if isinstance(value, bytes) else str(value)
+def _read_error(
+    code: str, message: str, where: str | None, name: str | None = None, hint: str | None = None
+) -> ReadError:
+    return ReadError(Finding(code, "error", message, where, name, hint))
+
+
+def _shape_error(
+    message: str, where: str | None, name: str | None = None, hint: str | None = None
+) -> ShapeError:
+    return ShapeError(Finding("NIR201", "error", message, where, name, hint))

@@ -63,11 +63,11 @@ def run_steps(
         state: the state to start from; None for the resting state.
 
     Raises:
-        ValueError: no inputs, or inputs with different numbers of steps.
+        ValueError: no inputs, no steps, or inputs with different numbers of steps.
     """
     named = {module.meta["inputs"][0]: inputs} if isinstance(inputs, Tensor) else dict(inputs)
     lengths = {len(values) for values in named.values()}
-    if len(lengths) != 1:
+    if len(lengths) != 1 or lengths == {0}:
         raise ValueError(f"inputs must have one number of steps, not {sorted(lengths)}")
     outputs = []
     with counting_spikes(module) as spikes:

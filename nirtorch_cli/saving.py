@@ -69,8 +69,9 @@ def load(
         raise ReadError(Finding("NIR021", "error", text, hint=hint, file=name)) from error
     except FileNotFoundError as error:
         raise ReadError(Finding("NIR001", "error", "no such file", file=name)) from error
-    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError, AttributeError) as error:
-        text = f"is no saved module: {' '.join(str(error).split())}"
+    except Exception as error:  # unpickling raises whatever bytes or a user's class make it
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        text = f"is no saved module, or a damaged one: {reason}"
         raise ReadError(Finding("NIR020", "error", text, file=name)) from error
     if not isinstance(module, torch.fx.GraphModule):
         text = f"holds a {type(module).__name__}, not a converted module"

@@ -15,7 +15,8 @@ several nodes, which is reported. How it is found:
    Where every loop has one entry they do not depend on the walk.
 3. A delay moves upstream to the neurons when everything between lies inside the loop
    and feeds nothing else: in `lif -> w_rec -> lif` it is the spikes that arrive a
-   step late, so a bias in `w_rec` acts from the first step on.
+   step late, so a bias in `w_rec` acts from the first step on. A port, which only adds
+   what it hears, changes nothing about that: with or without it the numbers are equal.
 
 Cost: linear in nodes + edges (sorting names aside); nothing is recursive.
 """
@@ -23,12 +24,18 @@ Cost: linear in nodes + edges (sorting names aside); nothing is recursive.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-Edge = tuple[str, str]
-Neighbours = dict[str, list[str]]
+from nirtorch_cli.loops import (
+    Edge,
+    Neighbours,
+    components,
+    cyclic_components,
+    neighbours,
+    retreating_edges,
+)
 
 
 @dataclass(frozen=True)
@@ -37,15 +44,15 @@ class Schedule:
 
     order: every node, each after all nodes that it hears without delay.
     delayed: the edges that carry last step's value, zero at the first.
-    shortened: delay nodes all of whose incoming edges are in `delayed`, and
-        which therefore wait one step less.
+    shortened: the delay nodes all of whose incoming edges are in `delayed`, and
+        which therefore wait one step less; to be asked, not to be iterated over.
     ambiguous: for each loop entered at several nodes, its entries; there the
         names decided which edge is delayed.
     """
 
     order: tuple[str, ...]
     delayed: tuple[Edge, ...]
-    shortened: tuple[str, ...] = ()
+    shortened: frozenset[str] = frozenset()
     ambiguous: tuple[tuple[str, ...], ...] = ()
 
 
@@ -56,6 +63,7 @@ def schedule(
     sources: Collection[str] = (),
     neurons: Collection[str] = (),
     delays: Collection[str] = (),
+    ports: Collection[str] = (),
     rank: Callable[[str], Any] = lambda name: (),
 ) -> Schedule:
     """Order the nodes of a graph and choose its delayed edges.
@@ -66,23 +74,25 @@ def schedule(
         sources: the graph's inputs, in the order in which they come first.
         neurons: the nodes at whose output a delay may sit.
         delays: the nodes whose output is at least one step old.
+        ports: the nodes whose output is the sum of what they hear.
         rank: what tells two nodes apart beyond their place in the graph; compared
             only between nodes that are equally far from the sources.
     """
-    position = _positions(names, list(edges), sources, rank)
+    edges = list(edges)
+    position = _positions(names, edges, sources, rank)
     ordered = sorted(position, key=position.__getitem__)
     ordered_edges = sorted(edges, key=lambda edge: (position[edge[0]], position[edge[1]]))
 
-    on_cycle = set(_cyclic_nodes(ordered, _neighbours(ordered, ordered_edges)))
-    if not on_cycle:
+    loops = list(cyclic_components(ordered, neighbours(ordered, ordered_edges)))
+    if not loops:
         return Schedule(order=tuple(_topological(ordered, ordered_edges)), delayed=())
-    shortened = tuple(name for name in ordered if name in delays and name in on_cycle)
-    waiting_less = set(shortened)
-    at_delay = {edge for edge in ordered_edges if edge[1] in waiting_less}
+    loop_of = {name: number for number, loop in enumerate(loops) for name in loop}
+    shortened = frozenset(name for name in delays if name in loop_of)
+    at_delay = {edge for edge in ordered_edges if edge[1] in shortened}
     remaining = [edge for edge in ordered_edges if edge not in at_delay]
 
-    retreating, ambiguous = _retreating_edges(ordered, remaining)
-    moved = _moved_to_neurons(ordered, remaining, retreating, set(neurons), at_delay)
+    retreating, ambiguous = retreating_edges(ordered, remaining, loop_of)
+    moved = _moved_to_neurons(ordered, remaining, retreating, neurons, ports, at_delay)
     delayed = at_delay.union(moved)
     order = _topological(ordered, [edge for edge in remaining if edge not in delayed])
     return Schedule(
@@ -100,7 +110,7 @@ def _positions(
     rank: Callable[[str], Any],
 ) -> dict[str, int]:
     """A place for each node: by its distance from the sources, then `rank`, then name."""
-    following = _neighbours(names, edges)
+    following = neighbours(names, edges)
     distance = dict.fromkeys(sources, 0)
     queue = deque(sources)
     while queue:
@@ -120,165 +130,12 @@ def _positions(
     return {name: place for place, name in enumerate(reached)}
 
 
-def _neighbours(names: Iterable[str], edges: Iterable[Edge]) -> Neighbours:
-    following: Neighbours = {name: [] for name in names}
-    for source, target in edges:
-        following[source].append(target)
-    return following
-
-
-def _cyclic_nodes(names: Iterable[str], following: Neighbours) -> Iterator[str]:
-    for component in components(names, following):
-        if len(component) > 1 or component[0] in following[component[0]]:
-            yield from component
-
-
-def components(names: Iterable[str], following: Neighbours) -> Iterator[list[str]]:
-    """Strongly connected components (Tarjan 1972), without recursion.
-
-    networkx has this too; importing it takes a tenth of the time of importing torch,
-    which every conversion of a recurrent model would pay.
-    """
-    index: dict[str, int] = {}
-    low: dict[str, int] = {}
-    stack: list[str] = []
-    waiting: set[str] = set()
-    for root in names:
-        if root in index:
-            continue
-        walk = [(root, iter(following[root]))]
-        index[root] = low[root] = len(index)
-        stack.append(root)
-        waiting.add(root)
-        while walk:
-            name, targets = walk[-1]
-            for target in targets:
-                if target not in index:
-                    index[target] = low[target] = len(index)
-                    stack.append(target)
-                    waiting.add(target)
-                    walk.append((target, iter(following[target])))
-                    break
-                if target in waiting:
-                    low[name] = min(low[name], index[target])
-            else:
-                walk.pop()
-                if walk:
-                    above = walk[-1][0]
-                    low[above] = min(low[above], low[name])
-                if low[name] == index[name]:
-                    component: list[str] = []
-                    while not component or component[-1] != name:
-                        component.append(stack.pop())
-                        waiting.discard(component[-1])
-                    yield component[::-1]
-
-
-def _retreating_edges(
-    ordered: list[str], edges: list[Edge]
-) -> tuple[list[Edge], tuple[tuple[str, ...], ...]]:
-    """The edges that lead back in a walk of each component from its entries.
-
-    Also the entries of each loop that has several, where the walk decided.
-    """
-    following = _neighbours(ordered, edges)
-    member: dict[str, int] = {}
-    groups = [c for c in components(ordered, following) if len(c) > 1 or c[0] in following[c[0]]]
-    for number, component in enumerate(groups):
-        member.update(dict.fromkeys(component, number))
-    entered = {t for s, t in edges if t in member and member.get(s) != member[t]}
-    retreating: list[Edge] = []
-    ambiguous: list[tuple[str, ...]] = []
-    for component in groups:
-        inside = set(component)
-        entries = sorted(entered & inside) or [min(component)]
-        loop = {name: [t for t in following[name] if t in inside] for name in component}
-        walk = _Walk(loop, entries)
-        retreating += walk.retreating
-        if len(entries) > 1 or not entered & inside:
-            ambiguous.append(tuple(entries))
-        elif (entry := walk.second_entry()) is not None:
-            ambiguous.append(entry)
-    return retreating, tuple(ambiguous)
-
-
-class _Walk:
-    """A depth-first walk of a strongly connected component from its entries."""
-
-    def __init__(self, following: Neighbours, entries: list[str]) -> None:
-        self.following = following
-        self.first: dict[str, int] = {}
-        self.last: dict[str, int] = {}
-        self.retreating: list[Edge] = []
-        for entry in entries:
-            if entry not in self.first:
-                self._walk_from(entry)
-
-    def _walk_from(self, entry: str) -> None:
-        self.first[entry] = len(self.first)
-        walk = [(entry, iter(self.following[entry]))]
-        while walk:
-            name, targets = walk[-1]
-            for target in targets:
-                if target not in self.first:
-                    self.first[target] = len(self.first)
-                    walk.append((target, iter(self.following[target])))
-                    break
-                if target not in self.last:  # still being walked: an ancestor, or itself
-                    self.retreating.append((name, target))
-            else:
-                walk.pop()
-                self.last[name] = len(self.first)
-
-    def _is_below(self, name: str, ancestor: str) -> bool:
-        return self.first[ancestor] <= self.first[name] < self.last[ancestor]
-
-    def second_entry(self) -> tuple[str, ...] | None:
-        """The two entries of a loop that has more than one, if there is such a loop.
-
-        Tarjan's test of reducibility: from the innermost loop outwards, each loop is
-        merged into its head; a way into a loop that does not pass its head is a
-        second entry.
-        """
-        coming: Neighbours = {name: [] for name in self.following}
-        back: Neighbours = {}
-        leading_back = set(self.retreating)
-        for source, targets in self.following.items():
-            for target in targets:
-                if (source, target) in leading_back:
-                    back.setdefault(target, []).append(source)
-                else:
-                    coming[target].append(source)
-        merged = {name: name for name in self.following}
-
-        def head_of(name: str) -> str:
-            while merged[name] != name:
-                merged[name] = merged[merged[name]]
-                name = merged[name]
-            return name
-
-        for head in sorted(back, key=self.first.__getitem__, reverse=True):
-            body: set[str] = set()
-            queue = [head_of(source) for source in back[head]]
-            while queue:
-                name = queue.pop()
-                if name == head or name in body:
-                    continue
-                body.add(name)
-                for source in coming[name]:
-                    outer = head_of(source)
-                    if not self._is_below(outer, head):
-                        return tuple(sorted((head, name)))
-                    queue.append(outer)
-            merged.update(dict.fromkeys(body, head))
-        return None
-
-
 def _moved_to_neurons(
     ordered: list[str],
     edges: list[Edge],
     retreating: list[Edge],
-    neurons: set[str],
+    neurons: Collection[str],
+    ports: Collection[str],
     held: set[Edge],
 ) -> list[Edge]:
     """Move each delay from its edge up to the neurons, where nothing else is affected.
@@ -288,19 +145,22 @@ def _moved_to_neurons(
     regions; the delays at a region's exits move to its entries if those come from
     neurons only and it holds no loop of its own.
     """
-    cut = set(retreating)
-    following = _neighbours(ordered, [edge for edge in edges if edge not in cut])
     loop_of = {
         name: number
-        for number, component in enumerate(components(ordered, _neighbours(ordered, edges)))
+        for number, component in enumerate(components(ordered, neighbours(ordered, edges)))
         for name in component
     }
-    delayed_at = {source for source, _ in retreating}
+    forward = _topological(ordered, _without(edges, set(retreating)))
     feeds_a_delay = {source for source, _ in held}
+    cut = _moved_over_ports(forward, edges, retreating, set(ports) - feeds_a_delay, loop_of)
+    forward = _topological(ordered, _without(edges, cut))
+    sounding = _neurons_and_their_ports(forward, edges, cut, neurons, ports, loop_of)
+    following = neighbours(ordered, _without(edges, cut))
+    delayed_at = {source for source, _ in cut}
     passing: set[str] = set()
-    for name in reversed(_topological(ordered, [edge for edge in edges if edge not in cut])):
+    for name in reversed(forward):
         if (
-            name not in neurons
+            name not in sounding
             and name not in feeds_a_delay
             and (following[name] or name in delayed_at)
             and all(t in passing and loop_of[t] == loop_of[name] for t in following[name])
@@ -311,13 +171,73 @@ def _moved_to_neurons(
     staying = {
         region[target]
         for source, target in inward
-        if loop_of[source] == loop_of[target] and ((source, target) in cut or source not in neurons)
+        if loop_of[source] == loop_of[target]
+        and ((source, target) in cut or source not in sounding)
     }
     staying |= {region[s] for s, t in cut if s in region and region.get(t) == region[s]}
     moving = {number for number in region.values() if number not in staying}
-    kept = [edge for edge in retreating if region.get(edge[0]) not in moving]
+    kept = [edge for edge in edges if edge in cut and region.get(edge[0]) not in moving]
     entries = [(s, t) for s, t in inward if region[t] in moving and loop_of[s] == loop_of[t]]
     return [*kept, *entries]
+
+
+def _without(edges: list[Edge], cut: set[Edge]) -> list[Edge]:
+    return [edge for edge in edges if edge not in cut]
+
+
+def _moved_over_ports(
+    forward: list[str],
+    edges: list[Edge],
+    retreating: list[Edge],
+    ports: set[str],
+    loop_of: dict[str, int],
+) -> set[Edge]:
+    """The delayed edges, moved from behind a port to before it where it feeds nothing else.
+
+    The port gives the same either way, so each way into it is looked at by itself.
+    """
+    cut = set(retreating)
+    following, coming = neighbours(forward, edges), _sources(forward, edges)
+    for name in reversed(forward):
+        if (
+            name in ports
+            and following[name]
+            and all((name, target) in cut for target in following[name])
+            and all(loop_of[s] == loop_of[name] and (s, name) not in cut for s in coming[name])
+        ):
+            cut.difference_update((name, target) for target in following[name])
+            cut.update((source, name) for source in coming[name])
+    return cut
+
+
+def _neurons_and_their_ports(
+    forward: list[str],
+    edges: list[Edge],
+    cut: set[Edge],
+    neurons: Collection[str],
+    ports: Collection[str],
+    loop_of: dict[str, int],
+) -> set[str]:
+    """The neurons, and the ports that hear nothing but neurons of their own loop.
+
+    What such a port gives a step later is what its neurons give a step later.
+    """
+    found, coming = set(neurons), _sources(forward, edges)
+    for name in forward:
+        if (
+            name in ports
+            and coming[name]
+            and all(
+                s in found and loop_of[s] == loop_of[name] and (s, name) not in cut
+                for s in coming[name]
+            )
+        ):
+            found.add(name)
+    return found
+
+
+def _sources(names: list[str], edges: list[Edge]) -> Neighbours:
+    return neighbours(names, [(target, source) for source, target in edges])
 
 
 def _regions(
@@ -345,7 +265,7 @@ def _regions(
 
 def _topological(ordered: list[str], edges: list[Edge]) -> list[str]:
     """Each node after its sources; a chain is followed before the next one begins."""
-    following = _neighbours(ordered, edges)
+    following = neighbours(ordered, edges)
     missing = dict.fromkeys(ordered, 0)
     for _, target in edges:
         missing[target] += 1

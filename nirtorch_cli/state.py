@@ -30,8 +30,8 @@ def entry(state: State | None, key: str) -> Any:
     """
     if state is None:
         return None
-    if key not in state:
-        raise _missing(key, state)
+    if not isinstance(state, Mapping) or key not in state:
+        raise _missing(key)
     return state[key]
 
 
@@ -48,13 +48,18 @@ def previous_output(
         rank: how many axes of `reference`, counted from the last, are no batch axes.
 
     Raises:
-        StateError: the state has no such value.
+        StateError: the state has no such value, or belongs to an input of another shape.
     """
     if state is None:
         return silence(reference, shape, rank)
-    if key not in state:
-        raise _missing(key, state)
-    value: Tensor = state[key]
+    value = entry(state, key)
+    if not isinstance(value, Tensor):
+        raise _missing(key)
+    wanted = (*reference.shape[: reference.dim() - rank], *shape)
+    if value.shape != wanted:
+        text = f"the state's entry {key!r} has the shape {tuple(value.shape)}, not {wanted}"
+        hint = "start with state=None for another batch"
+        raise StateError(Finding("NIR602", "error", text, hint=hint))
     return value
 
 
@@ -81,7 +86,7 @@ def add(a: Tensor, b: Tensor) -> Tensor:
     return a + b
 
 
-def _missing(key: str, state: State) -> StateError:
+def _missing(key: str) -> StateError:
     text = f"the state has no entry {key!r}"
     hint = "pass back the state that a step of this module returned, or None to start"
     return StateError(Finding("NIR601", "error", text, hint=hint))

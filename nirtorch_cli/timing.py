@@ -40,7 +40,7 @@ def infer_time_step(node: nir.NIRNode) -> TimeStep:
         (_of_lif(neurons), "all LIF neurons have tau/r = dt, over different tau"),
     ):
         if found is not None:
-            return TimeStep(float(f"{found:.5g}"), reason)
+            return TimeStep(_rounded(found), reason)
     return TimeStep(DEFAULT_DT, "the default; the file leaves no trace of another")
 
 
@@ -57,12 +57,20 @@ def delay_steps(delay: Any, dt: float) -> np.ndarray:
     return np.floor(ratio + 0.5 + 1e-7 * (1 + ratio)).astype(np.int64)
 
 
+def _rounded(dt: float) -> float:
+    """dt as somebody wrote it down, where it differs by no more than float32's noise."""
+    short = float(f"{dt:.5g}")
+    return short if abs(short - dt) <= 1e-6 * dt else dt
+
+
 def _neurons(node: nir.NIRNode) -> Iterator[nir.NIRNode]:
-    if isinstance(node, nir.NIRGraph):
-        for inner in node.nodes.values():
-            yield from _neurons(inner)
-    elif isinstance(node, (nir.CubaLIF, nir.LIF)):
-        yield node
+    waiting = [node]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, nir.NIRGraph):
+            waiting += node.nodes.values()
+        elif isinstance(node, (nir.CubaLIF, nir.LIF)):
+            yield node
 
 
 def _of_cuba_lif(neurons: list[nir.NIRNode]) -> float | None:
@@ -80,14 +88,18 @@ def _of_lif(neurons: list[nir.NIRNode]) -> float | None:
     resistances = _joined([(n.r,) for n in lif])
     if taus is None or resistances is None or bool(np.any(resistances == 1)):
         return None
-    if taus.max() - taus.min() <= _AGREEMENT * taus.max():
-        return None  # one tau and one r fit any dt
+    with np.errstate(all="ignore"):
+        if taus.max() - taus.min() <= _AGREEMENT * taus.max():
+            return None  # one tau and one r fit any dt
     return _common_ratio([(n.tau, n.r) for n in lif])
 
 
 def _joined(groups: list[tuple[np.ndarray, ...]]) -> np.ndarray | None:
-    arrays = [np.asarray(array, dtype=np.float64).reshape(-1) for g in groups for array in g]
-    joined = np.concatenate(arrays) if arrays else np.empty(0)
+    """All values in one array; None if there are none, or some are no real numbers."""
+    arrays = [np.asarray(array).reshape(-1) for group in groups for array in group]
+    if any(array.dtype.kind not in "fiu" for array in arrays):
+        return None
+    joined = np.concatenate([array.astype(np.float64) for array in arrays] or [np.empty(0)])
     return joined if joined.size else None
 
 

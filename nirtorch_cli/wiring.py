@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -20,8 +20,8 @@ from nirtorch_cli import state
 from nirtorch_cli.errors import ShapeError
 from nirtorch_cli.findings import Finding
 from nirtorch_cli.graph_module import NIR_NAME, ConvertedModule
+from nirtorch_cli.loops import Edge
 from nirtorch_cli.naming import previous_output_key
-from nirtorch_cli.scheduling import Edge
 from nirtorch_cli.shapes import Shape
 
 
@@ -81,6 +81,7 @@ class _Wiring:
         self.path = path
         self.graph = torch.fx.Graph(tracer_cls=state.StateTracer)
         self.shapes = {part.name: part.output_shape for part in plan.parts}
+        self.nir_names = {part.name: part.nir_name for part in plan.parts}
         self.values: dict[str, torch.fx.Node] = {}
         self.states: dict[str, torch.fx.Node | None] = {}
         self.modules: dict[str, torch.nn.Module] = {}
@@ -119,8 +120,8 @@ class _Wiring:
         ]
         if not arriving:
             if part.input_shape is None:
-                raise self.unknown_shape(part.nir_name, "no edge leads to it")
-            reference, rank = self.reference(part.nir_name)
+                raise self.unknown_shape(part.name, "no edge leads to it")
+            reference, rank = self.reference(part.name)
             arguments = (reference, part.input_shape, rank)
             return self.function(state.silence, arguments, f"{part.name}_input")
         total = arriving[0]
@@ -169,19 +170,27 @@ class _Wiring:
     ) -> torch.fx.Node:
         return self.graph.create_node("call_function", target, arguments, {}, name)
 
+    def dictionary(self, entries: Mapping[str, torch.fx.Node | None], name: str) -> torch.fx.Node:
+        """A call of `dict`: a literal would reach torch.export as fx's immutable_dict."""
+        return self.graph.create_node("call_function", dict, (), dict(entries), name)
+
     def unknown_shape(self, name: str, why: str) -> ShapeError:
         text = f"its shape is needed and not known: {why}"
         hint = "give the Input a shape"
-        return ShapeError(Finding("NIR205", "error", text, self.path + name, hint=hint))
+        where = self.path + self.nir_names[name]
+        return ShapeError(Finding("NIR205", "error", text, where, hint=hint))
 
     def finished(self) -> ConvertedModule:
         """The module: return the outputs and the new state, lint, compile."""
         outputs = {part.name: self.values[part.name] for part in self.plan.parts if part.is_output}
-        output = outputs if len(outputs) > 1 else next(iter(outputs.values()))
+        if len(outputs) > 1:
+            output = self.dictionary(outputs, "outputs")
+        else:
+            output = next(iter(outputs.values()))
         new_state: dict[str, torch.fx.Node | None] = dict(self.states)
         for source in self.previous:
             new_state[previous_output_key(source)] = self.values[source]
-        self.graph.output((output, new_state))
+        self.graph.output((output, self.dictionary(new_state, "new_state")))
         module = ConvertedModule(self.modules, self.graph)
         self.graph.lint()
         parts = self.plan.parts

@@ -51,6 +51,8 @@ def refuse_output(
     both_exist = source is not None and os.path.exists(source) and os.path.exists(target)
     if both_exist and os.path.samefile(str(source), target):
         raise _output_error(target, "the output is the input, which is never replaced", "NIR703")
+    if not os.fspath(target):
+        raise _output_error(target, "cannot be written: the name is empty")
     if not clobber and os.path.lexists(target):
         hint = "leave out --no-clobber to replace it, or name another"
         raise _output_error(target, "exists already", "NIR702", hint)
@@ -62,7 +64,8 @@ def refuse_output(
 
 @contextlib.contextmanager
 def _replacement(path: Path) -> Iterator[BinaryIO]:
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    # Not named after the target, whose name may be as long as a name can be.
+    beside = path.with_name(f".nirtorch-{secrets.token_hex(8)}.tmp")
     try:
         with beside.open("xb") as file:
             yield file

@@ -6,6 +6,7 @@ import contextlib
 import os
 import sys
 import traceback
+from collections.abc import Iterator
 from typing import Any
 
 import typer
@@ -13,7 +14,7 @@ import typer.core
 
 from nirtorch_cli import __version__
 from nirtorch_cli.cli import convert, inspect
-from nirtorch_cli.cli.output import Report, finish, say
+from nirtorch_cli.cli.output import Report, abandon_stdout, finish
 from nirtorch_cli.errors import ExitCode, NirtorchError
 from nirtorch_cli.findings import Finding
 
@@ -22,45 +23,70 @@ class BoundedGroup(typer.core.TyperGroup):
     """A command group that lets no traceback out, whoever runs it."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        _open_closed_streams()
         ctx.meta["arguments"] = list(args)
-        return super().parse_args(ctx, args)
+        with self.boundary(list(args), command=""):
+            return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         arguments: list[str] = ctx.meta["arguments"]
-        try:
+        named = next((word for word in arguments if not word.startswith("-")), "")
+        with self.boundary(arguments, named if named in self.commands else ""):
             return super().invoke(ctx)
+
+    @contextlib.contextmanager
+    def boundary(self, arguments: list[str], command: str) -> Iterator[None]:
+        """Turn what is raised inside into lines or JSON, and an exit code."""
+        try:
+            yield
         except (typer.Exit, typer.Abort):
             raise
         except BrokenPipeError:
-            # The reader of our output has seen enough. Python would complain at exit.
-            with contextlib.suppress(OSError, ValueError):
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            abandon_stdout()  # its reader has seen enough
             raise typer.Exit(ExitCode.DONE) from None
-        except (Exception, KeyboardInterrupt) as error:
+        except (Exception, KeyboardInterrupt, SystemExit) as error:
+            if type(error).__name__ == "NoArgsIsHelpError":
+                raise  # it is no failure to report but the help
             if "--debug" in arguments:
                 traceback.print_exc()
-            raise typer.Exit(_report_failure(error, arguments)) from None
+            code, findings = _explained(error, command)
+            report = Report(command, None, findings, exit_code=code)
+            with contextlib.suppress(OSError):  # stdout may be what is broken
+                finish(report, as_json="--json" in arguments, quiet=False)
+            raise typer.Exit(code) from None
 
 
-def _report_failure(error: BaseException, arguments: list[str]) -> int:
-    """Say what went wrong, as lines or JSON; returns the exit code."""
-    command = next((word for word in arguments if not word.startswith("-")), "")
+def _explained(error: BaseException, command: str) -> tuple[ExitCode, tuple[Finding, ...]]:
+    """The exit code for an exception, and what to say about it."""
     if isinstance(error, NirtorchError):
-        code, findings = error.exit_code, error.findings
-    elif isinstance(error, KeyboardInterrupt):
-        say("interrupted", "error")
-        return ExitCode.INTERRUPTED
-    elif hasattr(error, "format_message"):  # Typer's usage errors, whichever click they are of
+        return error.exit_code, error.findings
+    text = " ".join(str(error).split())
+    if isinstance(error, KeyboardInterrupt):
+        return ExitCode.INTERRUPTED, (Finding("NIR901", "error", "interrupted"),)
+    if hasattr(error, "format_message"):  # Typer's usage errors, whichever click they are of
         text = str(error.format_message()).rstrip(".")
         hint = f"see 'nirtorch {command} --help'".replace("  ", " ")
-        code, findings = ExitCode.USAGE, (Finding("NIR700", "error", text, hint=hint),)
-    else:
-        text = f"a bug in nirtorch: {type(error).__name__}: {' '.join(str(error).split())}"
-        hint = "please report it; --debug shows where"
-        code, findings = ExitCode.BUG, (Finding("NIR900", "error", text, hint=hint),)
-    report = Report(command, None, findings, exit_code=code)
-    finish(report, as_json="--json" in arguments, quiet=False)
-    return code
+        return ExitCode.USAGE, (Finding("NIR700", "error", text, hint=hint),)
+    if isinstance(error, SystemExit):
+        text = f"code of a map or of a mapped module called sys.exit({error.code!r})"
+        return ExitCode.UNSOUND, (Finding("NIR506", "error", text),)
+    if isinstance(error, MemoryError) or any(words in text for words in _NO_MEMORY):
+        hint = "try a smaller --batch, fewer --steps, or another --device"
+        return ExitCode.UNSOUND, (Finding("NIR902", "error", "not enough memory", hint=hint),)
+    text = f"a bug in nirtorch: {type(error).__name__}: {text}"
+    hint = "please report it; --debug shows where"
+    return ExitCode.BUG, (Finding("NIR900", "error", text, hint=hint),)
+
+
+_NO_MEMORY = ("allocate memory", "out of memory")
+"""What torch's errors say, on the CPU and on other devices."""
+
+
+def _open_closed_streams() -> None:
+    """A stream that the caller closed (`2>&-`) is None, which print takes for stdout."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 (open to the end)
 
 
 app = typer.Typer(

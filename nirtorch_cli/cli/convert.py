@@ -34,10 +34,10 @@ if TYPE_CHECKING:
 
 EPILOG = """\b
 Examples:
-  nirtorch convert model.nir                              show it and run it for a sample
-  nirtorch convert model.nir --map mymaps:MAP -o model.pt save the GraphModule
-  nirtorch convert model.nir --map maps.py:lif_map --code show the generated forward
-  cat model.nir | nirtorch convert - -o - > model.pt      in a pipeline
+  nirtorch convert model.nir
+  nirtorch convert model.nir --map mymaps:MAP -o model.pt
+  nirtorch convert model.nir --map lab/maps.py:lif_map --dt 1e-3 --code
+  cat model.nir | nirtorch convert - -o - > model.pt
 """
 
 
@@ -104,7 +104,9 @@ def convert(
     integrator_input: Annotated[
         IntegratorInput, typer.Option(help="I and IF take charge per step, or current.")
     ] = IntegratorInput.CHARGE,
-    device: Annotated[str, typer.Option(help="Where the module is put.")] = "cpu",
+    device: Annotated[
+        str, typer.Option(metavar="DEVICE", help="Where the module is put: cpu, cuda:0, meta.")
+    ] = "cpu",
     dtype: Annotated[Dtype, typer.Option(help="Its floating type.")] = Dtype.FLOAT32,
     output: Annotated[
         str | None,
@@ -114,9 +116,9 @@ def convert(
         bool, typer.Option("--no-clobber", "-n", help="Never replace an existing output.")
     ] = False,
     code: Annotated[bool, typer.Option("--code", help="Print the generated forward.")] = False,
-    steps: Annotated[int, typer.Option(min=1, help="Time steps of the sample.")] = 100,
-    batch: Annotated[int, typer.Option(min=1, help="Batch size of the sample.")] = 1,
-    seed: Annotated[int, typer.Option(help="Seed of the sample's input.")] = 0,
+    steps: Annotated[int, typer.Option(min=1, metavar="N", help="Time steps of the sample.")] = 100,
+    batch: Annotated[int, typer.Option(min=1, metavar="N", help="Batch size of the sample.")] = 1,
+    seed: Annotated[int, typer.Option(metavar="N", help="Seed of the sample's input.")] = 0,
     max_bytes: MaxBytes = 4 * 2**30,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -214,7 +216,7 @@ def _converted(
     import torch
 
     from nirtorch_cli import interpreter
-    from nirtorch_cli.default_map import default_map
+    from nirtorch_cli.defaults import default_map
 
     numbers: torch.dtype = getattr(torch, dtype)
     place = usable_device(device)

@@ -15,7 +15,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, on 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="On stderr, print errors only.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 MaxBytes = Annotated[
-    int, typer.Option(help="Refuse a file whose data claim more than this.", min=1)
+    int, typer.Option(metavar="N", help="Refuse a file whose data claim more bytes.", min=1)
 ]
 
 

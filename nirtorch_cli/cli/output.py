@@ -6,6 +6,7 @@ the keys schema_version, command, ok, exit_code, findings and result.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -15,7 +16,7 @@ from typing import Any
 
 import typer
 
-from nirtorch_cli.errors import ExitCode
+from nirtorch_cli.errors import ExitCode, OutputError
 from nirtorch_cli.findings import Finding, printable
 
 SCHEMA_VERSION = 1
@@ -42,19 +43,36 @@ class Report:
 
 
 def finish(report: Report, *, as_json: bool, quiet: bool) -> None:
-    """Print a report; leaves with its exit code if that is not 0."""
+    """Print a report; leaves with its exit code if that is not 0.
+
+    Raises:
+        OutputError: stdout cannot be written.
+    """
     for finding in report.findings:
         if finding.severity == "error" or (finding.severity == "warning" and not quiet):
             say(finding.line(), finding.severity)
     for note in () if quiet else report.notes:
         say(note, "note")
-    if as_json:
-        print(json.dumps(document(report), indent=2, allow_nan=False, default=str))
-    elif report.show is not None:
-        report.show()
-    sys.stdout.flush()
+    try:
+        if as_json:
+            print(json.dumps(document(report), indent=2, allow_nan=False, default=str))
+        elif report.show is not None:
+            report.show()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        abandon_stdout()  # its reader has seen enough
+    except OSError as error:
+        abandon_stdout()
+        text = f"stdout cannot be written: {error.strerror or error}"
+        raise OutputError(Finding("NIR701", "error", text)) from error
     if report.exit_code != ExitCode.DONE:
         raise typer.Exit(report.exit_code)
+
+
+def abandon_stdout() -> None:
+    """Let nothing more be written to stdout, which Python would try again at exit."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def document(report: Report) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from nirtorch_cli.neurons.population import Population, State, first, previous
+from nirtorch_cli.neurons.population import Population, State, previous, require_fit
 
 
 class CubaLI(Population):
@@ -42,10 +42,8 @@ class CubaLI(Population):
 
     def integrate(self, x: Tensor, state: State | None) -> tuple[Tensor, Tensor]:
         """Current and voltage one step on, before any reset; both in the shape of x."""
-        if state is None:
-            i, v = first(0 * self.v_leak, x), first(self.v_leak, x)
-        else:
-            i, v = previous(state, "i", x), previous(state, "v", x)
+        require_fit(self.w_in, x)
+        i, v = previous(state, "i", x), previous(state, "v", x, self.v_leak)
         j = self.w_in * x
         i_next = i + self.gain(self.tau_syn) * (j - i)
         if self.dynamics.integration == "euler":

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from nirtorch_cli.neurons.population import State, first
+from nirtorch_cli.neurons.population import State, remembered, require_fit
 from nirtorch_cli.neurons.surrogate import Derivative, spike, surrogate_derivative
 
 
@@ -17,6 +19,7 @@ class Scale(torch.nn.Module):
         self.scale = torch.nn.Parameter(scale)
 
     def forward(self, x: Tensor) -> Tensor:
+        require_fit(self.scale, x)
         return self.scale * x
 
 
@@ -34,6 +37,7 @@ class Threshold(torch.nn.Module):
         self.derivative = surrogate_derivative(surrogate)
 
     def forward(self, x: Tensor) -> Tensor:
+        require_fit(self.threshold, x)
         return spike(x, self.threshold, self.derivative)
 
 
@@ -49,17 +53,25 @@ class Delay(torch.nn.Module):
     def __init__(self, steps: Tensor) -> None:
         super().__init__()
         self.register_buffer("steps", steps)
-        self.longest = int(steps.max()) if steps.numel() else 0
-        self.is_uniform = bool((steps == self.longest).all())
+        self.measure()
+
+    def measure(self) -> None:
+        """Settle how much history is kept; here, as reading `steps` at each step is slow."""
+        self.longest = int(self.steps.max()) if self.steps.numel() else 0
+        self.is_uniform = bool((self.steps == self.longest).all())
+
+    def _load_from_state_dict(self, *arguments: Any, **keywords: Any) -> None:
+        super()._load_from_state_dict(*arguments, **keywords)
+        if not self.steps.is_meta:
+            self.measure()
 
     def extra_repr(self) -> str:
         return f"{tuple(self.steps.shape)}, up to {self.longest} steps"
 
     def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        if state is None:
-            past = first(0 * self.steps, x).expand(self.longest, *x.shape)
-        else:
-            past = state["history"]
+        require_fit(self.steps, x)
+        shape = self.longest, *x.shape
+        past = x.new_zeros(shape) if state is None else remembered(state, "history", shape, x)
         known = torch.cat([x.unsqueeze(0), past])
         if self.is_uniform:
             y = known[self.longest]

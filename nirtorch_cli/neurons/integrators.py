@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from nirtorch_cli.neurons.population import Population, State, first, previous
+from nirtorch_cli.neurons.population import Population, State, previous, require_fit
 
 
 class I(Population):  # noqa: E742 (NIR's name)
@@ -26,7 +26,8 @@ class I(Population):  # noqa: E742 (NIR's name)
 
     def integrate(self, x: Tensor, state: State | None) -> Tensor:
         """The voltage one step on, before any reset; in the shape of x."""
-        v = first(0 * self.r, x) if state is None else previous(state, "v", x)
+        require_fit(self.r, x)
+        v = previous(state, "v", x)
         charge = x if self.dynamics.integrator_input == "charge" else self.dynamics.dt * x
         return v + self.r * charge
 

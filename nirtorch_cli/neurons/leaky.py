@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from nirtorch_cli.neurons.population import Population, State, first, previous
+from nirtorch_cli.neurons.population import Population, State, previous, require_fit
 
 
 class LI(Population):
@@ -29,7 +29,8 @@ class LI(Population):
 
     def integrate(self, x: Tensor, state: State | None) -> Tensor:
         """The voltage one step on, before any reset; in the shape of x."""
-        v = first(self.v_leak, x) if state is None else previous(state, "v", x)
+        require_fit(self.v_leak, x)
+        v = previous(state, "v", x, self.v_leak)
         equilibrium = self.v_leak + self.r * x
         return v + self.gain(self.tau) * (equilibrium - v)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from nirtorch_cli.neurons.population import misfit
+
 
 class StackedLinear(torch.nn.Module):
     """y[..., o] = sum_i weight[..., o, i] x[..., i] + bias[..., o], a matrix for each place.
@@ -22,5 +24,8 @@ class StackedLinear(torch.nn.Module):
         return f"{tuple(self.weight.shape)}, bias={self.bias is not None}"
 
     def forward(self, x: Tensor) -> Tensor:
+        *stack, _, inputs = self.weight.shape
+        if x.shape[-1 - len(stack) :] != (*stack, inputs):
+            raise misfit("its matrices take the shape", (*stack, inputs), x)
         y = (self.weight @ x.unsqueeze(-1)).squeeze(-1)
         return y if self.bias is None else y + self.bias

@@ -31,9 +31,9 @@ class SumPool2d(torch.nn.Module):
         rows, columns = self.padding
         if rows or columns:
             x = pad(x, (columns, columns, rows, rows))
-        frames = x if x.dim() <= 4 else x.flatten(0, -4)
+        frames = x if x.dim() in (3, 4) else x.reshape(-1, 1, *x.shape[-2:])
         y = avg_pool2d(frames, self.kernel_size, self.stride, divisor_override=self.divisor())
-        return y if x.dim() <= 4 else y.reshape(*x.shape[:-3], *y.shape[-3:])
+        return y.reshape(*x.shape[:-2], *y.shape[-2:])
 
 
 class AvgPool2d(SumPool2d):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -70,7 +71,7 @@ class Population(torch.nn.Module):
         self.derivative = surrogate_derivative(dynamics.surrogate)
 
     def extra_repr(self) -> str:
-        shape = next(self.buffers()).shape
+        shape = next(iter(self.state_dict().values())).shape
         steps = f"dt={self.dynamics.dt:g}, integration={self.dynamics.integration!r}"
         return f"{tuple(shape)}, {steps}"
 
@@ -95,39 +96,54 @@ class Population(torch.nn.Module):
         return spike(v, v_threshold, self.derivative)
 
 
-def first(value: Tensor | float, x: Tensor) -> Tensor:
-    """`value` for every neuron of the input, with its batch axes, dtype and device.
+def previous(
+    state: Mapping[str, Any] | None, name: str, x: Tensor, resting: Tensor | float = 0.0
+) -> Tensor:
+    """A variable before this step: as the last step left it, or `resting` at the first.
 
-    Raises:
-        StateError: the neuron has more elements than the input.
-    """
-    filled = x.new_zeros(x.shape) + value
-    if filled.shape != x.shape:
-        raise _misfit("its parameters have the shape", filled.shape, x)
-    return filled
-
-
-def previous(state: Mapping[str, Tensor], name: str, x: Tensor) -> Tensor:
-    """A variable of last step's state.
+    A resting value takes its batch axes, dtype and device from the input x.
 
     Raises:
         StateError: the state has no such variable, or belongs to an input of another shape.
     """
-    if name not in state:
-        message = f"a neuron's state without {name!r}, with {sorted(state)}"
+    if state is None:
+        return x.new_zeros(x.shape) + resting
+    return remembered(state, name, x.shape, x)
+
+
+def remembered(state: Mapping[str, Any], name: str, shape: tuple[int, ...], x: Tensor) -> Tensor:
+    """A tensor of last step's state, which must have this shape.
+
+    Raises:
+        StateError: the state has no such tensor, or one of another shape.
+    """
+    value = state.get(name) if isinstance(state, Mapping) else None
+    if not isinstance(value, Tensor):
+        held = sorted(state) if isinstance(state, Mapping) else type(state).__name__
+        message = f"a node's state without a tensor {name!r}, with {held}"
         raise StateError(Finding("NIR601", "error", message, hint="pass back what a step returned"))
-    value = state[name]
-    if value.shape != x.shape:
-        raise _misfit(f"its state {name!r} has the shape", value.shape, x)
+    if value.shape != shape:
+        hint = "start with state=None for another batch"
+        raise misfit(f"its state {name!r} has the shape", value.shape, x, hint)
     return value
 
 
-def _misfit(what: str, shape: torch.Size, x: Tensor) -> StateError:
-    return StateError(
-        Finding(
-            "NIR602",
-            "error",
-            f"a neuron's input has the shape {tuple(x.shape)}, but {what} {tuple(shape)}",
-            hint="nothing is broadcast here; start with state=None for another batch",
-        )
-    )
+def require_fit(constants: Tensor, x: Tensor) -> None:
+    """Constants may repeat over the input; the input never repeats over the constants.
+
+    Raises:
+        StateError: the input's last axes are not those of the constants.
+    """
+    sizes, given = constants.shape, x.shape[x.dim() - constants.dim() :]
+    if sizes == given:
+        return  # nearly always, and quick
+    if len(sizes) != len(given) or any(s not in (1, g) for s, g in zip(sizes, given)):
+        raise misfit("its parameters have the shape", sizes, x)
+
+
+def misfit(
+    what: str, shape: tuple[int, ...], x: Tensor, hint: str = "nothing is broadcast here"
+) -> StateError:
+    """The error for an input x beside something of another shape."""
+    text = f"a node's input has the shape {tuple(x.shape)}, but {what} {tuple(shape)}"
+    return StateError(Finding("NIR602", "error", text, hint=hint))

@@ -53,13 +53,18 @@ SURROGATES: dict[str, Derivative] = {
 
 
 class _Spike(torch.autograd.Function):
-    """u > 0 forwards, the surrogate derivative backwards."""
+    """u > 0 forwards, the surrogate derivative backwards; also under `torch.func`."""
+
+    generate_vmap_rule = True
 
     @staticmethod
-    def forward(ctx: Any, u: Tensor, derivative: Derivative) -> Tensor:
-        ctx.save_for_backward(u)
-        ctx.derivative = derivative
+    def forward(u: Tensor, derivative: Derivative) -> Tensor:
         return (u > 0).to(u.dtype)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Derivative], output: Tensor) -> None:
+        u, ctx.derivative = inputs
+        ctx.save_for_backward(u)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:

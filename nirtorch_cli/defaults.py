@@ -130,7 +130,7 @@ def _plain_linear(weight: Tensor, bias: Tensor | None) -> torch.nn.Linear:
     """
     module = torch.nn.Linear.__new__(torch.nn.Linear)
     torch.nn.Module.__init__(module)
-    module.out_features, module.in_features = weight.shape
+    module.in_features, module.out_features = weight.shape[1], weight.shape[0]
     module.weight = torch.nn.Parameter(weight)
     module.register_parameter("bias", None if bias is None else torch.nn.Parameter(bias))
     return module

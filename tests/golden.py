@@ -1,0 +1,58 @@
+"""Golden files: generated code, JSON and help, each by the function that makes it.
+
+Used by tests/test_golden.py, which compares, and scripts/rewrite_golden, which rewrites.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from conftest import DATA, ROOT
+from typer.testing import CliRunner
+
+GOLDEN = ROOT / "tests" / "golden"
+
+
+def _command(*arguments: str) -> str:
+    from nirtorch_cli.cli.app import app
+
+    result = CliRunner().invoke(app, list(arguments), prog_name="nirtorch")
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def _code(name: str) -> str:
+    from nirtorch_cli import nir_to_torch
+
+    return nir_to_torch(DATA / f"{name}.nir", {}).code.strip("\n ") + "\n"
+
+
+def _json(command: str, name: str) -> str:
+    """A JSON document without what differs between machines."""
+    text = _command(command, str(DATA / f"{name}.nir"), "--json", "--quiet")
+    document = json.loads(text)
+    document["result"].pop("versions", None)
+    sample = document["result"].get("sample")
+    if sample:
+        # Times, and what depends on how the processor rounds.
+        del sample["seconds_per_step"], sample["outputs"], sample["spikes"]
+    return re.sub(re.escape(str(DATA) + "/"), "", json.dumps(document, indent=2)) + "\n"
+
+
+FILES: dict[str, Callable[[], str]] = {
+    "digits.code.txt": lambda: _code("digits"),
+    "digits_conv.code.txt": lambda: _code("digits_conv"),
+    "digits_recurrent.code.txt": lambda: _code("digits_recurrent"),
+    "convert_digits.json": lambda: _json("convert", "digits"),
+    "inspect_digits_recurrent.json": lambda: _json("inspect", "digits_recurrent"),
+    "help.txt": lambda: _command("--help"),
+    "help_convert.txt": lambda: _command("convert", "--help"),
+    "help_inspect.txt": lambda: _command("inspect", "--help"),
+}
+
+
+def path_of(name: str) -> Path:
+    return GOLDEN / name

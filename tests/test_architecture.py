@@ -1,0 +1,372 @@
+"""The shape of the package: one direction, few doors to the outside, nothing that remembers."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import DATA
+
+import nirtorch_cli
+
+PACKAGE = Path(nirtorch_cli.__file__).parent
+
+STAGES = (
+    # what was noticed, and how it is said
+    "findings",
+    "errors",
+    "naming",
+    "writing",
+    # a file, and what is in it
+    "hdf5",
+    "reading",
+    "transfers",
+    "shapes",
+    "checking",
+    "timing",
+    # the order of one step
+    "loops",
+    "dissolving",
+    "scheduling",
+    "planning",
+    "inspecting",
+    # from here on with torch
+    "neurons.surrogate",
+    "neurons.population",
+    "neurons.integrators",
+    "neurons.leaky",
+    "neurons.cuba",
+    "neurons.elementwise",
+    "neurons.linear",
+    "neurons.convolution",
+    "neurons.pooling",
+    "neurons",
+    "defaults",
+    "state",
+    "graph_module",
+    "wiring",
+    "interpreter",
+    "mapping",
+    # what is done with a module
+    "describing",
+    "running",
+    "sampling",
+    "saving",
+    # the command line
+    "cli.options",
+    "cli.output",
+    "cli.progress",
+    "cli.convert",
+    "cli.inspect",
+    "cli.app",
+    "cli",
+    "__main__",
+)
+"""Every file of the package; none imports one that stands below it. DESIGN.md, section 2."""
+
+FIRST_WITH_TORCH = "neurons.surrogate"
+
+PUBLIC = (
+    "ConversionError",
+    "DEFAULT_MAP",
+    "Finding",
+    "MapError",
+    "MapperError",
+    "MissingFrameworkError",
+    "NirtorchError",
+    "OutputError",
+    "ReadError",
+    "SaveError",
+    "ShapeError",
+    "StateError",
+    "StructureError",
+    "UnmappedNodeError",
+    "UsageError",
+    "__version__",
+    "default_map",
+    "load",
+    "nir_to_torch",
+    "save",
+)
+
+
+def stage_of(path: Path) -> str:
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+FILES = {stage_of(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+INNER = [stage for stage in FILES if stage and not stage.startswith(("cli", "__main__"))]
+
+
+def tree(stage: str) -> ast.Module:
+    return ast.parse(FILES[stage].read_text(encoding="utf8"))
+
+
+def imports(stage: str) -> Iterator[str]:
+    """Every module that a file imports, wherever in it; names that are modules too."""
+    for node in ast.walk(tree(stage)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{stage} imports relatively"
+            assert node.module is not None
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def own_imports(stage: str) -> set[str]:
+    names = {name for name in imports(stage) if name.startswith("nirtorch_cli.")}
+    return {name.removeprefix("nirtorch_cli.") for name in names} & set(FILES)
+
+
+def test_the_table_has_every_file() -> None:
+    assert set(STAGES) | {""} == set(FILES)
+    assert len(STAGES) == len(set(STAGES))
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_never_imports_a_later_one(stage: str) -> None:
+    if stage not in FILES:
+        pytest.fail(f"{stage} is no file")
+    earlier = set(STAGES[: STAGES.index(stage)])
+    # A package is imported with any of its files; it is no stage of its own then.
+    packages = {other.rpartition(".")[0] for other in own_imports(stage)}
+    assert own_imports(stage) - earlier - packages == set()
+
+
+def test_some_imports_are_seen() -> None:
+    assert {"scheduling", "dissolving", "timing"} <= own_imports("planning")
+    assert "state" in own_imports("wiring")
+    assert "defaults" in own_imports("cli.convert")
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_only_one_file_opens_hdf5(stage: str) -> None:
+    assert any(name.split(".")[0] == "h5py" for name in imports(stage)) == (stage == "hdf5")
+
+
+@pytest.mark.parametrize("stage", STAGES[: STAGES.index(FIRST_WITH_TORCH)])
+def test_the_first_stages_do_without_torch(stage: str) -> None:
+    assert not any(name.split(".")[0] == "torch" for name in imports(stage))
+
+
+FORBIDDEN = {
+    "print",
+    "exit",
+    "quit",
+    "SystemExit",
+    "sys.exit",
+    "os._exit",
+    "sys.argv",
+    "sys.stdout",
+    "sys.stderr",
+    "sys.stdin",
+    "warnings.warn",
+}
+
+
+@pytest.mark.parametrize("stage", INNER)
+def test_the_library_neither_prints_nor_exits_nor_reads_arguments(stage: str) -> None:
+    used = set()
+    module = tree(stage)
+    for node in ast.walk(module):
+        if isinstance(node, ast.ExceptHandler):
+            node.type = None  # a map that somebody wrote may try to exit, and is caught
+    for node in ast.walk(module):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            used.add(f"{node.value.id}.{node.attr}")
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
+            used.add(node.id)
+    assert used & FORBIDDEN == set()
+
+
+# ---------------------------------------------------------------- nothing that remembers
+
+CHANGING = {
+    "add",
+    "append",
+    "clear",
+    "discard",
+    "extend",
+    "insert",
+    "pop",
+    "popitem",
+    "remove",
+    "setdefault",
+    "update",
+}
+
+REMEMBERING = {
+    ("", "globals"): "a public name, once it was resolved",
+    ("wiring", "lru_cache"): "whether a class takes a state, which its code says once and for all",
+}
+"""What may outlive a call: it changes how long the next takes, and nothing else."""
+
+
+def module_names(module: ast.Module) -> set[str]:
+    """The names that a module binds at its top level to anything but imports."""
+    names = set()
+    for node in module.body:
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        names |= {target.id for target in targets if isinstance(target, ast.Name)}
+    return names
+
+
+def changes(module: ast.Module) -> Iterator[str]:
+    """What is changed from within functions of a module and lives at its top level."""
+    top = module_names(module)
+    for function in ast.walk(module):
+        if not isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+            continue
+        if isinstance(function, ast.FunctionDef):
+            for decorator in function.decorator_list:
+                name = decorator.func if isinstance(decorator, ast.Call) else decorator
+                if isinstance(name, ast.Name) and "cache" in name.id:
+                    yield name.id
+        for node in ast.walk(function):
+            if isinstance(node, ast.Global):
+                yield from node.names
+            place: ast.expr | None = None
+            if isinstance(node, (ast.Subscript, ast.Attribute)) and not isinstance(
+                node.ctx, ast.Load
+            ):
+                place = node.value
+            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                place = node.func.value if node.func.attr in CHANGING else None
+            if isinstance(place, ast.Call) and ast.unparse(place) == "globals()":
+                yield "globals"
+            elif isinstance(place, ast.Name) and place.id in top:
+                yield place.id
+
+
+def test_no_module_remembers_anything() -> None:
+    found = {(stage, name) for stage in FILES for name in changes(tree(stage))}
+    assert found == set(REMEMBERING)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "A = {}\ndef f(x):\n    A[x] = 1",
+        "A = []\ndef f(x):\n    A.append(x)",
+        "A = 1\ndef f(x):\n    global A",
+        "A: list = []\ndef f(x):\n    del A[0]",
+        "A = {}\nf = lambda x: A.setdefault(x, 1)",
+        "@cache\ndef f(x):\n    return x",
+        "A = object()\ndef f(x):\n    A.x = x",
+    ],
+)
+def test_what_remembers_is_seen(code: str) -> None:
+    assert set(changes(ast.parse(code))) in ({"A"}, {"cache"})
+
+
+# -------------------------------------------------------------------------- what is loaded
+
+HEAVY = ("torch", "nir", "numpy", "h5py", "rich", "networkx")
+
+
+def loaded(code: str) -> set[str]:
+    """Which of the heavy libraries are there after some code ran in a fresh process."""
+    report = f"import json, sys; print(json.dumps([m for m in {HEAVY} if m in sys.modules]))"
+    process = subprocess.run(
+        [sys.executable, "-c", f"{code}\n{report}"], capture_output=True, text=True, timeout=120
+    )
+    assert process.returncode == 0, process.stderr
+    return set(json.loads(process.stdout.splitlines()[-1]))
+
+
+def command(*arguments: str) -> str:
+    return f"""
+import sys
+sys.argv = ["nirtorch", *{arguments!r}]
+from nirtorch_cli.cli import main
+try:
+    main()
+except SystemExit as stop:
+    assert not stop.code, stop.code
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("import nirtorch_cli", set()),
+        ("import nirtorch_cli.cli.app", set()),
+        ("from nirtorch_cli import ReadError, Finding", set()),
+        (command("--help"), set()),
+        (command("--version"), set()),
+        (command("convert", "--help"), set()),
+        (command("inspect", "--help"), set()),
+        ("import nirtorch_cli.inspecting", {"nir", "numpy", "h5py"}),
+        ("import nirtorch_cli.scheduling, nirtorch_cli.naming", set()),
+        (
+            command("inspect", str(DATA / "digits_recurrent.nir"), "--json"),
+            {"nir", "numpy", "h5py"},
+        ),
+    ],
+)
+def test_what_is_loaded(code: str, expected: set[str]) -> None:
+    assert loaded(code) == expected
+
+
+def test_inspecting_for_people_loads_no_torch() -> None:
+    assert "torch" not in loaded(command("inspect", str(DATA / "digits.nir")))
+
+
+def test_converting_loads_torch() -> None:
+    """The tests above would also pass if nothing were ever seen."""
+    assert {"torch", "nir"} <= loaded("from nirtorch_cli import nir_to_torch")
+
+
+# --------------------------------------------------------------------------- the surface
+
+
+def test_the_public_names() -> None:
+    assert tuple(sorted(nirtorch_cli.__all__)) == PUBLIC
+    assert set(PUBLIC) <= set(dir(nirtorch_cli))
+    for name in PUBLIC:
+        assert getattr(nirtorch_cli, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = nirtorch_cli.nothing
+
+
+@pytest.mark.parametrize("first", ["nir_to_torch", "DEFAULT_MAP"])
+def test_a_public_name_is_the_same_whatever_was_used_before(first: str) -> None:
+    loaded(f"import nirtorch_cli as n; n.{first}; assert callable(n.default_map), n.default_map")
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_what_is_public_is_documented(name: str) -> None:
+    value = getattr(nirtorch_cli, name)
+    if inspect.isfunction(value) or inspect.isclass(value):
+        assert value.__doc__
+        assert len(value.__doc__.split()) >= 5
+
+
+def public_functions(module: ast.Module) -> Iterator[ast.FunctionDef | ast.ClassDef]:
+    for node in module.body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
+            yield node
+
+
+@pytest.mark.parametrize("stage", FILES)
+def test_every_file_says_what_it_is(stage: str) -> None:
+    assert ast.get_docstring(tree(stage))
+
+
+@pytest.mark.parametrize("stage", INNER)
+def test_every_public_function_of_the_library_says_what_it_is(stage: str) -> None:
+    public = public_functions(tree(stage))
+    assert [node.name for node in public if not ast.get_docstring(node)] == []
+
+
+@pytest.mark.parametrize("stage", FILES)
+def test_a_file_can_be_read_at_one_sitting(stage: str) -> None:
+    assert len(FILES[stage].read_text(encoding="utf8").splitlines()) < 450

@@ -1,0 +1,60 @@
+"""Every command of the README does what it says there."""
+
+from __future__ import annotations
+
+import doctest
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import readme
+from conftest import ROOT
+
+PAGE = readme.README.read_text(encoding="utf8")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the README's commands are for a POSIX shell")
+def test_commands_print_what_the_page_shows(tmp_path: Path) -> None:
+    readme.prepare(tmp_path, PAGE)
+    shown = [block for block in readme.blocks(PAGE) if block.kind == "console"]
+    assert sum(len(readme.commands(block)) for block in shown) >= 10
+    for block in shown:
+        assert readme.normalised(readme.run_block(block, tmp_path)) == readme.normalised(block.text)
+
+
+def test_python_examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    readme.prepare(tmp_path, PAGE)
+    monkeypatch.chdir(tmp_path)
+    text = "\n".join(b.text for b in readme.blocks(PAGE) if b.kind == "python" and ">>>" in b.text)
+    test = doctest.DocTestParser().get_doctest(text, {}, "README", str(readme.README), 0)
+    results = doctest.DocTestRunner().run(test)
+    assert results.failed == 0
+    assert results.attempted > 15
+
+
+def test_every_block_is_run_by_a_test() -> None:
+    for block in readme.blocks(PAGE):
+        if block.kind == "sh":
+            first = {line.split()[0] for line in block.text.splitlines()}
+            assert first <= {"scripts/demo", "scripts/test", "pip"}
+        else:
+            assert block.kind in ("console", "python")
+            assert block.kind == "console" or ">>>" in block.text or block.text.startswith("# ")
+
+
+def test_the_demo() -> None:
+    """As a stranger runs it, in the environment that the scripts made."""
+    if not (Path(sys.prefix) / "installed").exists():
+        pytest.skip("not in the environment that the scripts make")
+    environment = {**os.environ, "NIRTORCH_ENVIRONMENT": sys.prefix}
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / "demo")],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("differing spikes   0 of ") == 3

@@ -1,0 +1,135 @@
+"""Every real file by another program: converted, run, saved, loaded in a fresh process."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import nir
+import numpy as np
+import pytest
+import torch
+from oracles import assert_close, assert_same_spikes
+
+import nirtorch_cli
+from nirtorch_cli.running import run_steps
+
+SOUND = (
+    "braille_nested",
+    "braille_noDelay_bias_zero",
+    "lif_norse",
+    "lif_rockpool",
+    "two_lif_neurons",
+)
+DAMAGED = "braille_noDelay_bias_zero_subgraph"
+STEPS = 100
+
+RUN_AGAIN = """
+import sys, torch, nirtorch_cli
+module = nirtorch_cli.load(sys.argv[1])
+inputs, expected = torch.load(sys.argv[2], weights_only=True)
+state, outputs = None, []
+with torch.no_grad():
+    for x in inputs:
+        y, state = module(x, state)
+        outputs.append(y)
+assert torch.equal(torch.stack(outputs), expected), "another output in a fresh process"
+print("identical", len(outputs))
+"""
+
+
+def random_input(module: torch.fx.GraphModule, batch: int) -> torch.Tensor:
+    """Currents strong enough to make every one of the files spike."""
+    shape = module.meta["shapes"][module.meta["inputs"][0]][1]
+    generator = torch.Generator().manual_seed(1)
+    return 3 * torch.rand((STEPS, batch, *shape), generator=generator)
+
+
+def test_no_file_is_left_out(real_files: Path) -> None:
+    assert sorted(path.stem for path in real_files.glob("*.nir")) == sorted([*SOUND, DAMAGED])
+
+
+@pytest.mark.parametrize("name", SOUND)
+def test_rows_of_a_batch_are_independent(real_files: Path, name: str) -> None:
+    module = nirtorch_cli.nir_to_torch(real_files / f"{name}.nir", {})
+    inputs = random_input(module, 3)
+    together = run_steps(module, inputs)
+    assert sum(count.spikes for count in together.spikes.values()) > 0
+    for row in range(3):
+        alone = run_steps(module, inputs[:, row : row + 1])
+        assert_same_spikes(alone.outputs.detach(), together.outputs[:, row : row + 1].detach())
+
+
+@pytest.mark.parametrize("name", SOUND)
+def test_saved_and_loaded_in_a_fresh_process(real_files: Path, name: str, tmp_path: Path) -> None:
+    module = nirtorch_cli.nir_to_torch(real_files / f"{name}.nir", {})
+    inputs = random_input(module, 3)
+    with torch.no_grad():
+        expected = run_steps(module, inputs).outputs
+    nirtorch_cli.save(module, tmp_path / "model.pt")
+    torch.save((inputs, expected), tmp_path / "run.pt")
+    arguments = [str(tmp_path / "model.pt"), str(tmp_path / "run.pt")]
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", RUN_AGAIN, *arguments], capture_output=True, text=True
+    )
+    assert (done.stdout, done.stderr, done.returncode) == (f"identical {STEPS}\n", "", 0)
+
+
+def test_the_damaged_file_is_refused_with_what_is_missing(real_files: Path) -> None:
+    with pytest.raises(nirtorch_cli.StructureError) as caught:
+        nirtorch_cli.nir_to_torch(real_files / f"{DAMAGED}.nir", {})
+    (line,) = str(caught.value).splitlines()
+    assert line.endswith(
+        f"{DAMAGED}.nir: node 'lif1': 4 of this graph's edges lead to or from 'lif', which is none "
+        "of its nodes (first 'input' -> 'lif'); 'lif1' has no edge: is it meant?"
+    )
+
+
+def test_lif_norse_is_the_recurrence_written_out(real_files: Path) -> None:
+    """The file's one neuron in NumPy float64, spikes exactly, voltages to float32 rounding."""
+    path = real_files / "lif_norse.nir"
+    module = nirtorch_cli.nir_to_torch(path, {}, nirtorch_cli.default_map(dt=1e-4))
+    node = nir.read(path, type_check=False).nodes["1"]
+    tau, r, v_leak, threshold = (
+        float(getattr(node, name)[0]) for name in ("tau", "r", "v_leak", "v_threshold")
+    )
+    inputs = np.random.default_rng(0).uniform(0, 0.6, (2000, 1, 1)).astype(np.float32)
+
+    v, state = v_leak, None
+    spikes, voltages, ours, our_voltages = [], [], [], []
+    for x in inputs:
+        v = v + 1e-4 / tau * (v_leak - v + r * float(x[0, 0]))
+        assert abs(v - threshold) > 1e-7, "an input that decides a spike by rounding"
+        z = v > threshold
+        v = 0.0 if z else v
+        spikes.append(z)
+        voltages.append(v)
+        y, state = module(torch.from_numpy(x), state)
+        ours.append(float(y.detach()))
+        our_voltages.append(float(state["nir_node_1"]["v"].detach()))
+    assert 50 < sum(spikes) < 1000
+    assert_same_spikes(np.array(ours), np.array(spikes, dtype=float))
+    assert_close(np.array(our_voltages), np.array(voltages), rtol=2e-5, atol=1e-8)
+
+
+def test_the_nested_braille_file_equals_the_flat_one(real_files: Path) -> None:
+    flat, nested = (
+        nirtorch_cli.nir_to_torch(real_files / f"{name}.nir", {})
+        for name in ("braille_noDelay_bias_zero", "braille_nested")
+    )
+    inputs = random_input(flat, 2)
+    ours, theirs = run_steps(flat, inputs), run_steps(nested, inputs)
+    assert_same_spikes(theirs.outputs.detach(), ours.outputs.detach())
+    assert ours.spikes["lif1.lif"] == theirs.spikes["lif1/lif1"]
+    assert ours.spikes["lif1.lif"].spikes > 0
+    assert flat.meta["delayed_edges"] == [["lif1_lif", "lif1_w_rec"]]
+    assert nested.lif1.meta["delayed_edges"] == [["lif1", "lin"]]
+
+
+def test_a_stale_output_shape_is_reported_and_the_parameters_win(real_files: Path) -> None:
+    module = nirtorch_cli.nir_to_torch(real_files / "lif_rockpool.nir", {})
+    (finding,) = [f for f in module.meta["findings"] if f["severity"] == "warning"]
+    assert (finding["code"], finding["node"]) == ("NIR202", "output")
+    assert finding["message"] == "declares the shape (1, 1, 1), but gets (1,)"
+    assert module(torch.zeros(2, 1))[0].shape == (2, 1)
