@@ -85,6 +85,12 @@ _COUNTS = (
 )
 """Parameters that are whole numbers, whatever type the file gives them."""
 
+_STEPS = ("kernel_size", "stride", "dilation", "groups")
+"""Those of them that nothing can be done with if they are 0."""
+
+_TOO_LARGE = 2**40
+"""No size or step; torch counts in 64 bits, and products of such numbers must fit."""
+
 
 @dataclass(frozen=True)
 class ModelFile:
@@ -219,16 +225,21 @@ class _Reader:
         if name in _COUNTS and not np.all(np.isfinite(array) & (array == np.floor(array))):
             text = f"holds {array.reshape(-1)[0]:g}, which is no whole number"
             raise _read_error("NIR008", text, where, name)
-        if name == "shape":
-            return self.shape(array, where)
+        if name in _COUNTS and np.any(np.abs(array.astype(np.float64)) >= _TOO_LARGE):
+            raise _read_error("NIR008", f"holds {array.max():g}, which is too large", where, name)
+        if name in _STEPS and np.any(array < 1):
+            raise _shape_error(f"holds {array.min():g}, and must be 1 or more", where, name)
+        if name in ("shape", "input_shape"):
+            shape = self.shape(array, where, name)
+            return shape if name == "shape" else value
         return value
 
-    def shape(self, array: np.ndarray, where: str | None) -> np.ndarray:
+    def shape(self, array: np.ndarray, where: str | None, name: str) -> np.ndarray:
         """A shape: its sizes, each at least 0, and not more numbers than may be allocated."""
         sizes = [int(size) for size in array.reshape(-1).tolist()]
         if array.ndim > 1 or any(size < 0 for size in sizes):
-            raise _read_error("NIR008", f"is {array.tolist()}, which is no shape", where, "shape")
-        self.store.claim(math.prod(sizes) * np.dtype(np.float32).itemsize, where, "shape")
+            raise _read_error("NIR008", f"is {array.tolist()}, which is no shape", where, name)
+        self.store.claim(math.prod(sizes) * np.dtype(np.float32).itemsize, where, name)
         return np.array(sizes, dtype=np.int64)
 
     def built(

@@ -612,7 +612,11 @@ KNOWN = f"nir {nir.version} knows {', '.join(NODE_FIELDS)} and NIRGraph"
             "node 'input', shape: is [[1, 2]], which is no shape",
         ),
         (
-            [put("node/nodes/input/shape", [2**40])],
+            [put("node/nodes/input/shape", [2**60])],
+            "node 'input', shape: holds 1.15292e+18, which is too large",
+        ),
+        (
+            [put("node/nodes/input/shape", [2**35])],
             "node 'input', shape: the file's data claim more than 4,294,967,296 bytes; "
             "if you trust the file, raise the limit (--max-bytes)",
         ),
@@ -666,7 +670,9 @@ def test_shape_errors(tmp_path: Path, edit: Edit, message: str) -> None:
     ("name", "value", "message"),
     [
         ("weight", np.ones((2, 2)), "weight: has the shape (2, 2), not 4 axes"),
-        ("stride", 0, "Conv2d with parameters that do not fit together"),
+        ("stride", 0, "stride: holds 0, and must be 1 or more"),
+        ("dilation", [1, -1], "dilation: holds -1, and must be 1 or more"),
+        ("groups", 0, "groups: holds 0, and must be 1 or more"),
         ("padding", "some", "Conv2d with parameters that do not fit together: padding must be"),
     ],
 )
