@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -22,19 +22,17 @@ import torch
 from nirtorch_cli import checking
 from nirtorch_cli.defaults import DEFAULT_MAP, DefaultMapper
 from nirtorch_cli.dissolving import dissolve
-from nirtorch_cli.errors import ConversionError, MapError, MapperError, UnmappedNodeError
+from nirtorch_cli.errors import ConversionError, MapperError, UnmappedNodeError
 from nirtorch_cli.findings import Finding
 from nirtorch_cli.graph_module import ConvertedModule
 from nirtorch_cli.naming import identifiers
+from nirtorch_cli.node_map import Mapper, NodeMapping, mapper_of, merged_map
 from nirtorch_cli.planning import plan_graph
 from nirtorch_cli.reading import read
 from nirtorch_cli.scheduling import Schedule
 from nirtorch_cli.shapes import infer_shapes, input_shape, output_shape
 from nirtorch_cli.timing import TimeStep, delay_steps, infer_time_step
 from nirtorch_cli.wiring import Part, Plan, wire
-
-Mapper = Callable[[Any], torch.nn.Module | None]
-NodeMapping = Mapping[type[nir.NIRNode], Mapper]
 
 _RESERVED = frozenset(dir(ConvertedModule(torch.nn.Module(), torch.fx.Graph())))
 _RESERVED |= {"self", "state"}
@@ -133,35 +131,6 @@ def convert(
     return module.to(device=device, dtype=dtype)
 
 
-def merged_map(node_map: NodeMapping, default_map: NodeMapping = DEFAULT_MAP) -> NodeMapping:
-    """`node_map` over `default_map`, with every entry looked at.
-
-    Raises:
-        MapError: a key is no NIR node type, or a value cannot be called.
-    """
-    for name, mapping in (("node_map", node_map), ("default_map", default_map)):
-        if not isinstance(mapping, Mapping):
-            text = f"{name} is no mapping but {type(mapping).__name__}"
-            raise MapError(Finding("NIR503", "error", text))
-        check_entries(mapping, name)
-    return {**default_map, **node_map}
-
-
-def check_entries(mapping: Mapping[Any, Any], name: str) -> None:
-    """Raise a MapError that lists every entry of a map that cannot be one."""
-    findings = []
-    for key, value in mapping.items():
-        if not (isinstance(key, type) and issubclass(key, nir.NIRNode)):
-            text = f"{name}: the key {key!r} is no NIR node type"
-            findings.append(Finding("NIR504", "error", text, hint="use a class such as nir.LIF"))
-        elif not callable(value):
-            text = f"{name}: the value for {key.__name__} is {value!r}, which cannot be called"
-            hint = "use a function that takes a node and returns a module"
-            findings.append(Finding("NIR505", "error", text, hint=hint))
-    if findings:
-        raise MapError(findings)
-
-
 def _single_module(node: nir.NIRNode, node_map: NodeMapping) -> torch.nn.Module:
     builder = _Builder(_settings(node_map, node), skip_unmapped=False)
     builder.require_mapping(type(node).__name__, node)
@@ -221,11 +190,7 @@ class _Builder:
     cause: BaseException | None = None
 
     def mapper(self, node: nir.NIRNode) -> Mapper | None:
-        """The function for a node: of its own type, or of the nearest base class in the map."""
-        for kind in type(node).__mro__:
-            if kind in self.settings.node_map:
-                return self.settings.node_map[kind]
-        return None
+        return mapper_of(node, self.settings.node_map)
 
     def is_whole(self, node: nir.NIRNode) -> bool:
         """Whether a nested graph is handed to a mapper instead of being converted."""
@@ -266,8 +231,8 @@ class _Builder:
         if mapper is None:
             return None
         try:
-            module = mapper(node)
-        except Exception as error:
+            module: torch.nn.Module | None = mapper(node)
+        except (Exception, SystemExit) as error:
             self.cause = self.cause or error
             text = f"the mapper of {type(node).__name__} raised {type(error).__name__}: {error}"
             self.failures.append(Finding("NIR506", "error", " ".join(text.split()), where))

@@ -28,6 +28,7 @@ from typing import Any
 
 from nirtorch_cli.errors import MapError, MissingFrameworkError
 from nirtorch_cli.findings import Finding, listed, quoted
+from nirtorch_cli.node_map import check_entries
 
 ENTRY_POINT_GROUP = "nirtorch.maps"
 DEFAULT_ATTRIBUTE = "MAP"
@@ -53,8 +54,6 @@ def load_maps(specs: Sequence[str], options: MapOptions) -> dict[Any, Callable[[
         MapError: a spec does not lead to a node map; lists every such spec.
         MissingFrameworkError: an installed pack needs a framework that is not there.
     """
-    from nirtorch_cli.interpreter import check_entries
-
     merged: dict[Any, Callable[[Any], Any]] = {}
     errors: list[MapError] = []
     for spec in specs:

@@ -7,7 +7,7 @@ last state, and how often each spiking node fired.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,6 +54,7 @@ def run_steps(
     module: ConvertedModule,
     inputs: Tensor | Mapping[str, Tensor],
     state: Mapping[str, Any] | None = None,
+    on_step: Callable[[int], None] | None = None,
 ) -> Run:
     """Call a converted module once for each time step.
 
@@ -61,6 +62,7 @@ def run_steps(
         module: what `nir_to_torch` returned.
         inputs: (T, *batch, *shape), or for several Inputs a dict of such by argument name.
         state: the state to start from; None for the resting state.
+        on_step: called before each step with its number, for a sign of life.
 
     Raises:
         ValueError: no inputs, no steps, or inputs with different numbers of steps.
@@ -72,6 +74,8 @@ def run_steps(
     outputs = []
     with counting_spikes(module) as spikes:
         for step in range(lengths.pop()):
+            if on_step is not None:
+                on_step(step)
             output, state = module(**{n: values[step] for n, values in named.items()}, state=state)
             outputs.append(output)
     return Run(_stacked(outputs), None if state is None else dict(state), spikes)

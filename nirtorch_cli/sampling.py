@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -59,7 +60,13 @@ def inputs_without_shape(module: ConvertedModule) -> list[str]:
     return [name for name in module.meta["inputs"] if module.meta["shapes"][name][1] is None]
 
 
-def run_sample(module: ConvertedModule, steps: int, batch: int, seed: int) -> Sample:
+def run_sample(
+    module: ConvertedModule,
+    steps: int,
+    batch: int,
+    seed: int,
+    on_step: Callable[[int], None] | None = None,
+) -> Sample:
     """Run a module on uniform random input; every input must have a known shape."""
     first = next((t for t in module.state_dict().values() if t.is_floating_point()), None)
     like = torch.empty(0) if first is None else first
@@ -72,7 +79,7 @@ def run_sample(module: ConvertedModule, steps: int, batch: int, seed: int) -> Sa
     }
     started = time.perf_counter()
     with torch.no_grad():
-        run = run_steps(module, inputs)
+        run = run_steps(module, inputs, on_step=on_step)
     elapsed = time.perf_counter() - started
     outputs = run.outputs if isinstance(run.outputs, dict) else {_only_output(module): run.outputs}
     return Sample(

@@ -109,6 +109,11 @@ def conv_output(node: Any, shape: Shape) -> Shape:
     one_axis = type(node) is nir.Conv1d
     sizes = (lambda value: (single(value),)) if one_axis else pair
     kernel, stride, dilation = node.weight.shape[2:], sizes(node.stride), sizes(node.dilation)
+    if node.bias is not None and np.shape(node.bias) != node.weight.shape[:1]:
+        outputs, biases = node.weight.shape[0], np.shape(node.bias)
+        raise ValueError(f"gives {outputs} channels, but has a bias of shape {biases}")
+    if any(step < 1 for step in dilation):
+        raise ValueError(f"has dilation {dilation}")
     mode = padding_mode(node.padding)
     if mode == "same":
         if any(step != 1 for step in stride):

@@ -36,6 +36,9 @@ STAGES = (
     "scheduling",
     "planning",
     "inspecting",
+    # what a user brings
+    "node_map",
+    "mapping",
     # from here on with torch
     "neurons.surrogate",
     "neurons.population",
@@ -52,7 +55,6 @@ STAGES = (
     "graph_module",
     "wiring",
     "interpreter",
-    "mapping",
     # what is done with a module
     "describing",
     "running",

@@ -707,7 +707,6 @@ def test_debug_shows_a_traceback(command: str) -> None:
     assert answer.stdout == ""
 
 
-@pytest.mark.xfail(strict=True, reason="cli/convert.py lets the user's code print to stdout")
 def test_what_a_map_prints_is_not_the_answer() -> None:
     """stdout is the answer and only that, whatever the user's own code prints."""
     Path("chatty.py").write_text(

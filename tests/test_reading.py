@@ -471,7 +471,8 @@ FLIPPING = r"""
 import random, resource, sys, warnings
 from nirtorch_cli.errors import ReadError, ShapeError, StructureError
 from nirtorch_cli.inspecting import inspect_file
-from nirtorch_cli.interpreter import convert, merged_map
+from nirtorch_cli.defaults import DEFAULT_MAP
+from nirtorch_cli.interpreter import convert
 from nirtorch_cli.reading import read
 
 resource.setrlimit(resource.RLIMIT_AS, (6 * 2**30, 6 * 2**30))
@@ -489,7 +490,7 @@ for seed in range(int(sys.argv[2])):
     try:
         file = read(bytes(damaged))
         inspect_file(file)
-        convert(file.graph, merged_map({}))
+        convert(file.graph, DEFAULT_MAP)
         kind = "converted"
     except (ReadError, ShapeError, StructureError) as error:
         kind = type(error).__name__

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+
 
 def main() -> None:
     """Run the command line."""
-    from nirtorch_cli.cli.app import app
+    try:
+        from nirtorch_cli.cli.app import app
 
-    app()
+        app()
+    except KeyboardInterrupt:  # before the application was there to say so
+        print("error: interrupted", file=sys.stderr)
+        sys.exit(130)

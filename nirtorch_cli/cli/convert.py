@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from enum import Enum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 
@@ -131,7 +133,9 @@ def convert(
     """
     check_output(model, output, no_clobber, as_json, code)
     step = seconds(dt, "--dt")
-    with progress(enabled=not quiet) as stage:
+    stdout = sys.stdout
+    # What a map or a mapped module prints is not the answer.
+    with progress(enabled=not quiet) as stage, contextlib.redirect_stdout(sys.stderr):
         stage("reading")
         module = _converted(
             model_source(model),
@@ -151,11 +155,12 @@ def convert(
         )
         sample = None
         if output is None:
-            stage("running the sample")
-            sample = sampled(module, steps, batch, seed)
+            sample = sampled(module, steps, batch, seed, stage)
         else:
+            from nirtorch_cli.saving import save
+
             stage("saving")
-            store(module, output, clobber=not no_clobber)
+            save(module, stdout.buffer if output == "-" else output, clobber=not no_clobber)
     notes = [f"dt {module.meta['dt']:g}: {module.meta['dt_reason']}"]
     if output == "-":
         notes.append(saved_line(module, output))
@@ -190,7 +195,7 @@ def check_output(
 
 
 def _converted(
-    source: str | bytes,
+    source: str | BinaryIO,
     *,
     specs: list[str],
     no_defaults: bool,
@@ -200,7 +205,7 @@ def _converted(
     device: str,
     dtype: str,
     max_bytes: int,
-    stage: Any,
+    stage: Callable[[str], None],
 ) -> ConvertedModule:
     """Read, map and convert.
 
@@ -217,6 +222,7 @@ def _converted(
 
     from nirtorch_cli import interpreter
     from nirtorch_cli.defaults import default_map
+    from nirtorch_cli.node_map import merged_map
 
     numbers: torch.dtype = getattr(torch, dtype)
     place = usable_device(device)
@@ -228,7 +234,7 @@ def _converted(
         options = MapOptions(dt=step.dt, **dynamics, device=place, dtype=numbers)
         user_map = load_maps(specs, options)
     defaults = {} if no_defaults else default_map(step.dt, **dynamics)
-    node_map = interpreter.merged_map(user_map, defaults)
+    node_map = merged_map(user_map, defaults)
     stage(f"converting {len(file.graph.nodes)} nodes")
     try:
         module = interpreter.convert(
@@ -276,14 +282,9 @@ def usable_device(name: str) -> torch.device:
     return device
 
 
-def store(module: ConvertedModule, output: str, *, clobber: bool) -> None:
-    """Save a module to a path or, for `-`, to stdout."""
-    from nirtorch_cli.saving import save
-
-    save(module, sys.stdout.buffer if output == "-" else output, clobber=clobber)
-
-
-def sampled(module: ConvertedModule, steps: int, batch: int, seed: int) -> Sample | None:
+def sampled(
+    module: ConvertedModule, steps: int, batch: int, seed: int, stage: Callable[[str], None]
+) -> Sample | None:
     """A sample execution, or None and a note where the shape of an input is not known."""
     from nirtorch_cli.sampling import inputs_without_shape, run_sample
 
@@ -291,7 +292,12 @@ def sampled(module: ConvertedModule, steps: int, batch: int, seed: int) -> Sampl
     if unknown:
         say(f"no sample execution: the shape of {listed(unknown)} is not known", "note")
         return None
-    return run_sample(module, steps, batch, seed)
+
+    def on_step(step: int) -> None:
+        if step % 100 == 0:
+            stage(f"running the sample: step {step:,} of {steps:,}")
+
+    return run_sample(module, steps, batch, seed, on_step)
 
 
 def result(
@@ -341,6 +347,7 @@ def show(
 
 
 def show_structure(module: ConvertedModule) -> None:
+    """The nodes in execution order."""
     from nirtorch_cli.describing import describe
 
     rows = list(describe(module))
@@ -395,10 +402,10 @@ def show_sample(sample: Sample) -> None:
 
 def saved_line(module: ConvertedModule, output: str) -> str:
     """What was saved, in a line."""
-    from nirtorch_cli.describing import count_parameters
+    from nirtorch_cli.describing import count_parameters, describe
 
     where = "stdout" if output == "-" else printable(output)
     return (
-        f"saved {where}: {len(module.meta['names'])} nodes, "
+        f"saved {where}: {len(list(describe(module)))} nodes, "
         f"{count_parameters(module):,} parameters, dt {module.meta['dt']:g}"
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, BinaryIO
 
 import typer
 
@@ -24,13 +24,13 @@ def usage_error(message: str, hint: str | None = None) -> UsageError:
     return UsageError(Finding("NIR700", "error", message, hint=hint))
 
 
-def model_source(model: str) -> str | bytes:
-    """The path that MODEL names, or for `-` what stdin holds."""
+def model_source(model: str) -> str | BinaryIO:
+    """The path that MODEL names, or for `-` stdin."""
     if model != "-":
         return model
     if sys.stdin.isatty():
         raise usage_error("MODEL is - but stdin is a terminal", "pipe a .nir file into it")
-    return sys.stdin.buffer.read()
+    return sys.stdin.buffer
 
 
 def seconds(text: str, option: str) -> float | None:
