@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +14,11 @@ ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / "tests" / "data"
 REAL = ROOT.parent / "shared" / "nir"
 """Files published with the NIR paper; they are not part of the project."""
+
+PINNED_TYPER = re.search(
+    r"^typer==(\S+)", (ROOT / "scripts" / "constraints.txt").read_text(), re.MULTILINE
+)[1]
+"""The Typer whose help the golden files and the README show."""
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 

@@ -317,7 +317,7 @@ def test_hostile_names_survive_saving(tmp_path: Path) -> None:
         timeout=100,
     )
     assert answer.returncode == 0, answer.stderr
-    found = torch.load(tmp_path / "outputs")
+    found = torch.load(tmp_path / "outputs", weights_only=True)
     assert len(found) == len(expected) > 15
     assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
     assert not list(empty.iterdir())

