@@ -211,7 +211,7 @@ class _Builder:
 
     def require_mapping(self, where: str, node: nir.NIRNode) -> None:
         if self.mapper(node) is None and not self.skip_unmapped:
-            kind = f"{type(node).__module__}.{type(node).__qualname__}"
+            kind = _type_name(node)
             hint = "add it to the node map, or skip such nodes with skip_unmapped"
             self.unmapped.append(
                 Finding("NIR501", "error", f"no mapping for {kind}", where, hint=hint)
@@ -229,6 +229,10 @@ class _Builder:
         """The module for a node, or None where it is skipped; failures are collected."""
         mapper = self.mapper(node)
         if mapper is None:
+            if not isinstance(node, (nir.Input, nir.Output)):
+                text = f"no mapping for {_type_name(node)}: skipped, its input is passed on"
+                self.findings.append(Finding("NIR509", "warning", text, where))
+            self.require_skippable(where, node)
             return None
         try:
             module: torch.nn.Module | None = mapper(node)
@@ -242,18 +246,18 @@ class _Builder:
             hint = "it must return a torch.nn.Module, or None to skip the node"
             self.failures.append(Finding("NIR507", "error", text, where, hint=hint))
             return None
-        if module is None and not self.may_skip(node):
-            shapes = f"{input_shape(node)} to {output_shape(node)}"
-            text = f"a {type(node).__name__} that maps the shape {shapes} cannot be skipped"
-            hint = "its mapping is required"
-            self.failures.append(Finding("NIR502", "error", text, where, hint=hint))
+        if module is None:
+            self.require_skippable(where, node)
         return module
 
-    def may_skip(self, node: nir.NIRNode) -> bool:
-        """Whether passing its input on keeps every shape."""
-        if isinstance(node, (nir.Input, nir.Output)):
-            return True
-        return input_shape(node) is not None and input_shape(node) == output_shape(node)
+    def require_skippable(self, where: str, node: nir.NIRNode) -> None:
+        """A node whose input is passed on must keep its shape."""
+        taken, given = input_shape(node), output_shape(node)
+        if not isinstance(node, (nir.Input, nir.Output)) and (taken is None or taken != given):
+            kind = type(node).__name__
+            text = f"{kind} maps the shape {taken} to {given} and cannot be skipped"
+            hint = "its mapping is required"
+            self.failures.append(Finding("NIR502", "error", text, where, hint=hint))
 
     def build(self, graph: nir.NIRGraph, path: str) -> ConvertedModule:
         """The module of a graph whose nodes all have a mapping."""
@@ -299,6 +303,10 @@ class _Builder:
         mapper = self.mapper(node)
         if isinstance(mapper, DefaultMapper) and mapper.dynamics.integration == "euler":
             self.findings += checking.time_steps({where: node}, mapper.dynamics.dt)
+
+
+def _type_name(node: nir.NIRNode) -> str:
+    return f"{type(node).__module__}.{type(node).__qualname__}"
 
 
 def _versions() -> dict[str, str]:

@@ -29,6 +29,8 @@ class SpikeCount:
     """Neurons without batch axes."""
     values: int = 0
     """Outputs looked at: neurons times batch times steps."""
+    is_abstract: bool = False
+    """Whether the outputs have no values to count, on the `meta` device."""
 
     @property
     def rate(self) -> float:
@@ -115,7 +117,8 @@ def _counter(count: SpikeCount, rank: int | None) -> Any:
         count.values += spikes.numel()
         shape = spikes.shape if rank is None else spikes.shape[spikes.dim() - rank :]
         count.neurons = int(shape.numel())
-        if spikes.device.type != "meta":
+        count.is_abstract = spikes.device.type == "meta"
+        if not count.is_abstract:
             count.spikes += int(torch.count_nonzero(spikes))
 
     return hook

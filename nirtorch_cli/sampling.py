@@ -114,7 +114,9 @@ def _number(value: torch.Tensor) -> float | str:
 
 
 def _spike_statistics(run: Run, dt: float) -> dict[str, SpikeStatistics]:
+    """None on the `meta` device, where nothing spikes."""
     return {
         node: SpikeStatistics(count.neurons, count.spikes, count.rate, count.rate / dt)
         for node, count in run.spikes.items()
+        if not count.is_abstract
     }

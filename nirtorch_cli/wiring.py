@@ -171,8 +171,11 @@ class _Wiring:
         return self.graph.create_node("call_function", target, arguments, {}, name)
 
     def dictionary(self, entries: Mapping[str, torch.fx.Node | None], name: str) -> torch.fx.Node:
-        """A call of `dict`: a literal would reach torch.export as fx's immutable_dict."""
-        return self.graph.create_node("call_function", dict, (), dict(entries), name)
+        """A dict, called for: a literal alone reaches torch.export as fx's immutable_dict.
+
+        Not by keywords: Python compares each with each other one.
+        """
+        return self.graph.create_node("call_function", dict, (dict(entries),), {}, name)
 
     def unknown_shape(self, name: str, why: str) -> ShapeError:
         text = f"its shape is needed and not known: {why}"

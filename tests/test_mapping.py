@@ -19,7 +19,8 @@ from typer.testing import CliRunner, Result
 
 from nirtorch_cli import mapping
 from nirtorch_cli.cli.app import app
-from nirtorch_cli.errors import ExitCode, MapError, MissingFrameworkError
+from nirtorch_cli.errors import ExitCode, MapError, MapperError, MissingFrameworkError
+from nirtorch_cli.interpreter import nir_to_torch
 from nirtorch_cli.mapping import MapOptions, load_maps
 
 OPTIONS = MapOptions(
@@ -513,7 +514,7 @@ def test_a_node_that_cannot_be_skipped(model: Path) -> None:
     nir.write("model.nir", nir.NIRGraph.from_list(nir.Linear(weight)))
     put("mymaps.py", "import nir\nMAP = {nir.Linear: lambda node: None}\n")
     assert failure(ExitCode.UNSOUND, "--map", "mymaps") == (
-        "model.nir: node 'linear': a Linear that maps the shape (2,) to (3,) cannot be skipped; "
+        "model.nir: node 'linear': Linear maps the shape (2,) to (3,) and cannot be skipped; "
         "its mapping is required"
     )
 
@@ -537,6 +538,26 @@ def test_skipping_what_no_map_knows(model: Path) -> None:
     answer = invoke("--map", "mymaps:OTHER", "--no-defaults", "--skip-unmapped")
     assert answer.exit_code == ExitCode.DONE
     assert answer.stderr == ""
+
+
+def test_what_is_skipped_is_said(model: Path) -> None:
+    answer = CliRunner().invoke(
+        app, ["convert", "model.nir", "--no-defaults", "--skip-unmapped", "--steps", "1"]
+    )
+    assert answer.exit_code == ExitCode.DONE
+    warnings = [line for line in answer.stderr.splitlines() if line.startswith("warning")]
+    assert warnings == [
+        f"warning: model.nir: node '{node}': no mapping for nir.ir.{kind}: skipped, "
+        "its input is passed on"
+        for node, kind in (("linear", "linear.Linear"), ("lif", "neuron.LIF"))
+    ]
+
+
+def test_what_cannot_be_skipped_is_refused() -> None:
+    one = np.ones(3)
+    graph = nir.NIRGraph.from_list(nir.Linear(np.ones((3, 2))), nir.LIF(one, one, one, one))
+    with pytest.raises(MapperError, match=r"node 'linear': Linear maps the shape \(2,\) to \(3,\)"):
+        nir_to_torch(graph, {}, {}, skip_unmapped=True)
 
 
 def test_json_of_a_failure(model: Path) -> None:

@@ -426,3 +426,16 @@ def test_the_given_graph_is_never_changed() -> None:
     assert contents(graph) == before == contents(kept)
     assert {code for code, _, _ in codes(shaped)} == {"NIR202", "NIR204"}
     assert contents(shaped.graph) != before
+
+
+def test_a_bias_that_does_not_fit_its_channels_is_refused() -> None:
+    conv = nir.Conv1d(4, np.ones((2, 1, 3)), 1, 0, 1, 1, np.zeros(3))
+    graph = nir.NIRGraph(
+        {"in": nir.Input(np.array([1, 4])), "conv": conv, "out": nir.Output(np.array([2, 2]))},
+        [("in", "conv"), ("conv", "out")],
+        type_check=False,
+    )
+    with pytest.raises(ShapeError, match=r"gives 2 channels, but has a bias of shape \(3,\)"):
+        infer_shapes(graph)
+    conv.bias = np.zeros(2)
+    infer_shapes(graph)

@@ -187,3 +187,9 @@ def test_the_module_remembers_dt_and_why() -> None:
     assert module.n.dynamics.dt == 1e-3
     given_dt = nir_to_torch(chain(trained_cuba(1e-3, 0.01, 0.02)), {}, default_map(dt=0.5e-3))
     assert (given_dt.meta["dt"], given_dt.n.dynamics.dt) == (0.5e-3, 0.5e-3)
+
+
+def test_a_delay_that_no_memory_holds_is_refused() -> None:
+    with pytest.raises(ValueError, match="a delay of 1e\\+16 steps of 0.0001 cannot be kept"):
+        delay_steps(np.array([1e12]), 1e-4)
+    assert delay_steps(np.array([1.0]), 1e-4) == 10_000
