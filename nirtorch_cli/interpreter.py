@@ -121,8 +121,10 @@ def convert(
     settings = _settings(node_map, clean, time_step)
     builder = _Builder(settings, skip_unmapped)
     builder.require_mappings(shaped.graph, "")
-    module = builder.build(shaped.graph, "")
-    builder.raise_failures()
+    try:
+        module = builder.build(shaped.graph, "")
+    finally:
+        builder.raise_failures()  # they come first: what else is wrong may follow from them
     known = (*findings, *structural, *shaped.findings, *builder.findings)
     module.meta.update(settings.described())
     module.meta["findings"] = [finding.to_json() for finding in known]
@@ -194,7 +196,9 @@ class _Builder:
 
     def is_whole(self, node: nir.NIRNode) -> bool:
         """Whether a nested graph is handed to a mapper instead of being converted."""
-        return self.mapper(node) is not None
+        # A map for all of nir.NIRNode is meant for what is not a graph.
+        graph_types = (kind for kind in type(node).__mro__ if issubclass(kind, nir.NIRGraph))
+        return any(kind in self.settings.node_map for kind in graph_types)
 
     def require_mappings(self, graph: nir.NIRGraph, path: str) -> None:
         """Raise an UnmappedNodeError that lists every node without a mapping."""

@@ -553,6 +553,19 @@ def test_what_is_skipped_is_said(model: Path) -> None:
     ]
 
 
+def test_a_map_for_every_node_leaves_graphs_to_us() -> None:
+    inner = nir.NIRGraph.from_list(nir.Linear(np.ones((2, 2))))
+    graph = nir.NIRGraph(
+        {"in": nir.Input(np.array([2])), "nest": inner, "out": nir.Output(np.array([2]))},
+        [("in", "nest"), ("nest", "out")],
+        type_check=False,
+    )
+    module = nir_to_torch(graph, {nir.NIRNode: lambda node: torch.nn.Identity()}, {})
+    assert isinstance(module.nest, torch.fx.GraphModule)
+    whole = nir_to_torch(graph, {nir.NIRGraph: lambda node: torch.nn.Identity()})
+    assert isinstance(whole.nest, torch.nn.Identity)
+
+
 def test_what_cannot_be_skipped_is_refused() -> None:
     one = np.ones(3)
     graph = nir.NIRGraph.from_list(nir.Linear(np.ones((3, 2))), nir.LIF(one, one, one, one))

@@ -190,6 +190,6 @@ def test_the_module_remembers_dt_and_why() -> None:
 
 
 def test_a_delay_that_no_memory_holds_is_refused() -> None:
-    with pytest.raises(ValueError, match="a delay of 1e\\+16 steps of 0.0001 cannot be kept"):
+    with pytest.raises(ValueError, match=r"a delay of 1e\+16 steps of 0\.0001 cannot be kept"):
         delay_steps(np.array([1e12]), 1e-4)
     assert delay_steps(np.array([1.0]), 1e-4) == 10_000
