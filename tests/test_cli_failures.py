@@ -709,6 +709,19 @@ def test_debug_shows_a_traceback(command: str) -> None:
     assert answer.stdout == ""
 
 
+def test_completion_is_shown_without_complaint() -> None:
+    shell = {**os.environ, "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+    shown = subprocess.run(
+        [sys.executable, "-m", "nirtorch_cli", "--show-completion", "bash"],
+        capture_output=True,
+        text=True,
+        env=shell,
+        timeout=60,
+    )
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert "COMP_WORDS" in shown.stdout
+
+
 def test_what_a_map_prints_is_not_the_answer() -> None:
     """stdout is the answer and only that, whatever the user's own code prints."""
     Path("chatty.py").write_text(

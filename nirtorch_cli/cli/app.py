@@ -47,6 +47,8 @@ class BoundedGroup(typer.core.TyperGroup):
         except (Exception, KeyboardInterrupt, SystemExit) as error:
             if type(error).__name__ == "NoArgsIsHelpError":
                 raise  # it is no failure to report but the help
+            if isinstance(error, SystemExit) and not command:
+                raise  # Typer's --show-completion ends so; no code of a user runs before a command
             if "--debug" in arguments:
                 traceback.print_exc()
             code, findings = _explained(error, command)
