@@ -20,7 +20,7 @@ import numpy as np
 
 from nirtorch_cli.errors import StructureError
 from nirtorch_cli.findings import Finding, listed, quoted
-from nirtorch_cli.reading import MAX_NESTING
+from nirtorch_cli.limits import MAX_NESTING
 
 
 def checked(graph: nir.NIRGraph) -> tuple[nir.NIRGraph, list[Finding]]:

@@ -25,8 +25,9 @@ from nirtorch_cli.neurons.linear import StackedLinear
 from nirtorch_cli.neurons.pooling import AvgPool2d, SumPool2d
 from nirtorch_cli.neurons.population import Dynamics, Population
 from nirtorch_cli.neurons.surrogate import Derivative
-from nirtorch_cli.shapes import input_shape, padding_mode, pair, single
+from nirtorch_cli.shapes import input_shape
 from nirtorch_cli.timing import delay_steps, infer_time_step
+from nirtorch_cli.transfers import padding_mode, pair, single
 
 NodeMap = dict[type[nir.NIRNode], Callable[[Any], torch.nn.Module | None]]
 Build = Callable[[Any, Dynamics], torch.nn.Module | None]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from nirtorch_cli.graph_module import ConvertedModule
-from nirtorch_cli.shapes import Shape
+from nirtorch_cli.transfers import Shape
 from nirtorch_cli.wiring import is_stateful
 
 

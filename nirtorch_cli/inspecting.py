@@ -21,8 +21,9 @@ from nirtorch_cli.errors import ShapeError
 from nirtorch_cli.findings import Finding
 from nirtorch_cli.planning import plan_graph
 from nirtorch_cli.reading import ModelFile
-from nirtorch_cli.shapes import Shape, infer_shapes, input_shape, output_shape
+from nirtorch_cli.shapes import infer_shapes, input_shape, output_shape
 from nirtorch_cli.timing import infer_time_step
+from nirtorch_cli.transfers import Shape
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -28,7 +27,7 @@ from nirtorch_cli.graph_module import ConvertedModule
 from nirtorch_cli.naming import identifiers
 from nirtorch_cli.node_map import Mapper, NodeMapping, mapper_of, merged_map
 from nirtorch_cli.planning import plan_graph
-from nirtorch_cli.reading import read
+from nirtorch_cli.reading import ModelFile, read
 from nirtorch_cli.scheduling import Schedule
 from nirtorch_cli.shapes import infer_shapes, input_shape, output_shape
 from nirtorch_cli.timing import TimeStep, delay_steps, infer_time_step
@@ -79,25 +78,41 @@ def nir_to_torch(
         >>> output, state = module(torch.zeros(1, 12), state)
     """
     if isinstance(nir_node, (str, os.PathLike)):
-        file = read(nir_node)
-        origin = {"file": os.path.basename(file.name), "file_version": file.version}
-        try:
-            return convert(
-                file.graph,
-                merged_map(node_map, default_map),
-                device=device,
-                dtype=dtype,
-                skip_unmapped=skip_unmapped,
-                origin=origin,
-                findings=file.findings,
-            )
-        except ConversionError as error:
-            raise error.of(file.name) from error.__cause__
+        file, merged = read(nir_node), merged_map(node_map, default_map)
+        return convert_file(file, merged, device=device, dtype=dtype, skip_unmapped=skip_unmapped)
     merged = merged_map(node_map, default_map)
     if not isinstance(nir_node, nir.NIRGraph):
         module = _single_module(nir_node, merged).to(device=device, dtype=dtype)
         return cast(torch.fx.GraphModule, module)  # a module of any class, as documented
     return convert(nir_node, merged, device=device, dtype=dtype, skip_unmapped=skip_unmapped)
+
+
+def convert_file(
+    file: ModelFile,
+    node_map: NodeMapping,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    skip_unmapped: bool = False,
+    time_step: TimeStep | None = None,
+) -> ConvertedModule:
+    """`convert` for a file that was read, which errors, findings and `meta` then name."""
+    try:
+        module = convert(
+            file.graph,
+            node_map,
+            device=device,
+            dtype=dtype,
+            skip_unmapped=skip_unmapped,
+            findings=file.findings,
+            time_step=time_step,
+        )
+    except ConversionError as error:
+        raise error.of(file.name) from error.__cause__
+    for finding in module.meta["findings"]:
+        finding["file"] = finding["file"] or file.name
+    module.meta.update(file=os.path.basename(file.name), file_version=file.version)
+    return module
 
 
 def convert(
@@ -107,13 +122,12 @@ def convert(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
     skip_unmapped: bool = False,
-    origin: Mapping[str, str | None] | None = None,
     findings: tuple[Finding, ...] = (),
     time_step: TimeStep | None = None,
 ) -> ConvertedModule:
-    """`nir_to_torch` for a graph that was read before, with one merged map.
+    """`nir_to_torch` for a graph, with one merged map.
 
-    `origin` and `findings` are what reading it told; both go to the module's `meta`.
+    `findings` are what reading it told; they go to the module's `meta`, in front.
     `time_step` is the length of a step where the caller knows it and why.
     """
     clean, structural = checking.checked(graph)
@@ -129,7 +143,6 @@ def convert(
     module.meta.update(settings.described())
     module.meta["findings"] = [finding.to_json() for finding in known]
     module.meta["versions"] = _versions()
-    module.meta.update(origin or {})
     return module.to(device=device, dtype=dtype)
 
 

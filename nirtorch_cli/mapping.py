@@ -107,18 +107,17 @@ def _split(spec: str) -> tuple[str, str | None]:
 
 def _named_module(spec: str, name: str) -> ModuleType:
     _make_importable(os.getcwd())
-    try:
-        with _user_code(spec):
+    with _user_code(spec):
+        try:
             return importlib.import_module(name)
-    except MapError as raised:
-        error = raised.__cause__
-        missing = error.name or "" if isinstance(error, ModuleNotFoundError) else ""
-        if name != missing and not (missing and name.startswith(f"{missing}.")):
-            raise  # the module is there, and raised or imports another
-        packs = ", ".join(installed_packs()) or "none"
-        text = f"no module {missing!r}; searched {os.pathsep.join(p or '.' for p in sys.path)}"
-        hint = f"a file is named with its path (maps.py:MAP); installed packs: {packs}"
-        raise _problem(spec, "NIR511", text, hint) from error
+        except ModuleNotFoundError as error:
+            missing = error.name
+            if missing is None or not f"{name}.".startswith(f"{missing}."):
+                raise  # the module is there, and imports another
+            packs = ", ".join(installed_packs()) or "none"
+            text = f"no module {missing!r}; searched {os.pathsep.join(p or '.' for p in sys.path)}"
+            hint = f"a file is named with its path (maps.py:MAP); installed packs: {packs}"
+            raise _problem(spec, "NIR511", text, hint) from error
 
 
 def _file_module(spec: str, path: Path) -> ModuleType:
@@ -156,19 +155,17 @@ def _make_importable(folder: str) -> None:
 def _nested_attribute(spec: str, module: ModuleType, attribute: str) -> Any:
     value: Any = module
     for part in attribute.split("."):
-        try:
-            with _user_code(spec):
+        with _user_code(spec):
+            try:
                 value = getattr(value, part)
-        except MapError as error:
-            if not isinstance(error.__cause__, AttributeError):
-                raise
-            there = [name for name in dir(value) if not name.startswith("_")]
-            near = difflib.get_close_matches(part, there, n=3, cutoff=0.5)
-            same = [name for name in there if name.lower() == part.lower()]
-            near = list(dict.fromkeys([*same, *near]))
-            owner = quoted(getattr(value, "__name__", type(value).__name__))
-            hint = f"did you mean {listed(near)}?" if near else None
-            raise _problem(spec, "NIR512", f"{owner} has no {part!r}", hint) from error.__cause__
+            except AttributeError as error:
+                there = [name for name in dir(value) if not name.startswith("_")]
+                near = difflib.get_close_matches(part, there, n=3, cutoff=0.5)
+                same = [name for name in there if name.lower() == part.lower()]
+                near = list(dict.fromkeys([*same, *near]))
+                owner = quoted(getattr(value, "__name__", type(value).__name__))
+                hint = f"did you mean {listed(near)}?" if near else None
+                raise _problem(spec, "NIR512", f"{owner} has no {part!r}", hint) from error
     return value
 
 
@@ -181,18 +178,21 @@ def _as_mapping(spec: str, value: Any, options: MapOptions) -> Mapping[Any, Any]
         raise _problem(spec, "NIR513", text)
     known = vars(options)
     try:
-        parameters = inspect.signature(value).parameters.values()
+        parameters = inspect.signature(value).parameters
     except (TypeError, ValueError) as error:
         text = "is a built-in function, whose parameters are not known"
         raise _problem(spec, "NIR514", text, "wrap it in a function") from error
-    wanted = [p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
-    unknown = [p.name for p in parameters if p.name not in known and p.default is p.empty]
-    unknown = [name for name in unknown if name in wanted]
+    named = {
+        name: parameter
+        for name, parameter in parameters.items()
+        if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    }
+    unknown = [n for n, p in named.items() if n not in known and p.default is p.empty]
     if unknown:
         hint = f"it may ask for {', '.join(known)}"
         raise _problem(spec, "NIR514", f"the function asks for {listed(unknown)}", hint)
     with _user_code(spec):
-        made = value(**{name: known[name] for name in wanted if name in known})
+        made = value(**{name: known[name] for name in named if name in known})
     if not isinstance(made, Mapping):
         text = f"the function returned {type(made).__name__}, not a mapping"
         raise _problem(spec, "NIR513", text)

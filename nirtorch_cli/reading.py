@@ -23,10 +23,7 @@ import numpy as np
 from nirtorch_cli.errors import ReadError, ShapeError
 from nirtorch_cli.findings import Finding, Severity, listed, quoted
 from nirtorch_cli.hdf5 import Member, Source, Store, name_of, opened, text_of
-
-DEFAULT_MAX_BYTES = 4 * 2**30
-MAX_NESTING = 100
-"""Nested graphs and metadata deeper than this are refused."""
+from nirtorch_cli.limits import DEFAULT_MAX_BYTES, MAX_NESTING
 
 _REFUSALS = ("NIR010", "NIR011", "NIR014")
 """Findings on a file that is not to be read any further."""

@@ -31,6 +31,7 @@ from nirtorch_cli.transfers import (
     LINEAR,
     POOL,
     RANK,
+    Shape,
     channels,
     check_elementwise,
     conv_output,
@@ -39,11 +40,8 @@ from nirtorch_cli.transfers import (
     linear_output,
     parameter_shape,
     pool_output,
+    single,
 )
-from nirtorch_cli.transfers import Shape as Shape
-from nirtorch_cli.transfers import padding_mode as padding_mode
-from nirtorch_cli.transfers import pair as pair
-from nirtorch_cli.transfers import single as single
 
 NEURONS: tuple[type[nir.NIRNode], ...] = (
     nir.I,

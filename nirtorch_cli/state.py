@@ -55,7 +55,7 @@ def previous_output(
     value = entry(state, key)
     if not isinstance(value, Tensor):
         raise _missing(key)
-    wanted = (*reference.shape[: reference.dim() - rank], *shape)
+    wanted = _with_batch(reference, shape, rank)
     if value.shape != wanted:
         text = f"the state's entry {key!r} has the shape {tuple(value.shape)}, not {wanted}"
         hint = "start with state=None for another batch"
@@ -65,7 +65,7 @@ def previous_output(
 
 def silence(reference: Tensor, shape: tuple[int, ...], rank: int) -> Tensor:
     """Zeros of a shape, with the batch axes, dtype and device of an input of the graph."""
-    return reference.new_zeros((*reference.shape[: reference.dim() - rank], *shape))
+    return reference.new_zeros(_with_batch(reference, shape, rank))
 
 
 def add(a: Tensor, b: Tensor) -> Tensor:
@@ -84,6 +84,10 @@ def add(a: Tensor, b: Tensor) -> Tensor:
             )
         )
     return a + b
+
+
+def _with_batch(reference: Tensor, shape: tuple[int, ...], rank: int) -> tuple[int, ...]:
+    return (*reference.shape[: reference.dim() - rank], *shape)
 
 
 def _missing(key: str) -> StateError:

@@ -22,7 +22,7 @@ from nirtorch_cli.findings import Finding
 from nirtorch_cli.graph_module import NIR_NAME, ConvertedModule
 from nirtorch_cli.loops import Edge
 from nirtorch_cli.naming import previous_output_key
-from nirtorch_cli.shapes import Shape
+from nirtorch_cli.transfers import Shape
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ PACKAGE = Path(nirtorch_cli.__file__).parent
 
 STAGES = (
     # what was noticed, and how it is said
+    "limits",
     "findings",
     "errors",
     "naming",

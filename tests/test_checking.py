@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from nirtorch_cli.checking import checked, examine, time_steps
 from nirtorch_cli.errors import StructureError
 from nirtorch_cli.findings import Finding
-from nirtorch_cli.reading import MAX_NESTING
+from nirtorch_cli.limits import MAX_NESTING
 
 CHAIN = [("in", "a"), ("a", "out")]
 

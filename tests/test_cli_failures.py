@@ -579,24 +579,21 @@ def wait_until_busy(process: subprocess.Popen[bytes]) -> None:
     assert process.poll() is None
 
 
-def test_a_reader_that_has_seen_enough() -> None:
-    """`nirtorch inspect model.nir | head -1`."""
-    process = nirtorch_process("inspect", "model.nir")
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["model.nir"], ExitCode.DONE, b""),
+        (["no.nir", "--json"], ExitCode.UNREADABLE, b"error: no.nir: no such file\n"),
+    ],
+)
+def test_a_reader_that_has_seen_enough(arguments: list[str], code: ExitCode, said: bytes) -> None:
+    """`nirtorch inspect model.nir | head -1`, of a success and of a failure."""
+    process = nirtorch_process("inspect", *arguments)
     assert process.stdout is not None
     assert process.stderr is not None
     process.stdout.close()
-    assert process.wait(timeout=60) == ExitCode.DONE
-    assert process.stderr.read() == b""
-    process.stderr.close()
-
-
-def test_a_reader_that_has_seen_enough_of_a_failure() -> None:
-    process = nirtorch_process("inspect", "no.nir", "--json")
-    assert process.stdout is not None
-    assert process.stderr is not None
-    process.stdout.close()
-    assert process.wait(timeout=60) == ExitCode.UNREADABLE
-    assert process.stderr.read() == b"error: no.nir: no such file\n"
+    assert process.wait(timeout=60) == code
+    assert process.stderr.read() == said
     process.stderr.close()
 
 

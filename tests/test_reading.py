@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 
 from nirtorch_cli.errors import ExitCode, NirtorchError, ReadError, ShapeError, StructureError
 from nirtorch_cli.inspecting import inspect_file
-from nirtorch_cli.reading import MAX_NESTING, NODE_FIELDS, ModelFile, read
+from nirtorch_cli.limits import MAX_NESTING
+from nirtorch_cli.reading import NODE_FIELDS, ModelFile, read
 
 TEXT = h5py.string_dtype()
 Edit = Callable[[h5py.File], None]

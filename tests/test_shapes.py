@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from nirtorch_cli.errors import ShapeError
-from nirtorch_cli.shapes import ShapedGraph, infer_shapes, input_shape, output_shape, pair, single
+from nirtorch_cli.shapes import ShapedGraph, infer_shapes, input_shape, output_shape
+from nirtorch_cli.transfers import pair, single
 
 Shape = tuple[int, ...]
 

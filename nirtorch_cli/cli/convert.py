@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from enum import Enum
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
@@ -27,6 +26,7 @@ from nirtorch_cli.cli.output import Report, finish, say, shape_text, table
 from nirtorch_cli.cli.progress import progress
 from nirtorch_cli.errors import ConversionError
 from nirtorch_cli.findings import Finding, listed, printable
+from nirtorch_cli.limits import DEFAULT_MAX_BYTES
 from nirtorch_cli.writing import refuse_output
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def convert(
     steps: Annotated[int, typer.Option(min=1, metavar="N", help="Time steps of the sample.")] = 100,
     batch: Annotated[int, typer.Option(min=1, metavar="N", help="Batch size of the sample.")] = 1,
     seed: Annotated[int, typer.Option(metavar="N", help="Seed of the sample's input.")] = 0,
-    max_bytes: MaxBytes = 4 * 2**30,
+    max_bytes: MaxBytes = DEFAULT_MAX_BYTES,
     as_json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -154,6 +154,8 @@ def convert(
             max_bytes=max_bytes,
             stage=stage,
         )
+        findings = [Finding(**finding) for finding in module.meta["findings"]]
+        refuse_errors(findings)
         sample = None
         if output is None:
             sample = sampled(module, steps, batch, seed, stage)
@@ -167,8 +169,8 @@ def convert(
         notes.append(saved_line(module, output))
     report = Report(
         "convert",
-        result(module, sample, output, code),
-        findings=[Finding(**finding) for finding in module.meta["findings"]],
+        lambda: result(module, sample, output, code),
+        findings=findings,
         notes=notes,
         show=lambda: show(module, sample, output, code, quiet),
     )
@@ -222,8 +224,8 @@ def _converted(
     with uncollected():
         import torch
 
-        from nirtorch_cli import interpreter
         from nirtorch_cli.defaults import default_map
+        from nirtorch_cli.interpreter import convert_file
         from nirtorch_cli.node_map import merged_map
 
     numbers: torch.dtype = getattr(torch, dtype)
@@ -238,24 +240,15 @@ def _converted(
     defaults = {} if no_defaults else default_map(step.dt, **dynamics)
     node_map = merged_map(user_map, defaults)
     stage(f"converting {len(file.graph.nodes)} nodes")
-    try:
-        module = interpreter.convert(
-            file.graph,
-            node_map,
-            device=place,
-            dtype=numbers,
-            skip_unmapped=skip_unmapped,
-            origin={"file": os.path.basename(file.name), "file_version": file.version},
-            findings=file.findings,
-            time_step=step,
-        )
-        refuse_errors(module)
-    except ConversionError as error:
-        raise error.of(file.name) from error.__cause__
+    module = convert_file(
+        file,
+        node_map,
+        device=place,
+        dtype=numbers,
+        skip_unmapped=skip_unmapped,
+        time_step=step,
+    )
     module.meta["maps"] = list(specs)
-    module.meta["findings"] = [
-        Finding(**finding).of(file.name).to_json() for finding in module.meta["findings"]
-    ]
     return module
 
 
@@ -270,9 +263,8 @@ def uncollected() -> Iterator[None]:
         gc.enable()
 
 
-def refuse_errors(module: ConvertedModule) -> None:
-    """Raise a ConversionError if a finding says that the module's numbers cannot be trusted."""
-    findings = [Finding(**finding) for finding in module.meta["findings"]]
+def refuse_errors(findings: Sequence[Finding]) -> None:
+    """Raise a ConversionError if a finding says that a module's numbers cannot be trusted."""
     errors = [finding for finding in findings if finding.severity == "error"]
     if errors:
         raise ConversionError(errors)
@@ -319,14 +311,9 @@ def result(
     """The answer as plain values."""
     from nirtorch_cli.describing import count_parameters, describe, generated_code
 
-    meta = module.meta
+    told = ("file", "file_version", "dt", "dt_reason", "integration", "reset", "integrator_input")
     answer: dict[str, Any] = {
-        key: meta.get(key)
-        for key in ("file", "file_version", "dt", "dt_reason", "integration", "reset")
-    }
-    answer |= {
-        "integrator_input": meta["integrator_input"],
-        "versions": meta["versions"],
+        **{key: module.meta[key] for key in (*told, "versions")},
         "parameters": count_parameters(module),
         "nodes": [asdict(row) for row in describe(module)],
         "sample": None if sample is None else asdict(sample),

@@ -10,6 +10,7 @@ from nirtorch_cli.cli.output import Report, finish, shape_text, table
 from nirtorch_cli.cli.progress import progress
 from nirtorch_cli.errors import ExitCode
 from nirtorch_cli.findings import printable
+from nirtorch_cli.limits import DEFAULT_MAX_BYTES
 
 if TYPE_CHECKING:
     from nirtorch_cli.inspecting import Inspection
@@ -23,7 +24,7 @@ Examples:
 
 def inspect(
     model: Model,
-    max_bytes: MaxBytes = 4 * 2**30,
+    max_bytes: MaxBytes = DEFAULT_MAX_BYTES,
     as_json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -44,7 +45,7 @@ def inspect(
     has_errors = any(finding.severity == "error" for finding in inspection.findings)
     report = Report(
         "inspect",
-        {key: value for key, value in asdict(inspection).items() if key != "findings"},
+        lambda: {key: value for key, value in asdict(inspection).items() if key != "findings"},
         findings=inspection.findings,
         show=lambda: show(inspection),
         exit_code=ExitCode.UNSOUND if has_errors else ExitCode.DONE,

@@ -28,14 +28,14 @@ class Report:
     """What a command found out.
 
     command: its name.
-    result: the answer as plain values, or None where there is none.
+    result: makes the answer as plain values, where JSON is asked for; None for no answer.
     findings: what was noticed about the model.
     notes: further lines for people, for stderr.
     show: prints the answer for people.
     """
 
     command: str
-    result: dict[str, Any] | None
+    result: Callable[[], dict[str, Any]] | None
     findings: Sequence[Finding] = ()
     notes: Sequence[str] = ()
     show: Callable[[], None] | None = None
@@ -83,7 +83,7 @@ def document(report: Report) -> dict[str, Any]:
         "ok": report.exit_code == ExitCode.DONE,
         "exit_code": int(report.exit_code),
         "findings": [finding.to_json() for finding in report.findings],
-        "result": report.result,
+        "result": None if report.result is None else report.result(),
     }
 
 
