@@ -6,7 +6,8 @@ what is wrong or was assumed, and a hint that says what to do.
 
 Codes are grouped by their first digit: NIR0xx the file itself, NIR1xx the
 structure of the graph, NIR2xx shapes, NIR3xx parameters, NIR4xx time,
-NIR5xx the mapping to torch.
+NIR5xx the mapping to torch, NIR6xx what happens when it runs, NIR7xx the request,
+NIR8xx reading by other programs, NIR9xx this program. `rules` has the table.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ class Finding:
     """One thing to know about a model.
 
     `node` is the node's NIR name, with the names of the nested graphs that hold
-    it in front, joined by `/` (HDF5 allows no `/` in a name).
+    it in front, joined by `/` (HDF5 allows no `/` in a name). `message` says what is
+    wrong. Where that was mended, `repair` names the repair and `hint` says what was
+    done; elsewhere `hint` says what to do.
     """
 
     code: str
@@ -32,6 +35,7 @@ class Finding:
     parameter: str | None = None
     hint: str | None = None
     file: str | None = None
+    repair: str | None = None
 
     def line(self) -> str:
         """The finding as one line of text: place, what, and what to do."""
@@ -40,7 +44,8 @@ class Finding:
         where += [] if self.parameter is None else [self.parameter]
         place += [", ".join(where)] if where else []
         text = ": ".join([*place, self.message])
-        return printable(text if self.hint is None else f"{text}; {self.hint}")
+        text = text if self.hint is None else f"{text}; {self.hint}"
+        return printable(text if self.repair is None else f"{text} [{self.repair}]")
 
     def to_json(self) -> dict[str, str | None]:
         """The finding as a JSON object; absent places are null."""

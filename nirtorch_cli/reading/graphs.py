@@ -1,0 +1,343 @@
+"""A `.nir` file (HDF5) to a `nir.NIRGraph`.
+
+In: a path, bytes, or a binary stream. Out: a `ModelFile` with the graph, the
+file's version and findings for everything that had to be assumed.
+
+Parameters are handed on as the file has them (arrays stay arrays, in the file's
+precision), as `nir.read` does, so that maps written for nir work. Nothing is checked
+here beyond what is needed to build the nodes; shapes and structure come later.
+Files of every version since 0.1 are read, and older ones as far as they say enough.
+
+A file may come from a stranger; see `hdf5` for what is refused, so that reading runs no
+code and allocates no more than it is allowed to. Cost: linear in nodes, edges and bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import nir
+import numpy as np
+
+from nirtorch_cli.errors import ReadError, ShapeError
+from nirtorch_cli.findings import Finding, Severity, listed, quoted
+from nirtorch_cli.limits import (
+    DEFAULT_MAX_BYTES,
+    EDGE_BYTES,
+    ENTRY_BYTES,
+    MAX_NAME,
+    MAX_NESTING,
+    MAX_PATH,
+    NODE_BYTES,
+)
+from nirtorch_cli.reading.hdf5 import Member, Store, opened
+from nirtorch_cli.reading.node_building import NodeBuilder
+from nirtorch_cli.reading.node_fields import NODE_FIELDS, OLD_NAMES, SHAPES
+from nirtorch_cli.reading.sources import Source, name_of, shown, text_of
+
+_REFUSALS = ("NIR010", "NIR011", "NIR014", "NIR017")
+"""Findings on a file that is not to be read any further."""
+
+_MOST_ALIKE = 8
+"""So many findings of one code on one node are reported one by one."""
+
+_MOST_NODES = 100
+"""Of so many nodes it is said why they cannot be read."""
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A `.nir` file that was read."""
+
+    graph: nir.NIRGraph
+    version: str | None
+    name: str
+    findings: tuple[Finding, ...] = ()
+
+
+def read(source: Source, *, max_bytes: int = DEFAULT_MAX_BYTES) -> ModelFile:
+    """Read a `.nir` file.
+
+    Arguments:
+        source: a path, the bytes of a file, or a binary stream, which is read to its end.
+        max_bytes: refuse a file whose data and objects claim more than this, all together.
+
+    Raises:
+        ReadError: it is not there, no HDF5 file, damaged, no NIR graph, or refused for safety.
+        ShapeError: parameters of one node have shapes that do not fit together.
+    """
+    name = name_of(source)
+    try:
+        with opened(source, max_bytes) as store:
+            return _Reader(store).model(name)
+    except (ReadError, ShapeError) as error:
+        raise error.of(name) from error.__cause__
+
+
+@dataclass
+class _Reader:
+    """Reads one file; keeps what it noticed."""
+
+    store: Store
+    findings: list[Finding] = field(default_factory=list)
+
+    def model(self, name: str) -> ModelFile:
+        members = self.store.members(self.store.root, None, "/")
+        version = self.version(members["version"]) if "version" in members else None
+        graph = self.node(*self.root(members))
+        if not isinstance(graph, nir.NIRGraph):
+            # nir.write stores a single node too; a graph around it needs no assumption.
+            graph = nir.NIRGraph.from_list(graph, type_check=False)
+        findings = tuple(finding.of(name) for finding in folded(self.findings))
+        return ModelFile(graph, version, name, findings)
+
+    def version(self, member: Member) -> str | None:
+        value = self.store.value(member, None, "version")
+        if isinstance(value, np.ndarray) and value.size == 1 and value.dtype.kind in "SO":
+            value = text_of(value.item())
+        if not isinstance(value, str):
+            self.assume("NIR018", None, "version", "is no text", hint="not used")
+            return None
+        return shown(value, MAX_NAME)
+
+    def root(
+        self, members: dict[str, Member]
+    ) -> tuple[dict[str, Member], tuple[str, ...], str | None]:
+        """What the group of the graph holds, wherever in the file that is, as `node` takes it."""
+        if "node" in members:
+            return self.store.members(members["node"], None, "node"), (), None
+        rest = {name: member for name, member in members.items() if name != "version"}
+        if {"nodes", "edges"} <= rest.keys():
+            text = "the graph is at the top of the file, not in a group 'node'"
+            self.assume("NIR018", None, None, text, hint="read all the same")
+            return rest, (), "NIRGraph"
+        groups = {name: member for name, member in rest.items() if self.store.is_group(member)}
+        if len(groups) == 1:
+            name, member = groups.popitem()
+            inside = self.store.members(member, None, name)
+            if "type" in inside or {"nodes", "edges"} <= inside.keys():
+                text = f"the graph is in a group {quoted(shown(name))}, not 'node'"
+                self.assume("NIR018", None, None, text, hint="read all the same")
+                return inside, (), None
+        hint = "it is an HDF5 file, but holds no NIR graph"
+        raise _read_error("NIR003", "has no group 'node'", None, hint=hint)
+
+    def node(
+        self, members: dict[str, Member], path: tuple[str, ...], kind: str | None = None
+    ) -> nir.NIRNode:
+        """A node by what its group holds; `kind` is its type, if that is known already."""
+        where = "/".join(path) or None
+        if where is not None and len(where) > MAX_PATH:
+            text = f"names of {len(where):,} characters, with those of the graphs around"
+            raise _read_error("NIR017", text, shown(where), hint=f"{MAX_PATH:,} are the most")
+        if kind is None and "type" not in members and "nodes" in members:
+            self.assume("NIR018", where, "type", "is not in the file", hint="read as a NIRGraph")
+            kind = "NIRGraph"
+        kind = kind or self.text(members, "type", where)
+        if kind == "NIRGraph":
+            return self.graph(members, path)
+        if kind not in NODE_FIELDS:
+            hint = f"nir {nir.version} knows {', '.join(NODE_FIELDS)} and NIRGraph"
+            text = f"unknown node type {quoted(shown(kind))}"
+            raise _read_error("NIR005", text, where, hint=hint)
+        return self.primitive(kind, members, where)
+
+    def graph(self, members: dict[str, Member], path: tuple[str, ...]) -> nir.NIRGraph:
+        where = "/".join(path) or None
+        if len(path) > MAX_NESTING:
+            raise _read_error("NIR011", f"graphs nested over {MAX_NESTING} deep", path[0])
+        if "nodes" not in members:
+            raise _read_error("NIR006", "a NIRGraph without 'nodes'", where)
+        nodes = self.nodes(
+            self.store.members(members["nodes"], where, "nodes", NODE_BYTES, "nodes"), path
+        )
+        edges = self.edges(members.get("edges"), nodes, where)
+        metadata = self.metadata(members, where)
+        self.unknown(members.keys() - {"nodes", "edges", "metadata", "type"}, where)
+        return nir.NIRGraph(nodes, edges, metadata, type_check=False)
+
+    def nodes(self, members: dict[str, Member], path: tuple[str, ...]) -> dict[str, nir.NIRNode]:
+        """The nodes of a graph; says of every one why it cannot be read, not of the first."""
+        nodes: dict[str, nir.NIRNode] = {}
+        problems: list[ReadError | ShapeError] = []
+        for name, member in members.items():
+            inner = (*path, name)
+            try:
+                where = "/".join(inner)
+                nodes[name] = self.node(self.store.members(member, where, name), inner)
+            except (ReadError, ShapeError) as error:
+                if any(finding.code in _REFUSALS for finding in error.findings):
+                    raise
+                problems.append(error)
+                if len(problems) == _MOST_NODES:
+                    break
+        if problems:
+            findings = [finding for error in problems for finding in error.findings]
+            worst = next((e for e in problems if isinstance(e, ReadError)), problems[0])
+            raise type(worst)(findings) from worst.__cause__
+        return nodes
+
+    def edges(
+        self, member: Member | None, nodes: Iterable[str], where: str | None
+    ) -> list[tuple[str, str]]:
+        value = None if member is None else self.store.value(member, where, "edges")
+        if value is None:
+            self.assume("NIR012", where, "edges", "are not in the file; taken as none", "warning")
+            return []
+        table = np.asarray(value)
+        if table.size == 0:
+            return []
+        if table.ndim != 2 or table.shape[1] != 2:
+            text = f"has the shape {table.shape}, not (number of edges, 2)"
+            raise _read_error("NIR007", text, where, "edges")
+        if table.dtype.kind != "O":  # texts of any length were counted before they were read
+            self.store.claim(len(table) * EDGE_BYTES, where, "edges", f"{len(table):,} edges")
+        if table.dtype.kind in "iu":
+            return self.numbered(table, nodes, where)
+        if table.dtype.kind not in "SO":
+            text = f"holds {table.dtype}, not the names of nodes"
+            raise _read_error("NIR007", text, where, "edges")
+        names = {text: text_of(text) for row in table.tolist() for text in row}
+        longest = max(names.values(), key=len)
+        if len(longest) > MAX_NAME:
+            text = f"a name of {len(longest):,} characters, {quoted(shown(longest))}"
+            raise _read_error("NIR017", text, where, "edges", f"{MAX_NAME:,} are the most")
+        return [(names[source], names[target]) for source, target in table.tolist()]
+
+    def numbered(
+        self, table: np.ndarray, nodes: Iterable[str], where: str | None
+    ) -> list[tuple[str, str]]:
+        """Edges from before 0.1: nodes had no names but were numbered."""
+        if set(map(str, np.unique(table).tolist())) - set(nodes):
+            text = f"holds {table.dtype}, not the names of nodes"
+            raise _read_error("NIR007", text, where, "edges")
+        self.assume("NIR018", where, "edges", "has numbers", hint="read as names of nodes")
+        return [(str(source), str(target)) for source, target in table.tolist()]
+
+    def primitive(self, kind: str, members: dict[str, Member], where: str | None) -> nir.NIRNode:
+        fields = NODE_FIELDS[kind]
+        for old, new in OLD_NAMES.items():
+            if old in members and new in fields.known and new not in members:
+                self.assume("NIR018", where, old, "is an old name", hint=f"read as {new}")
+                members[new] = members.pop(old)
+        missing = [name for name in fields.required if name not in members]
+        if missing:
+            raise _read_error("NIR006", f"{kind} without {listed(missing)}", where)
+        values = {
+            name: self.value(members[name], where, name) for name in fields.known if name in members
+        }
+        self.unknown(members.keys() - values.keys() - {"type", "metadata"}, where)
+        builder = NodeBuilder(
+            kind,
+            where,
+            self.findings.append,
+            lambda size, name: self.store.claim(size, where, name),
+        )
+        return builder.build(values, self.metadata(members, where))
+
+    def value(self, member: Member, where: str | None, name: str) -> Any:
+        """A field; a shape may be alone in a group of its own."""
+        if name in SHAPES and self.store.is_group(member):
+            inside = self.store.members(member, where, name)
+            if len(inside) != 1:
+                raise _read_error("NIR004", "is not a dataset", where, name)
+            self.assume("NIR018", where, name, "is a group", hint="read what is in it")
+            member = next(iter(inside.values()))
+        return self.store.value(member, where, name)
+
+    def metadata(self, members: dict[str, Member], where: str | None) -> dict[str, Any]:
+        if "metadata" not in members:
+            return {}
+        if not self.store.is_group(members["metadata"]):
+            self.assume("NIR016", where, "metadata", "is no group; left out")
+            return {}
+        return self.dictionary(members["metadata"], where, ("metadata",))
+
+    def dictionary(
+        self, member: Member, where: str | None, path: tuple[str, ...]
+    ) -> dict[str, Any]:
+        name = "/".join(path)
+        if len(path) > MAX_NESTING:
+            raise _read_error("NIR011", f"nested over {MAX_NESTING} deep", where, path[0])
+        if len(name) > MAX_PATH:
+            text = f"names of {len(name):,} characters"
+            raise _read_error("NIR017", text, where, "metadata", f"{MAX_PATH:,} are the most")
+        entries: dict[str, Any] = {}
+        inside = self.store.members(member, where, name, ENTRY_BYTES, "entries of metadata")
+        for key, inner in inside.items():
+            if self.store.is_group(inner):
+                entries[key] = self.dictionary(inner, where, (*path, key))
+                continue
+            try:
+                value = self.store.value(inner, where, f"{name}/{key}")
+            except ReadError as error:
+                if error.findings[0].code not in ("NIR004", "NIR016"):
+                    raise
+                value = None
+            if value is None:
+                # Nothing that a module computes depends on metadata.
+                self.assume("NIR016", where, f"{name}/{key}", "cannot be read; left out")
+            else:
+                entries[key] = value
+        return entries
+
+    def text(self, members: dict[str, Member], name: str, where: str | None) -> str:
+        if name not in members:
+            raise _read_error("NIR006", f"a node without {quoted(name)}", where)
+        value = self.store.value(members[name], where, name)
+        if isinstance(value, np.ndarray) and value.size == 1:
+            value = value.item()
+            self.assume("NIR018", where, name, "is an array of one text", hint="read as the text")
+        if not isinstance(value, (str, bytes)):
+            raise _read_error("NIR005", "is no text", where, name)
+        if len(value) > MAX_NAME:
+            text = f"a text of {len(value):,} characters, {quoted(shown(text_of(value)))}"
+            raise _read_error("NIR017", text, where, name, f"{MAX_NAME:,} are the most")
+        return text_of(value)
+
+    def unknown(self, names: set[str], where: str | None) -> None:
+        if not names:
+            return
+        found = [
+            Finding("NIR015", "warning", "is not a field of this node type; not used", where, name)
+            for name in sorted(names)[: _MOST_ALIKE + 1]
+        ]
+        if len(names) > _MOST_ALIKE:
+            text = f"{len(names):,} fields that this node type does not have; not used"
+            found = [Finding("NIR015", "warning", text, where, None)]
+        self.findings += found
+
+    def assume(
+        self,
+        code: str,
+        where: str | None,
+        parameter: str | None,
+        message: str,
+        severity: Severity | None = None,
+        hint: str | None = None,
+    ) -> None:
+        usual: Severity = "info" if code == "NIR018" else "warning"
+        self.findings.append(Finding(code, severity or usual, message, where, parameter, hint))
+
+
+def folded(findings: list[Finding]) -> list[Finding]:
+    """One finding for many of a code on a node, in the place of the first."""
+    groups: dict[tuple[str, str | None], list[Finding]] = {}
+    for finding in findings:
+        groups.setdefault((finding.code, finding.node), []).append(finding)
+    result = []
+    for group in groups.values():
+        if len(group) > _MOST_ALIKE:
+            others = listed([shown(str(finding.parameter)) for finding in group[1:]], 3)
+            text = f"{group[0].message}; and so {others}"
+            group = [replace(group[0], message=text)]
+        result += group
+    return result
+
+
+def _read_error(
+    code: str, message: str, where: str | None, name: str | None = None, hint: str | None = None
+) -> ReadError:
+    return ReadError(Finding(code, "error", message, where, name, hint))

@@ -1,0 +1,430 @@
+"""HDF5 files that may come from a stranger: opened, walked and read. The only caller of h5py.
+
+In: a path, bytes or a binary stream. Out: a `Store`, which lists groups and reads datasets
+of numbers and text; everything else is refused with a ReadError.
+
+Always holds: no code is run, no link is followed and nothing outside the file is read; each
+group is visited once, so that hard links make neither a ring nor an explosion; what datasets
+and objects claim is counted before it is allocated. Cost: linear in the bytes of the file
+and in what is claimed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import math
+import mmap
+import os
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import h5py
+import numpy as np
+
+from nirtorch_cli.errors import ReadError
+from nirtorch_cli.findings import Finding, quoted
+from nirtorch_cli.limits import (
+    CHUNK_BYTES,
+    FIELD_BYTES,
+    MAX_FILTERED_CHUNK,
+    MAX_NAME,
+    MAX_NAMES_BYTES,
+    TEXT_BYTES,
+)
+from nirtorch_cli.reading.heaps import Content, Heaps
+from nirtorch_cli.reading.sources import Source, content_of, one_line, open_failure, shown, text_of
+from nirtorch_cli.reading.unpacking import DEFLATE, HERE, LZF, SZIP, unpacked
+
+_DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError)
+"""What h5py raises where a file is damaged; UnicodeError is a ValueError."""
+
+_READABLE = (
+    h5py.h5t.TypeIntegerID,
+    h5py.h5t.TypeFloatID,
+    h5py.h5t.TypeEnumID,  # bool
+    h5py.h5t.TypeStringID,
+)
+"""Numbers and text. libhdf5 has crashed on the others in damaged files."""
+
+_USUAL_TYPES = tuple(
+    (h5py.h5t.py_create(np.dtype(name)), np.dtype(name))
+    for name in ("<f4", "<f8", "<i8", "<i4", "<u1", "<u8")
+)
+"""HDF5's types of numbers in nearly all files, and NumPy's: to compare is quicker than to ask."""
+
+_USER_DEFINED = h5py.h5d.FILL_VALUE_USER_DEFINED
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A hard link in a group: what it leads to is opened when it is asked for."""
+
+    parent: Any
+    link: bytes
+    address: int
+
+    def opened(self) -> Any:
+        return h5py.h5o.open(self.parent, self.link)
+
+
+@dataclass
+class Store:
+    """An open file; counts what was claimed and which groups were visited."""
+
+    file: h5py.h5f.FileID
+    content: Content
+    max_bytes: int
+    claimed: int = 0
+    visited: set[int] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        creation = self.file.get_create_plist()
+        offset_size, length_size = creation.get_sizes()
+        self.heaps = Heaps(
+            self.content,
+            base=creation.get_userblock(),
+            offset_size=offset_size,
+            length_size=length_size,
+            claim=lambda size: self.claim(size, None, None),
+        )
+
+    @property
+    def root(self) -> Member:
+        with _DamageReported(None, "/"):
+            return Member(self.file, b"/", h5py.h5o.get_info(self.file).addr)
+
+    def is_group(self, member: Member) -> bool:
+        with _DamageReported(None, shown(text_of(member.link))):
+            return isinstance(member.opened(), h5py.h5g.GroupID)
+
+    def members(
+        self,
+        member: Member,
+        where: str | None,
+        name: str,
+        each: int = FIELD_BYTES,
+        kind: str = "fields",
+    ) -> dict[str, Member]:
+        """What a group holds, by name and in the order of the names.
+
+        Arguments:
+            each: what a member claims, whatever is done with it.
+            kind: what messages call the members.
+
+        Raises:
+            ReadError: it is no group, was visited before, claims too much, or holds a soft or
+                external link or a name that is too long.
+        """
+        with _DamageReported(where, name):
+            group = member.opened()
+            if not isinstance(group, h5py.h5g.GroupID):
+                raise _problem("NIR004", f"{quoted(name)} is not an HDF5 group", where)
+            if member.address in self.visited:
+                text = f"the group {quoted(name)} is in the file twice, or inside itself"
+                hint = "hard links to groups are refused: they can form a ring"
+                raise _problem("NIR011", text, where, hint=hint)
+            self.visited.add(member.address)
+            count = group.get_num_objs()
+            self.claim(count * each, where, None, f"{count:,} {kind}")
+            # To open one member, libhdf5 may load the names of all.
+            names = h5py.h5o.get_info(group).meta_size.obj.heap_size
+            if names > MAX_NAMES_BYTES:
+                text = f"the names of its members take {names:,} bytes"
+                raise _problem("NIR017", text, where, name, f"{MAX_NAMES_BYTES:,} are the most")
+            self.claim(names, where, name)
+            return self.listed(group, count, where)
+
+    def listed(self, group: h5py.h5g.GroupID, count: int, where: str | None) -> dict[str, Member]:
+        """The links of a group, of which there must not be more than it says."""
+        links: list[tuple[bytes, int, int]] = []
+
+        def see(link: bytes, info: Any) -> bool | None:
+            links.append((link, info.type, info.u))
+            return True if len(link) > MAX_NAME or len(links) > count else None
+
+        # In native order libhdf5 hands out link by link, and makes no table of all first.
+        order, by_name = h5py.h5.ITER_NATIVE, h5py.h5.INDEX_NAME
+        group.links.iterate(see, idx_type=by_name, order=order, info=True)
+        if len(links) > count:
+            raise ValueError("a group holds more than it says")
+        for link, kind, _ in links:
+            if len(link) > MAX_NAME:
+                text = f"a name of {len(link):,} bytes, {quoted(shown(text_of(link)))}"
+                raise _problem("NIR017", text, where, hint=f"{MAX_NAME:,} are the most")
+            if kind != h5py.h5l.TYPE_HARD:
+                text = f"{quoted(text_of(link))} is a soft or external link"
+                hint = "links are refused: a file from a stranger could point anywhere"
+                raise _problem("NIR010", text, where, hint=hint)
+        return {text_of(link): Member(group, link, at) for link, _, at in sorted(links)}
+
+    def value(self, member: Member, where: str | None, name: str) -> Any:
+        """A dataset's content: text as str, one number as a NumPy scalar, else an array.
+
+        Arrays of text hold bytes; numbers are in the byte order of this machine. None stands
+        for a dataset that says that it has no value.
+
+        Raises:
+            ReadError: it is no dataset, lies outside the file, claims more than the limit,
+                or holds neither numbers nor text.
+        """
+        with _DamageReported(where, name):
+            try:
+                dataset = h5py.h5d.open(member.parent, member.link)
+            except _DAMAGE:
+                if isinstance(member.opened(), h5py.h5d.DatasetID):
+                    raise
+                raise _problem("NIR004", "is not a dataset", where, name) from None
+            return _Reading(self, dataset, where, name).content()
+
+    def claim(
+        self, size: int, where: str | None, name: str | None, what: str | None = None
+    ) -> None:
+        """Count what is about to be allocated.
+
+        Raises:
+            ReadError: it is more than the limit, with all that was claimed before.
+        """
+        self.claimed += size
+        if self.claimed > self.max_bytes:
+            with_this = "" if what is None else f", with {what}"
+            text = f"the file's data claim more than {self.max_bytes:,} bytes{with_this}"
+            hint = "if you trust the file, raise the limit (--max-bytes)"
+            raise _problem("NIR014", text, where, name, hint)
+
+
+@dataclass(slots=True)
+class _Reading:
+    """The reading of one dataset: what it is comes first, then what it claims, then it."""
+
+    store: Store
+    dataset: h5py.h5d.DatasetID
+    where: str | None
+    name: str
+
+    def content(self) -> Any:
+        kind = self.dataset.get_type()
+        if not isinstance(kind, _READABLE):
+            raise _problem("NIR016", "holds neither numbers nor text", self.where, self.name)
+        # Contiguous data in this file have an offset. What is elsewhere, in another file even,
+        # or not there, has none; and of that the creation list says more.
+        offset = self.dataset.get_offset()
+        creation = None
+        if offset is None:
+            creation = self.dataset.get_create_plist()
+            layout = creation.get_layout()
+            if layout == h5py.h5d.VIRTUAL or creation.get_external_count():
+                text, hint = "keeps its data in another file", "virtual datasets and external "
+                raise _problem("NIR010", text, self.where, self.name, hint + "storage are refused")
+            creation = creation if layout == h5py.h5d.CHUNKED else None
+        shape = self.dataset.shape
+        if shape is None:
+            return None
+        if isinstance(kind, h5py.h5t.TypeStringID) and kind.is_variable_str():
+            return self.texts(shape, offset, creation)
+        return self.numbers(kind, shape, creation)
+
+    def numbers(self, kind: h5py.h5t.TypeID, shape: tuple[int, ...], creation: Any) -> Any:
+        """Numbers, and text of a fixed length; `creation` is given for a chunked dataset."""
+        known, dtype, is_usual = _memory_type(kind)
+        self.claim(math.prod(shape), dtype.itemsize)
+        array = None if creation is None else self.chunks(shape, dtype, creation)
+        if array is None or not is_usual:
+            array = np.zeros(shape, dtype)  # where nothing was stored, nothing is read into it
+            if array.size:
+                self.dataset.read(h5py.h5s.ALL, h5py.h5s.ALL, array, known)
+        if dtype.kind == "S" and shape == ():
+            return text_of(array.item())
+        if not dtype.isnative:
+            array = array.astype(dtype.newbyteorder("="))
+        return array if shape else array[()]
+
+    def texts(self, shape: tuple[int, ...], offset: int | None, creation: Any) -> Any:
+        """Text of any length, counted before it is read: many elements can share one text."""
+        heaps, count = self.store.heaps, math.prod(shape)
+        width = heaps.reference.itemsize
+        self.store.claim(count * (width + TEXT_BYTES), self.where, self.name, f"{count:,} texts")
+        references: Any = None
+        if offset is not None:
+            references = self.store.content[offset : offset + count * width]
+        elif creation is not None:
+            stored = self.chunks(shape, np.dtype(f"V{width}"), creation)
+            references = None if stored is None else stored.tobytes()
+        if references is None:  # a few in the dataset's own header, or nothing stored
+            self.claim(count, heaps.longest)
+            read = h5py.Dataset(self.dataset)[()]
+            return text_of(read) if shape == () else read
+        if len(references) != count * width:
+            raise ValueError("a dataset ends outside the file")
+        if shape == ():
+            self.claim(int.from_bytes(references[:4], "little"), 1)
+            return text_of(heaps.text(references))
+        lengths = np.frombuffer(references, heaps.reference)["length"]
+        self.claim(int(lengths.sum(dtype=np.uint64)), 1)
+        array = np.empty(count, dtype=object)
+        for place in range(count):
+            array[place] = heaps.text(references[place * width : (place + 1) * width])
+        return array.reshape(shape)
+
+    def chunks(
+        self, shape: tuple[int, ...], dtype: np.dtype[Any], creation: Any
+    ) -> np.ndarray | None:
+        """A chunked dataset, put together from its chunks; None if libhdf5 is to do that."""
+        sizes = creation.get_chunk()
+        filters = [creation.get_filter(place) for place in range(creation.get_nfilters())]
+        grid = [range(0, length, size) for length, size in zip(shape, sizes)]
+        count, size = math.prod(map(len, grid)), math.prod(sizes) * dtype.itemsize
+        # A chunk is unpacked as a whole, however little of it the dataset uses.
+        self.claim(1, count * CHUNK_BYTES + (size if count else 0))
+        is_here = self.undone_here([code for code, *_ in filters], size)
+        stored = self.stored(count)
+        if not is_here:
+            if any(place.size > size + 4 for place in stored.values()):
+                raise ValueError("a chunk is longer than it should be")
+            return None
+        if not stored:
+            return None
+        if shape == sizes:
+            only = self.chunk(stored.get((0,) * len(shape)), filters, size)
+            # A copy: what comes out of bytes could not be written to.
+            return None if only is None else np.frombuffer(bytearray(only), dtype).reshape(shape)
+        array = np.zeros(shape, dtype)
+        if dtype.kind != "V" and creation.fill_value_defined() == _USER_DEFINED:
+            creation.get_fill_value(fill := np.zeros((), dtype))
+            array[...] = fill
+        for corner in itertools.product(*grid):
+            content = self.chunk(stored.get(corner), filters, size)
+            if content is not None:
+                inside = tuple(slice(at, at + length) for at, length in zip(corner, sizes))
+                target, part = array[inside], np.frombuffer(content, dtype).reshape(sizes)
+                target[...] = part[tuple(slice(length) for length in target.shape)]
+        return array
+
+    def stored(self, count: int) -> dict[tuple[int, ...], Any]:
+        """Where the chunks are that were stored, of which there are `count` at most."""
+        places: list[Any] = []
+
+        def see(place: Any) -> bool | None:
+            places.append(place)
+            return True if len(places) > count else None
+
+        if count:
+            self.dataset.chunk_iter(see)
+        if len(places) > count:
+            raise ValueError("a dataset has more chunks than its shape")
+        return {place.chunk_offset: place for place in places}
+
+    def chunk(self, place: Any, filters: list[Any], size: int) -> bytes | None:
+        """The bytes of a chunk; None if it was never stored."""
+        if place is None:
+            return None
+        if place.size > len(self.store.content):
+            raise ValueError("a chunk is longer than the file")
+        # Looked up in the index, which in a damaged one may lead elsewhere than the walk did.
+        skipped, stored = self.dataset.read_direct_chunk(place.chunk_offset)
+        undone = [(code, values) for code, _, values, _ in filters]
+        return unpacked(stored, undone, skipped, size)
+
+    def undone_here(self, codes: list[int], size: int) -> bool:
+        """Whether chunks of a size are unpacked here; if not, libhdf5 can be trusted with them."""
+        if all(code in HERE for code in codes):
+            return True
+        strange = [code for code in codes if code not in (*HERE, SZIP, LZF)]
+        if strange or DEFLATE in codes or len({SZIP, LZF} & set(codes)) > 1:
+            text = f"is packed with filter {strange[0]}" if strange else "is packed several times"
+            hint = "only gzip, szip, lzf, shuffle and fletcher32 are known"
+            raise _problem("NIR016", text, self.where, self.name, hint)
+        if size > MAX_FILTERED_CHUNK:
+            text = f"is packed in chunks of {size:,} bytes"
+            hint = f"with szip and lzf, {MAX_FILTERED_CHUNK:,} are the most"
+            raise _problem("NIR016", text, self.where, self.name, hint)
+        return False
+
+    def claim(self, count: int, size: int) -> None:
+        self.store.claim(count * size, self.where, self.name)
+
+
+def _memory_type(kind: h5py.h5t.TypeID) -> tuple[h5py.h5t.TypeID, np.dtype[Any], bool]:
+    """A file's type of numbers or text as memory has it, and whether they are just the same."""
+    for known, dtype in _USUAL_TYPES:
+        if kind.equal(known):
+            return known, dtype, True
+    dtype = kind.dtype
+    known = h5py.h5t.py_create(dtype)
+    return known, dtype, dtype.kind in "fiu" and kind.equal(known)
+
+
+@contextlib.contextmanager
+def opened(source: Source, max_bytes: int) -> Iterator[Store]:
+    """Open a file for reading.
+
+    Raises:
+        ReadError: it is not there, cannot be read, is no HDF5 file, or its heaps are a trap.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            content = content_of(source, max_bytes, stack)
+            store = Store(_opened(source, content, stack), content, max_bytes)
+            store.heaps.check()
+        except _DAMAGE as error:
+            raise ReadError(open_failure(error)) from error
+        yield store
+
+
+def _opened(source: Source, content: Content, stack: contextlib.ExitStack) -> h5py.h5f.FileID:
+    access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
+    access.set_fclose_degree(h5py.h5f.CLOSE_STRONG)
+    access.set_cache(0, 1, 0, 0.0)  # each chunk is read once: a cache of chunks only costs
+    # So is what describes each object; the cache of that grows only for what is large.
+    objects = access.get_mdc_config()
+    objects.initial_size = objects.min_size = 2**20
+    objects.incr_mode = 0
+    access.set_mdc_config(objects)
+    if isinstance(content, mmap.mmap):
+        name = os.fsencode(source)  # type: ignore[arg-type]
+    else:
+        access.set_fapl_core(backing_store=False)
+        access.set_file_image(content)
+        # To libhdf5 two images of one name are one file, as long as the first is open.
+        name = uuid.uuid4().hex.encode()
+    file = h5py.h5f.open(name, h5py.h5f.ACC_RDONLY, fapl=access)
+    stack.callback(_close, file)
+    return file
+
+
+def _close(file: h5py.h5f.FileID) -> None:
+    with contextlib.suppress(*_DAMAGE):
+        file.close()
+
+
+class _DamageReported:
+    """Turns what h5py raises on damage into a ReadError."""
+
+    __slots__ = ("name", "where")
+
+    def __init__(self, where: str | None, name: str) -> None:
+        self.where, self.name = where, name
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, _DAMAGE):
+            text = f"damaged HDF5 file: {one_line(error)}"
+            hint = "copy or write it again"
+            raise _problem("NIR002", text, self.where, self.name, hint) from error
+        if isinstance(error, MemoryError):
+            text = "there is not enough memory for its data"
+            raise _problem("NIR014", text, self.where, self.name) from error
+
+
+def _problem(
+    code: str,
+    message: str,
+    where: str | None,
+    name: str | None = None,
+    hint: str | None = None,
+) -> ReadError:
+    return ReadError(Finding(code, "error", message, where, name, hint))
