@@ -15,13 +15,12 @@ from typing import Any
 import nir
 import numpy as np
 
-from nirtorch_cli.checking import examine
 from nirtorch_cli.dissolving import dissolve
-from nirtorch_cli.errors import ShapeError
 from nirtorch_cli.findings import Finding
 from nirtorch_cli.planning import plan_graph
 from nirtorch_cli.reading import ModelFile
-from nirtorch_cli.shapes import infer_shapes, input_shape, output_shape
+from nirtorch_cli.shapes import input_shape, output_shape
+from nirtorch_cli.soundness import examined
 from nirtorch_cli.timing import infer_time_step
 from nirtorch_cli.transfers import Shape
 
@@ -63,16 +62,9 @@ class Inspection:
 
 def inspect_file(file: ModelFile) -> Inspection:
     """Everything there is to say about a file that was read."""
-    clean, structural = examine(file.graph)
-    step = infer_time_step(clean)
-    findings = [*file.findings, *structural]
-    is_sound = not any(finding.severity == "error" for finding in structural)
-    if is_sound:
-        try:
-            shaped = infer_shapes(clean)
-            clean, findings = shaped.graph, [*findings, *shaped.findings]
-        except ShapeError as error:
-            findings += error.findings
+    examination = examined(file.graph)
+    findings = [*file.findings, *examination.findings]
+    step = infer_time_step(examination.graph)
     inspection = Inspection(
         file=file.name,
         size=os.path.getsize(file.name) if os.path.isfile(file.name) else None,
@@ -80,7 +72,7 @@ def inspect_file(file: ModelFile) -> Inspection:
         dt=step.dt,
         dt_reason=step.reason,
     )
-    _Lister(inspection, is_sound).list_graph(clean, "")
+    _Lister(inspection, examination.is_structured).list_graph(examination.graph, "")
     inspection.findings[:0] = [finding.of(file.name) for finding in findings]
     return inspection
 

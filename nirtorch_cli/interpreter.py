@@ -1,6 +1,6 @@
 """nir_to_torch: a NIR graph to a `torch.fx.GraphModule`.
 
-Each stage hands the next one plain values: the graph is checked, its shapes are
+Each stage hands the next one plain values: the graph is mended and checked, its shapes are
 inferred, looping nested graphs are dissolved, the rest is scheduled, every node is
 mapped to a module, and the modules are wired in the schedule's order.
 
@@ -18,7 +18,8 @@ from typing import Any, cast
 import nir
 import torch
 
-from nirtorch_cli import checking
+from nirtorch_cli.checking.parameters import precision
+from nirtorch_cli.checking.time import time_steps, uneven_delays
 from nirtorch_cli.defaults import DEFAULT_MAP, DefaultMapper
 from nirtorch_cli.dissolving import dissolve
 from nirtorch_cli.errors import ConversionError, MapperError, UnmappedNodeError
@@ -29,7 +30,8 @@ from nirtorch_cli.node_map import Mapper, NodeMapping, mapper_of, merged_map
 from nirtorch_cli.planning import plan_graph
 from nirtorch_cli.reading import ModelFile, read
 from nirtorch_cli.scheduling import Schedule
-from nirtorch_cli.shapes import infer_shapes, input_shape, output_shape
+from nirtorch_cli.shapes import input_shape, output_shape
+from nirtorch_cli.soundness import required_sound
 from nirtorch_cli.timing import TimeStep, delay_steps, infer_time_step
 from nirtorch_cli.wiring import Part, Plan, wire
 
@@ -46,6 +48,7 @@ def nir_to_torch(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
     skip_unmapped: bool = False,
+    repair: bool = True,
 ) -> torch.fx.GraphModule:
     """Convert a NIR graph to a `torch.fx.GraphModule` that computes one time step.
 
@@ -65,6 +68,9 @@ def nir_to_torch(
         device: where parameters and buffers are put.
         dtype: the floating type of parameters and buffers.
         skip_unmapped: skip nodes whose type is in no map, instead of raising.
+        repair: mend damage that has one sensible meaning, such as the stale shape of an
+            Output (`nirtorch check --explain` has all); `module.meta["findings"]` tells what
+            was mended. If False, such a graph is refused.
 
     Raises:
         ReadError: the file cannot be read.
@@ -78,13 +84,21 @@ def nir_to_torch(
         >>> output, state = module(torch.zeros(1, 12), state)
     """
     if isinstance(nir_node, (str, os.PathLike)):
-        file, merged = read(nir_node), merged_map(node_map, default_map)
-        return convert_file(file, merged, device=device, dtype=dtype, skip_unmapped=skip_unmapped)
+        return convert_file(
+            read(nir_node),
+            merged_map(node_map, default_map),
+            device=device,
+            dtype=dtype,
+            skip_unmapped=skip_unmapped,
+            repair=repair,
+        )
     merged = merged_map(node_map, default_map)
     if not isinstance(nir_node, nir.NIRGraph):
         module = _single_module(nir_node, merged).to(device=device, dtype=dtype)
         return cast(torch.fx.GraphModule, module)  # a module of any class, as documented
-    return convert(nir_node, merged, device=device, dtype=dtype, skip_unmapped=skip_unmapped)
+    return convert(
+        nir_node, merged, device=device, dtype=dtype, skip_unmapped=skip_unmapped, repair=repair
+    )
 
 
 def convert_file(
@@ -94,6 +108,7 @@ def convert_file(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
     skip_unmapped: bool = False,
+    repair: bool = True,
     time_step: TimeStep | None = None,
 ) -> ConvertedModule:
     """`convert` for a file that was read, which errors, findings and `meta` then name."""
@@ -104,6 +119,7 @@ def convert_file(
             device=device,
             dtype=dtype,
             skip_unmapped=skip_unmapped,
+            repair=repair,
             findings=file.findings,
             time_step=time_step,
         )
@@ -122,6 +138,7 @@ def convert(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
     skip_unmapped: bool = False,
+    repair: bool = True,
     findings: tuple[Finding, ...] = (),
     time_step: TimeStep | None = None,
 ) -> ConvertedModule:
@@ -130,16 +147,15 @@ def convert(
     `findings` are what reading it told; they go to the module's `meta`, in front.
     `time_step` is the length of a step where the caller knows it and why.
     """
-    clean, structural = checking.checked(graph)
-    shaped = infer_shapes(clean)
-    settings = _settings(node_map, clean, time_step)
-    builder = _Builder(settings, skip_unmapped)
-    builder.require_mappings(shaped.graph, "")
+    examination = required_sound(graph, findings, repair=repair)
+    settings = _settings(node_map, examination.graph, time_step)
+    builder = _Builder(settings, skip_unmapped, str(dtype).removeprefix("torch."))
+    builder.require_mappings(examination.graph, "")
     try:
-        module = builder.build(shaped.graph, "")
+        module = builder.build(examination.graph, "")
     finally:
         builder.raise_failures()  # they come first: what else is wrong may follow from them
-    known = (*findings, *structural, *shaped.findings, *builder.findings)
+    known = (*examination.findings, *builder.findings)
     module.meta.update(settings.described())
     module.meta["findings"] = [finding.to_json() for finding in known]
     module.meta["versions"] = _versions()
@@ -199,6 +215,7 @@ class _Builder:
 
     settings: _Settings
     skip_unmapped: bool
+    dtype: str = "float32"
     findings: list[Finding] = field(default_factory=list)
     unmapped: list[Finding] = field(default_factory=list)
     failures: list[Finding] = field(default_factory=list)
@@ -290,7 +307,7 @@ class _Builder:
                 module = self.build(node, f"{where}/")
             else:
                 module = self.mapped(where, self.waiting_less(name, node, plan))
-                self.check_time_step(where, node)
+                self.check_numbers(where, node)
             parts.append(
                 Part(
                     name=names[name],
@@ -316,10 +333,14 @@ class _Builder:
         shorter.delay = (delay_steps(node.delay, dt) - 1) * dt
         return shorter
 
-    def check_time_step(self, where: str, node: nir.NIRNode) -> None:
+    def check_numbers(self, where: str, node: nir.NIRNode) -> None:
+        """Whether a node suits the length of a step, and the module its parameters."""
         mapper = self.mapper(node)
-        if isinstance(mapper, DefaultMapper) and mapper.dynamics.integration == "euler":
-            self.findings += checking.time_steps({where: node}, mapper.dynamics.dt)
+        if isinstance(mapper, DefaultMapper):
+            if mapper.dynamics.integration == "euler":
+                self.findings += time_steps({where: node}, mapper.dynamics.dt)
+            self.findings += uneven_delays({where: node}, mapper.dynamics.dt)
+        self.findings += precision({where: node}, self.dtype)
 
 
 def _type_name(node: nir.NIRNode) -> str:

@@ -60,6 +60,20 @@ def inputs_without_shape(module: ConvertedModule) -> list[str]:
     return [name for name in module.meta["inputs"] if module.meta["shapes"][name][1] is None]
 
 
+def random_inputs(
+    module: ConvertedModule, steps: int, batch: int, seed: int
+) -> dict[str, torch.Tensor]:
+    """Uniform random numbers in [0, 1), (steps, batch, *shape), for every input by its name."""
+    first = next((t for t in module.state_dict().values() if t.is_floating_point()), None)
+    like = torch.empty(0) if first is None else first
+    generator = torch.Generator().manual_seed(seed)
+    shapes = {name: module.meta["shapes"][name][1] for name in module.meta["inputs"]}
+    return {
+        name: torch.rand((steps, batch, *shape), generator=generator).to(like)
+        for name, shape in shapes.items()
+    }
+
+
 def run_sample(
     module: ConvertedModule,
     steps: int,
@@ -68,15 +82,7 @@ def run_sample(
     on_step: Callable[[int], None] | None = None,
 ) -> Sample:
     """Run a module on uniform random input; every input must have a known shape."""
-    first = next((t for t in module.state_dict().values() if t.is_floating_point()), None)
-    like = torch.empty(0) if first is None else first
-    generator = torch.Generator().manual_seed(seed)
-    inputs = {
-        name: torch.rand((steps, batch, *module.meta["shapes"][name][1]), generator=generator).to(
-            like
-        )
-        for name in module.meta["inputs"]
-    }
+    inputs = random_inputs(module, steps, batch, seed)
     started = time.perf_counter()
     with torch.no_grad():
         run = run_steps(module, inputs, on_step=on_step)

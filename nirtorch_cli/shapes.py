@@ -7,8 +7,8 @@ its nodes are never changed.
 
 A shape is a tuple of ints without batch axes; None stands for a shape that is not
 known. Parameters win over declared shapes: an Input, Output, Flatten or Conv that
-declares something else is reported as a warning. Two parameters that contradict
-each other are an error, as is a broadcast that no shape declares.
+declares something else is mended and reported as a warning. Two parameters that
+contradict each other are an error, as is a broadcast that no shape declares.
 
 Cost: linear in nodes and edges; each node gets its shapes once, cycles included.
 """
@@ -23,7 +23,6 @@ from typing import Any
 import nir
 import numpy as np
 
-from nirtorch_cli.errors import ShapeError
 from nirtorch_cli.findings import Finding, quoted
 from nirtorch_cli.transfers import (
     CONV,
@@ -54,6 +53,10 @@ NEURONS: tuple[type[nir.NIRNode], ...] = (
 """The node types with a membrane voltage."""
 
 
+_FAR_AHEAD = 8
+"""How many nodes that keep shapes are looked past for what comes after them."""
+
+
 @dataclass(frozen=True)
 class ShapedGraph:
     """A graph whose nodes know their shapes, and what was found out about them."""
@@ -63,15 +66,8 @@ class ShapedGraph:
 
 
 def infer_shapes(graph: nir.NIRGraph) -> ShapedGraph:
-    """Fill in the shapes of a graph and of the graphs nested in it.
-
-    Raises:
-        ShapeError: shapes contradict each other; lists every contradiction.
-    """
+    """Fill in the shapes of a graph and of the graphs nested in it, as far as they are known."""
     shaped, findings = _infer(graph, None, "")
-    errors = [finding for finding in findings if finding.severity == "error"]
-    if errors:
-        raise ShapeError(errors)
     return ShapedGraph(shaped, tuple(findings))
 
 
@@ -103,6 +99,21 @@ def _infer(
     inference = _Inference(graph, path)
     inference.run(given)
     return inference.result(), inference.findings
+
+
+def _settled_input(node: nir.NIRNode) -> Shape | None:
+    """The one input shape that the parameters of a node allow, or of those in a nested graph."""
+    if type(node) in LINEAR:
+        return (*node.weight.shape[:-2], node.weight.shape[-1])
+    if type(node) in ELEMENTWISE:
+        shape = parameter_shape(node)
+        # A size of one may be one value for a whole layer.
+        return shape if shape and 1 not in shape else None
+    if isinstance(node, nir.NIRGraph):
+        fed = (t for s, t in sorted(node.edges) if isinstance(node.nodes[s], nir.Input))
+        settled = (_settled_input(node.nodes[target]) for target in fed)
+        return next((shape for shape in settled if shape is not None), None)
+    return None
 
 
 @dataclass
@@ -186,7 +197,8 @@ class _Inference:
         if shape is None:
             return
         if declared is not None and shape != declared:
-            self.warn("NIR202", name, f"declares the shape {declared}, but feeds {shape}", "shape")
+            text = f"declares the shape {declared}, but feeds {shape}"
+            self.mended("NIR202", name, text, "shape", "stale-shape", f"taken as {shape}")
         self.take(name, shape)
 
     def feeding(self, name: str, declared: Shape | None) -> Shape | None:
@@ -251,7 +263,12 @@ class _Inference:
         """The output shape of a node for an input shape; ValueError says why there is none."""
         kind = type(node)
         if kind in ELEMENTWISE:
-            check_elementwise(parameter_shape(node), shape)
+            parameters = parameter_shape(node)
+            if parameters != shape:
+                check_elementwise(parameters, shape)
+                text = f"has parameters of shape {parameters} for an input of shape {shape}"
+                done = "each taken for all neurons that it stands for"
+                self.mended("NIR206", name, text, None, "scalar-parameters", done)
             return shape
         if kind in LINEAR:
             return linear_output(node, shape)
@@ -265,7 +282,7 @@ class _Inference:
             declared = _single(node.output_type)
             if declared is not None and declared != shape:
                 text = f"declares the shape {declared}, but gets {shape}"
-                self.warn("NIR202", name, text, "shape")
+                self.mended("NIR202", name, text, "shape", "stale-shape", f"taken as {shape}")
             return shape
         if kind is nir.Input:
             return shape
@@ -277,9 +294,13 @@ class _Inference:
             axes = "(channels, length)" if rank == 2 else "(channels, height, width)"
             raise ValueError(f"takes {axes} with {count} channels, not the shape {shape}")
         declared = _shape(node.input_shape)
-        if declared is not None and declared != shape[1:]:
-            text = f"is {declared}, but its input has {shape[1:]}"
-            self.warn("NIR202", name, text, "input_shape")
+        done = f"taken as {shape[1:]}"
+        if declared is None:
+            text, repair = "is not given", "conv-input-shape"
+            self.mended("NIR207", name, text, "input_shape", repair, done)
+        elif declared != shape[1:]:
+            text, repair = f"is {declared}, but its input has {shape[1:]}", "stale-shape"
+            self.mended("NIR202", name, text, "input_shape", repair, done)
         node.input_shape = shape[1] if rank == 2 else shape[1:]
         return conv_output(node, shape)
 
@@ -294,12 +315,8 @@ class _Inference:
             wanted = [self.expected(target) for target in self.successors[name]]
             counted = plain is None or (shifted in wanted and plain not in wanted)
         if counted:
-            self.warn(
-                "NIR204",
-                name,
-                f"start_dim {start} counts a batch axis; taken as {without_batch[0]}",
-                "start_dim",
-            )
+            text, done = f"{start} counts a batch axis", f"taken as {without_batch[0]}"
+            self.mended("NIR204", name, text, "start_dim", "flatten-batch-axis", done)
             node.start_dim, node.end_dim = without_batch
             plain = shifted
         if plain is None:
@@ -308,21 +325,19 @@ class _Inference:
 
     def expected(self, name: str) -> Shape | None:
         """What a node will take, for judging the node before it."""
-        strict = self.strict_input(name)
-        if strict is None and isinstance(self.nodes[name], nir.Output):
-            return _single(self.nodes[name].output_type)
-        return strict
+        for _ in range(_FAR_AHEAD):
+            node, following = self.nodes[name], self.successors[name]
+            strict = self.strict_input(name)
+            if strict is not None or isinstance(node, nir.Output):
+                return strict or _single(node.output_type)
+            if type(node) not in ELEMENTWISE or not following:
+                return None
+            name = following[0]  # what keeps shapes takes what the next one takes
+        return None
 
     def strict_input(self, name: str) -> Shape | None:
         """The one input shape that a node's parameters allow, if they settle it."""
-        node = self.nodes[name]
-        if type(node) in LINEAR:
-            return (*node.weight.shape[:-2], node.weight.shape[-1])
-        if type(node) in ELEMENTWISE:
-            shape = parameter_shape(node)
-            # A size of one may be one value for a whole layer.
-            return shape if shape and 1 not in shape else None
-        return None
+        return _settled_input(self.nodes[name])
 
     def wanted_input(self, name: str) -> Shape | None:
         """What a node that keeps shapes takes, if what it feeds takes that."""
@@ -358,8 +373,12 @@ class _Inference:
         }
         return graph
 
-    def warn(self, code: str, name: str, message: str, parameter: str) -> None:
-        self.findings.append(Finding(code, "warning", message, self.path + name, parameter))
+    def mended(
+        self, code: str, name: str, message: str, parameter: str | None, repair: str, done: str
+    ) -> None:
+        where = self.path + name
+        finding = Finding(code, "warning", message, where, parameter, done, repair=repair)
+        self.findings.append(finding)
 
     def error(self, code: str, name: str, message: str) -> None:
         self.findings.append(Finding(code, "error", message, self.path + name))

@@ -26,7 +26,7 @@ from nirtorch_cli.cli.app import app
 from nirtorch_cli.errors import ExitCode, OutputError, ReadError, SaveError
 from nirtorch_cli.writing import written
 
-COMMANDS = ["convert", "inspect"]
+COMMANDS = ["convert", "inspect", "repair"]
 OLD = b"the old content"
 
 
@@ -142,7 +142,7 @@ def test_stdin_that_is_no_model(command: str, content: bytes) -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_limit_on_what_a_file_claims(command: str) -> None:
     line = failure(ExitCode.UNREADABLE, command, "model.nir", "--max-bytes", "100")
-    assert line.startswith("model.nir: node 'lif', r: the file's data claim more than 100 ")
+    assert line.startswith("model.nir: the file's data claim more than 100 bytes, ")
     assert line.endswith("; if you trust the file, raise the limit (--max-bytes)")
 
 

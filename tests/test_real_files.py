@@ -13,6 +13,7 @@ import torch
 from oracles import assert_close, assert_same_spikes
 
 import nirtorch_cli
+from nirtorch_cli.exporting import repaired_file
 from nirtorch_cli.running import run_steps
 
 SOUND = (
@@ -76,14 +77,44 @@ def test_saved_and_loaded_in_a_fresh_process(real_files: Path, name: str, tmp_pa
     assert (done.stdout, done.stderr, done.returncode) == (f"identical {STEPS}\n", "", 0)
 
 
-def test_the_damaged_file_is_refused_with_what_is_missing(real_files: Path) -> None:
+def test_the_damaged_file_is_refused_where_nothing_is_mended(real_files: Path) -> None:
     with pytest.raises(nirtorch_cli.StructureError) as caught:
-        nirtorch_cli.nir_to_torch(real_files / f"{DAMAGED}.nir", {})
+        nirtorch_cli.nir_to_torch(real_files / f"{DAMAGED}.nir", {}, repair=False)
     (line,) = str(caught.value).splitlines()
     assert line.endswith(
-        f"{DAMAGED}.nir: node 'lif1': 4 of this graph's edges lead to or from 'lif', which is none "
-        "of its nodes (first 'input' -> 'lif'); 'lif1' has no edge: is it meant?"
+        f"{DAMAGED}.nir: node 'lif1/lif1': 4 edges lead to or from 'lif', which is none of its "
+        "nodes; the repair 'missing-node' would mend it, and is turned off"
     )
+
+
+@pytest.mark.parametrize("name", [DAMAGED, "braille_nested"])
+def test_the_nested_files_equal_the_flat_one_in_every_spike(real_files: Path, name: str) -> None:
+    flat = nirtorch_cli.nir_to_torch(real_files / "braille_noDelay_bias_zero.nir", {})
+    other = nirtorch_cli.nir_to_torch(real_files / f"{name}.nir", {})
+    inputs = 5 * torch.randn((200, 4, 12), generator=torch.Generator().manual_seed(7))
+    with torch.no_grad():
+        ours, theirs = run_steps(flat, inputs), run_steps(other, inputs)
+    assert_same_spikes(theirs.outputs, ours.outputs)
+    for node, nested in (("lif1.lif", "lif1/lif1"), ("lif2", "lif2")):
+        assert ours.spikes[node] == theirs.spikes[nested]
+        assert ours.spikes[node].spikes > 100
+
+
+@pytest.mark.parametrize("name", [*SOUND, DAMAGED])
+def test_what_repair_writes_is_read_by_nir_and_gives_the_same_numbers(
+    real_files: Path, name: str, tmp_path: Path
+) -> None:
+    fixed = tmp_path / "fixed.nir"
+    fixed.write_bytes(repaired_file(real_files / f"{name}.nir").content)
+    nir.read(fixed, type_check=True)
+    before = nirtorch_cli.nir_to_torch(real_files / f"{name}.nir", {})
+    after = nirtorch_cli.nir_to_torch(fixed, {}, repair=False)
+    inputs = random_input(before, 2)
+    with torch.no_grad():
+        ours, theirs = run_steps(before, inputs), run_steps(after, inputs)
+    assert torch.equal(ours.outputs, theirs.outputs)
+    assert ours.spikes == theirs.spikes
+    assert all(f["severity"] == "info" for f in after.meta["findings"])
 
 
 def test_lif_norse_is_the_recurrence_written_out(real_files: Path) -> None:
@@ -113,16 +144,11 @@ def test_lif_norse_is_the_recurrence_written_out(real_files: Path) -> None:
     assert_close(np.array(our_voltages), np.array(voltages), rtol=2e-5, atol=1e-8)
 
 
-def test_the_nested_braille_file_equals_the_flat_one(real_files: Path) -> None:
+def test_the_delay_of_the_nested_braille_file_is_that_of_the_flat_one(real_files: Path) -> None:
     flat, nested = (
         nirtorch_cli.nir_to_torch(real_files / f"{name}.nir", {})
         for name in ("braille_noDelay_bias_zero", "braille_nested")
     )
-    inputs = random_input(flat, 2)
-    ours, theirs = run_steps(flat, inputs), run_steps(nested, inputs)
-    assert_same_spikes(theirs.outputs.detach(), ours.outputs.detach())
-    assert ours.spikes["lif1.lif"] == theirs.spikes["lif1/lif1"]
-    assert ours.spikes["lif1.lif"].spikes > 0
     assert flat.meta["delayed_edges"] == [["lif1_lif", "lif1_w_rec"]]
     assert nested.lif1.meta["delayed_edges"] == [["lif1", "lin"]]
 

@@ -7,17 +7,31 @@ import gc
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
-from enum import Enum
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from nirtorch_cli.cli.options import (
     Debug,
+    Device,
+    Dt,
+    Dtype,
+    DtypeOption,
+    Integration,
+    IntegrationOption,
+    IntegratorInput,
+    IntegratorInputOption,
     Json,
+    Maps,
     MaxBytes,
     Model,
+    NoClobber,
+    NoDefaults,
+    NoRepair,
     Quiet,
+    Reset,
+    ResetOption,
+    SkipUnmapped,
     model_source,
     seconds,
     usage_error,
@@ -27,11 +41,10 @@ from nirtorch_cli.cli.progress import progress
 from nirtorch_cli.errors import ConversionError
 from nirtorch_cli.findings import Finding, listed, printable
 from nirtorch_cli.limits import DEFAULT_MAX_BYTES
+from nirtorch_cli.request import Request
 from nirtorch_cli.writing import refuse_output
 
 if TYPE_CHECKING:
-    import torch
-
     from nirtorch_cli.graph_module import ConvertedModule
     from nirtorch_cli.sampling import Sample
 
@@ -44,80 +57,23 @@ Examples:
 """
 
 
-class Integration(str, Enum):
-    """How a neuron's equation is stepped."""
-
-    EULER = "euler"
-    EXACT = "exact"
-
-
-class Reset(str, Enum):
-    """What a spike does to the voltage."""
-
-    VALUE = "value"
-    SUBTRACT = "subtract"
-
-
-class IntegratorInput(str, Enum):
-    """What I and IF take."""
-
-    CHARGE = "charge"
-    CURRENT = "current"
-
-
-class Dtype(str, Enum):
-    """Floating types of parameters, state and sample."""
-
-    FLOAT16 = "float16"
-    BFLOAT16 = "bfloat16"
-    FLOAT32 = "float32"
-    FLOAT64 = "float64"
-
-
 def convert(
     model: Model,
-    maps: Annotated[
-        list[str],
-        typer.Option(
-            "--map",
-            "-m",
-            metavar="SPEC",
-            help="A node map: package.module:ATTR, package.module (its MAP), file.py:ATTR, or an "
-            "installed pack. May be repeated; later ones win.",
-        ),
-    ] = [],  # noqa: B006 (Typer reads it)
-    no_defaults: Annotated[
-        bool, typer.Option("--no-defaults", help="Map nothing by default.")
-    ] = False,
-    skip_unmapped: Annotated[
-        bool, typer.Option("--skip-unmapped", help="Pass through nodes that no map knows.")
-    ] = False,
-    dt: Annotated[
-        str,
-        typer.Option(
-            metavar="auto|SECONDS", help="Length of a step, in the unit of the time constants."
-        ),
-    ] = "auto",
-    integration: Annotated[
-        Integration, typer.Option(help="Forward Euler, or the exact solution.")
-    ] = Integration.EULER,
-    reset: Annotated[
-        Reset, typer.Option(help="A spike sets v to v_reset, or lowers it by the difference.")
-    ] = Reset.VALUE,
-    integrator_input: Annotated[
-        IntegratorInput, typer.Option(help="I and IF take charge per step, or current.")
-    ] = IntegratorInput.CHARGE,
-    device: Annotated[
-        str, typer.Option(metavar="DEVICE", help="Where the module is put: cpu, cuda:0, meta.")
-    ] = "cpu",
-    dtype: Annotated[Dtype, typer.Option(help="Its floating type.")] = Dtype.FLOAT32,
+    maps: Maps = [],  # noqa: B006 (Typer reads it)
+    no_defaults: NoDefaults = False,
+    skip_unmapped: SkipUnmapped = False,
+    no_repair: NoRepair = False,
+    dt: Dt = "auto",
+    integration: IntegrationOption = Integration.EULER,
+    reset: ResetOption = Reset.VALUE,
+    integrator_input: IntegratorInputOption = IntegratorInput.CHARGE,
+    device: Device = "cpu",
+    dtype: DtypeOption = Dtype.FLOAT32,
     output: Annotated[
         str | None,
         typer.Option("--output", "-o", metavar="OUT", help="Save the module; - for stdout."),
     ] = None,
-    no_clobber: Annotated[
-        bool, typer.Option("--no-clobber", "-n", help="Never replace an existing output.")
-    ] = False,
+    no_clobber: NoClobber = False,
     code: Annotated[bool, typer.Option("--code", help="Print the generated forward.")] = False,
     steps: Annotated[int, typer.Option(min=1, metavar="N", help="Time steps of the sample.")] = 100,
     batch: Annotated[int, typer.Option(min=1, metavar="N", help="Batch size of the sample.")] = 1,
@@ -132,28 +88,32 @@ def convert(
     Without -o, print its structure in execution order and run it for a sample; with -o,
     save it. A file that is saved is a pickle: see "Loading what was saved" in the README.
     """
+    from nirtorch_cli.reading import read
+
     check_output(model, output, no_clobber, as_json, code)
     step = seconds(dt, "--dt")
     stdout = sys.stdout
     # What a map or a mapped module prints is not the answer.
     with progress(enabled=not quiet) as stage, contextlib.redirect_stdout(sys.stderr):
         stage("reading")
-        module = _converted(
-            model_source(model),
-            specs=maps,
-            no_defaults=no_defaults,
+        file = read(model_source(model), max_bytes=max_bytes)
+        stage("loading torch")
+        with uncollected():
+            from nirtorch_cli.conversion import convert_model
+
+        request = Request(
+            maps=tuple(maps),
+            with_defaults=not no_defaults,
             skip_unmapped=skip_unmapped,
             dt=step,
-            dynamics={
-                "integration": integration.value,
-                "reset": reset.value,
-                "integrator_input": integrator_input.value,
-            },
+            integration=integration.value,
+            reset=reset.value,
+            integrator_input=integrator_input.value,
             device=device,
             dtype=dtype.value,
-            max_bytes=max_bytes,
-            stage=stage,
+            repair=not no_repair,
         )
+        module = convert_model(file, request, stage)
         findings = [Finding(**finding) for finding in module.meta["findings"]]
         refuse_errors(findings)
         sample = None
@@ -197,61 +157,6 @@ def check_output(
     refuse_output(output, clobber=not no_clobber, source=None if model == "-" else model)
 
 
-def _converted(
-    source: str | BinaryIO,
-    *,
-    specs: list[str],
-    no_defaults: bool,
-    skip_unmapped: bool,
-    dt: float | None,
-    dynamics: dict[str, str],
-    device: str,
-    dtype: str,
-    max_bytes: int,
-    stage: Callable[[str], None],
-) -> ConvertedModule:
-    """Read, map and convert.
-
-    Raises:
-        NirtorchError: see the library's functions; with the file named.
-    """
-    from nirtorch_cli.reading import read
-    from nirtorch_cli.timing import TimeStep, infer_time_step
-
-    file = read(source, max_bytes=max_bytes)
-    step = infer_time_step(file.graph) if dt is None else TimeStep(dt, "given by --dt")
-    stage("loading torch")
-    with uncollected():
-        import torch
-
-        from nirtorch_cli.defaults import default_map
-        from nirtorch_cli.interpreter import convert_file
-        from nirtorch_cli.node_map import merged_map
-
-    numbers: torch.dtype = getattr(torch, dtype)
-    place = usable_device(device)
-    user_map: dict[Any, Any] = {}
-    if specs:
-        from nirtorch_cli.mapping import MapOptions, load_maps
-
-        stage("loading maps")
-        options = MapOptions(dt=step.dt, **dynamics, device=place, dtype=numbers)
-        user_map = load_maps(specs, options)
-    defaults = {} if no_defaults else default_map(step.dt, **dynamics)
-    node_map = merged_map(user_map, defaults)
-    stage(f"converting {len(file.graph.nodes)} nodes")
-    module = convert_file(
-        file,
-        node_map,
-        device=place,
-        dtype=numbers,
-        skip_unmapped=skip_unmapped,
-        time_step=step,
-    )
-    module.meta["maps"] = list(specs)
-    return module
-
-
 @contextlib.contextmanager
 def uncollected() -> Iterator[None]:
     """No garbage collection: while torch is imported there is none, and it takes a tenth longer."""
@@ -268,23 +173,6 @@ def refuse_errors(findings: Sequence[Finding]) -> None:
     errors = [finding for finding in findings if finding.severity == "error"]
     if errors:
         raise ConversionError(errors)
-
-
-def usable_device(name: str) -> torch.device:
-    """The device of a name, tried out.
-
-    Raises:
-        UsageError: torch knows no such device, or it is not usable here.
-    """
-    import torch
-
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
-        raise usage_error(f"--device {name!r} cannot be used: {reason}") from error
-    return device
 
 
 def sampled(

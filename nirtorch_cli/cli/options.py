@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from enum import Enum
 from typing import Annotated, BinaryIO
 
 import typer
@@ -10,10 +11,80 @@ import typer
 from nirtorch_cli.errors import UsageError
 from nirtorch_cli.findings import Finding
 
+
+class Integration(str, Enum):
+    """How a neuron's equation is stepped."""
+
+    EULER = "euler"
+    EXACT = "exact"
+
+
+class Reset(str, Enum):
+    """What a spike does to the voltage."""
+
+    VALUE = "value"
+    SUBTRACT = "subtract"
+
+
+class IntegratorInput(str, Enum):
+    """What I and IF take."""
+
+    CHARGE = "charge"
+    CURRENT = "current"
+
+
+class Dtype(str, Enum):
+    """Floating types of parameters, state and sample."""
+
+    FLOAT16 = "float16"
+    BFLOAT16 = "bfloat16"
+    FLOAT32 = "float32"
+    FLOAT64 = "float64"
+
+
 Model = Annotated[str, typer.Argument(help="A .nir file; - for stdin.", metavar="MODEL")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, on failure too.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="On stderr, print errors only.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+NoClobber = Annotated[
+    bool, typer.Option("--no-clobber", "-n", help="Never replace an existing output.")
+]
+NoRepair = Annotated[
+    bool, typer.Option("--no-repair", help="Refuse a damaged graph instead of mending it.")
+]
+Maps = Annotated[
+    list[str],
+    typer.Option(
+        "--map",
+        "-m",
+        metavar="SPEC",
+        help="A node map: package.module:ATTR, package.module (its MAP), file.py:ATTR, or an "
+        "installed pack. May be repeated; later ones win.",
+    ),
+]
+NoDefaults = Annotated[bool, typer.Option("--no-defaults", help="Map nothing by default.")]
+SkipUnmapped = Annotated[
+    bool, typer.Option("--skip-unmapped", help="Pass through nodes that no map knows.")
+]
+Dt = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|SECONDS", help="Length of a step, in the unit of the time constants."
+    ),
+]
+IntegrationOption = Annotated[
+    Integration, typer.Option(help="Forward Euler, or the exact solution.")
+]
+ResetOption = Annotated[
+    Reset, typer.Option(help="A spike sets v to v_reset, or lowers it by the difference.")
+]
+IntegratorInputOption = Annotated[
+    IntegratorInput, typer.Option(help="I and IF take charge per step, or current.")
+]
+Device = Annotated[
+    str, typer.Option(metavar="DEVICE", help="Where the module is put: cpu, cuda:0, meta.")
+]
+DtypeOption = Annotated[Dtype, typer.Option(help="Its floating type.")]
 MaxBytes = Annotated[
     int, typer.Option(metavar="N", help="Refuse a file whose data claim more bytes.", min=1)
 ]

@@ -1,0 +1,111 @@
+"""`nirtorch repair`: a damaged .nir file to one that every reader of NIR accepts."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from nirtorch_cli.cli.options import (
+    Debug,
+    Json,
+    MaxBytes,
+    Model,
+    NoClobber,
+    Quiet,
+    model_source,
+    usage_error,
+)
+from nirtorch_cli.cli.output import Report, finish
+from nirtorch_cli.cli.progress import progress
+from nirtorch_cli.findings import printable
+from nirtorch_cli.limits import DEFAULT_MAX_BYTES
+from nirtorch_cli.writing import refuse_output, written
+
+if TYPE_CHECKING:
+    from nirtorch_cli.exporting import RepairedFile
+
+EPILOG = """\b
+Examples:
+  nirtorch repair model.nir                  show what would change
+  nirtorch repair model.nir -o fixed.nir
+  nirtorch repair - -o - < model.nir > fixed.nir
+"""
+
+
+def repair(
+    model: Model,
+    output: Annotated[
+        str | None,
+        typer.Option("--output", "-o", metavar="OUT", help="Write the file; - for stdout."),
+    ] = None,
+    no_clobber: NoClobber = False,
+    no_type_check: Annotated[
+        bool,
+        typer.Option(
+            "--no-type-check", help="Write it even if nir.read accepts it only without type check."
+        ),
+    ] = False,
+    max_bytes: MaxBytes = DEFAULT_MAX_BYTES,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Mend a .nir file and write it in the form of today; show the difference.
+
+    The result is read by nir.read with its type check on, and converts to the same numbers.
+    Only damage with one sensible meaning is mended (`nirtorch check --explain NIR101`); what
+    is beyond that is listed, nothing is written, and the exit code is 1.
+    """
+    from nirtorch_cli.exporting import repaired_file
+
+    if output == "-" and as_json:
+        raise usage_error("-o - leaves no room on stdout for --json", "name a file")
+    if output == "-" and sys.stdout.isatty():
+        raise usage_error("-o - would write a binary file to the terminal", "redirect it")
+    if output not in (None, "-"):
+        source = None if model == "-" else model
+        refuse_output(str(output), clobber=not no_clobber, source=source)
+    with progress(enabled=not quiet) as stage:
+        stage("mending")
+        result = repaired_file(
+            model_source(model), max_bytes=max_bytes, type_check=not no_type_check
+        )
+    if output == "-":
+        sys.stdout.buffer.write(result.content)
+    elif output is not None:
+        with written(output, clobber=not no_clobber) as file:
+            file.write(result.content)
+    report = Report(
+        "repair",
+        lambda: {
+            "saved": output,
+            "repairs": [finding.to_json() for finding in result.findings if finding.repair],
+            "changes": [asdict(change) for change in result.changes],
+        },
+        findings=result.findings,
+        notes=[_summary(result, output)],
+        show=None if output == "-" else lambda: show(result),
+    )
+    finish(report, as_json=as_json, quiet=quiet)
+
+
+def show(result: RepairedFile) -> None:
+    """The difference, a line for each field or edge that is in one of the files only."""
+    coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    colours = {"-": typer.colors.RED, "+": typer.colors.GREEN}
+    for change in result.changes:
+        line = printable(f"{change.sign} {change.text}")
+        print(typer.style(line, fg=colours[change.sign]) if coloured else line)
+
+
+def _summary(result: RepairedFile, output: str | None) -> str:
+    count = sum(finding.repair is not None for finding in result.findings)
+    done = f"{count} repair{'' if count == 1 else 's'}" if count else "nothing to mend"
+    if output is None:
+        return f"{done}; -o OUT writes the mended file"
+    where = "stdout" if output == "-" else printable(output)
+    return f"{done}; wrote {where}, {len(result.content):,} bytes"

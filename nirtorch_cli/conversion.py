@@ -1,0 +1,81 @@
+"""A file that was read to a converted module, by a request of plain values.
+
+In: a `ModelFile` and a `Request`. Out: the module. What
+`nirtorch convert` does, and what `nirtorch check` does to each file. Cost: see `interpreter`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from nirtorch_cli.defaults import default_map
+from nirtorch_cli.errors import UsageError
+from nirtorch_cli.findings import Finding
+from nirtorch_cli.graph_module import ConvertedModule
+from nirtorch_cli.interpreter import convert_file
+from nirtorch_cli.mapping import MapOptions, load_maps
+from nirtorch_cli.node_map import merged_map
+from nirtorch_cli.reading import ModelFile
+from nirtorch_cli.request import Request
+from nirtorch_cli.timing import TimeStep, infer_time_step
+
+
+def convert_model(
+    file: ModelFile, request: Request, stage: Callable[[str], None] = lambda name: None
+) -> ConvertedModule:
+    """Load the maps of a request and convert a file with them.
+
+    Arguments:
+        stage: is told what is being done, for a sign of life.
+
+    Raises:
+        ConversionError: the file cannot be converted; says every reason.
+        MapError: a `--map` does not lead to a node map.
+        MissingFrameworkError: an installed pack needs a framework that is not there.
+        UsageError: the device is not usable here.
+    """
+    step = TimeStep(request.dt, "given by --dt") if request.dt else infer_time_step(file.graph)
+    dtype: torch.dtype = getattr(torch, request.dtype)
+    device = usable_device(request.device)
+    dynamics: dict[str, Any] = {
+        "integration": request.integration,
+        "reset": request.reset,
+        "integrator_input": request.integrator_input,
+    }
+    user_map: dict[Any, Any] = {}
+    if request.maps:
+        stage("loading maps")
+        options = MapOptions(dt=step.dt, **dynamics, device=device, dtype=dtype)
+        user_map = load_maps(request.maps, options)
+    defaults = default_map(step.dt, **dynamics) if request.with_defaults else {}
+    stage(f"converting {len(file.graph.nodes)} nodes")
+    module = convert_file(
+        file,
+        merged_map(user_map, defaults),
+        device=device,
+        dtype=dtype,
+        skip_unmapped=request.skip_unmapped,
+        time_step=step,
+        repair=request.repair,
+    )
+    module.meta["maps"] = list(request.maps)
+    return module
+
+
+def usable_device(name: str) -> torch.device:
+    """The device of a name, tried out.
+
+    Raises:
+        UsageError: torch knows no such device, or it is not usable here.
+    """
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        text = f"--device {name!r} cannot be used: {reason}"
+        raise UsageError(Finding("NIR700", "error", text)) from error
+    return device
