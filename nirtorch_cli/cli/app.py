@@ -13,7 +13,7 @@ import typer
 import typer.core
 
 from nirtorch_cli import __version__
-from nirtorch_cli.cli import convert, inspect
+from nirtorch_cli.cli import check, convert, inspect, repair
 from nirtorch_cli.cli.output import Report, abandon_stdout, finish
 from nirtorch_cli.errors import ExitCode, NirtorchError
 from nirtorch_cli.findings import Finding
@@ -54,8 +54,15 @@ class BoundedGroup(typer.core.TyperGroup):
             code, findings = _explained(error, command)
             report = Report(command, None, findings, exit_code=code)
             with contextlib.suppress(OSError):  # stdout may be what is broken
-                finish(report, as_json="--json" in arguments, quiet=False)
+                finish(report, as_json=_asks_for_json(arguments), quiet=False)
             raise typer.Exit(code) from None
+
+
+def _asks_for_json(arguments: list[str]) -> bool:
+    """Whether a failure is to be told as a document too."""
+    pairs = zip(arguments, [*arguments[1:], ""], strict=True)
+    asked = any(pair == ("--format", "json") for pair in pairs)
+    return asked or not {"--json", "--format=json"}.isdisjoint(arguments)
 
 
 def _explained(error: BaseException, command: str) -> tuple[ExitCode, tuple[Finding, ...]]:
@@ -124,6 +131,7 @@ def nirtorch(
       nirtorch inspect model.nir
       nirtorch convert model.nir
       nirtorch convert model.nir --map mymaps:MAP -o model.pt
+      nirtorch check models --map mymaps:MAP
     """
     for stream in (sys.stdout, sys.stderr):
         # A node's name may hold characters that the terminal's encoding lacks.
@@ -133,3 +141,5 @@ def nirtorch(
 
 app.command(name="convert", no_args_is_help=True, epilog=convert.EPILOG)(convert.convert)
 app.command(name="inspect", no_args_is_help=True, epilog=inspect.EPILOG)(inspect.inspect)
+app.command(name="repair", no_args_is_help=True, epilog=repair.EPILOG)(repair.repair)
+app.command(name="check", no_args_is_help=True, epilog=check.EPILOG)(check.check)

@@ -1,0 +1,241 @@
+"""`nirtorch check`: examine many files, for a CI job that must fail when a model is not sound."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nirtorch_cli.cli.options import (
+    Debug,
+    Device,
+    Dt,
+    Dtype,
+    DtypeOption,
+    Integration,
+    IntegrationOption,
+    IntegratorInput,
+    IntegratorInputOption,
+    Json,
+    Maps,
+    MaxBytes,
+    NoClobber,
+    NoDefaults,
+    NoRepair,
+    Reset,
+    ResetOption,
+    SkipUnmapped,
+    model_source,
+    seconds,
+    usage_error,
+)
+from nirtorch_cli.cli.output import finish
+from nirtorch_cli.cli.progress import progress
+from nirtorch_cli.cli.reports import Format, tell
+from nirtorch_cli.cli.rule_pages import explanation, rule_list
+from nirtorch_cli.limits import DEFAULT_MAX_BYTES
+from nirtorch_cli.request import Request
+from nirtorch_cli.writing import refuse_output
+
+if TYPE_CHECKING:
+    from nirtorch_cli.verdicts.assessment import Task
+    from nirtorch_cli.verdicts.judging import Policy, Verdict
+
+EPILOG = """\b
+Examples:
+  nirtorch check model.nir
+  nirtorch check models 'old/**/*.nir' --strict --ignore NIR8
+  nirtorch check models --map mymaps:MAP --format github
+  nirtorch check models --format sarif -o nirtorch.sarif
+  nirtorch check --explain NIR202
+
+\b
+Exit codes:
+  0  every file passed
+  1  a file is broken or, with --strict, has a warning
+  2  usage, or a --map that does not resolve
+  3  a file cannot be read
+  4  a map needs a framework that is not installed
+"""
+
+
+def check(
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODEL...",
+            help="Files, folders (every .nir file in them), patterns such as 'models/**/*.nir'; "
+            "- for stdin.",
+            show_default=False,
+        ),
+    ] = [],  # noqa: B006 (Typer reads it)
+    strict: Annotated[bool, typer.Option("--strict", help="A warning fails a file.")] = False,
+    select: Annotated[
+        list[str],
+        typer.Option(
+            metavar="CODES",
+            help="Only findings with these codes, or beginnings of codes: NIR1,NIR3.",
+        ),
+    ] = [],  # noqa: B006
+    ignore: Annotated[
+        list[str],
+        typer.Option(
+            metavar="CODES",
+            help="No findings with these. What stops the examination is never ignored.",
+        ),
+    ] = [],  # noqa: B006
+    no_repair: NoRepair = False,
+    report: Annotated[
+        Format,
+        typer.Option("--format", metavar="|".join(Format), help="What the report is written in."),
+    ] = Format.TEXT,
+    as_json: Json = False,
+    output: Annotated[
+        str,
+        typer.Option(
+            "--output", "-o", metavar="OUT", help="Write the report to a file; - for stdout."
+        ),
+    ] = "-",
+    no_clobber: NoClobber = False,
+    maps: Maps = [],  # noqa: B006
+    no_defaults: NoDefaults = False,
+    skip_unmapped: SkipUnmapped = False,
+    dt: Dt = "auto",
+    integration: IntegrationOption = Integration.EULER,
+    reset: ResetOption = Reset.VALUE,
+    integrator_input: IntegratorInputOption = IntegratorInput.CHARGE,
+    device: Device = "cpu",
+    dtype: DtypeOption = Dtype.FLOAT32,
+    steps: Annotated[int, typer.Option(min=1, metavar="N", help="Time steps of the run.")] = 5,
+    seed: Annotated[int, typer.Option(metavar="N", help="Seed of the run's random input.")] = 0,
+    max_bytes: MaxBytes = DEFAULT_MAX_BYTES,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            "--jobs",
+            "-j",
+            min=1,
+            metavar="N",
+            help="Files at a time. [default: the processors, at most the files]",
+        ),
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option(min=0, metavar="SECONDS", help="For each file; 0 for no limit.")
+    ] = 60.0,
+    list_rules: Annotated[
+        bool, typer.Option("--list-rules", help="Show all codes, and nothing else.")
+    ] = False,
+    explain: Annotated[
+        str | None, typer.Option(metavar="CODE", help="Say what a code means, and nothing else.")
+    ] = None,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print nothing of files that passed.")
+    ] = False,
+    debug: Debug = False,
+) -> None:
+    """Examine .nir files: read, convert, run, save, load and run again, and compare every bit.
+
+    Each file is sound, repaired (it has damage with one sensible meaning, which was mended
+    for the conversion) or broken. Files are examined in processes of their own: one that
+    crashes or hangs takes no other with it.
+    """
+    if list_rules or explain is not None:
+        page = rule_list() if explain is None else explanation(explain)
+        finish(page, as_json=as_json or report is Format.JSON, quiet=quiet)
+        return
+    chosen = chosen_format(report, as_json)
+    policy = policy_of(select, ignore, strict)
+    request = Request(
+        maps=tuple(maps),
+        with_defaults=not no_defaults,
+        skip_unmapped=skip_unmapped,
+        dt=seconds(dt, "--dt"),
+        integration=integration.value,
+        reset=reset.value,
+        integrator_input=integrator_input.value,
+        device=device,
+        dtype=dtype.value,
+        repair=not no_repair,
+    )
+    files = files_of(models)
+    for file in files if output != "-" else ():
+        refuse_output(output, clobber=not no_clobber, source=None if file == "-" else file)
+    trial = {"steps": steps, "seed": seed, "max_bytes": max_bytes, "debug": debug}
+    tasks = [task_of(file, request, trial) for file in files]
+    verdicts = judged(tasks, policy, jobs, timeout, quiet)
+    tell(verdicts, chosen, output, no_clobber, quiet)
+
+
+def chosen_format(report: Format, as_json: bool) -> Format:
+    """--json is --format json."""
+    if not as_json:
+        return report
+    if report not in (Format.TEXT, Format.JSON):
+        raise usage_error(f"--json and --format {report.value} ask for two reports")
+    return Format.JSON
+
+
+def policy_of(select: Sequence[str], ignore: Sequence[str], strict: bool) -> Policy:
+    """What counts, from the options."""
+    from nirtorch_cli.rules import selectors
+    from nirtorch_cli.verdicts.judging import Policy
+
+    return Policy(
+        tuple(selectors(select, "--select")), tuple(selectors(ignore, "--ignore")), strict
+    )
+
+
+def files_of(models: Sequence[str]) -> list[str]:
+    """The files that the arguments name.
+
+    Raises:
+        UsageError: there is no argument, or one that leads to no file.
+    """
+    from nirtorch_cli.verdicts.gathering import gathered
+
+    if not models:
+        raise usage_error("missing argument 'MODEL...'", "see 'nirtorch check --help'")
+    return gathered(models)
+
+
+def task_of(file: str, request: Request, trial: dict[str, Any]) -> Task:
+    """What to do with a file; what only this process can read is read here."""
+    from nirtorch_cli.verdicts.assessment import Task
+
+    if file == "-":
+        stream = model_source(file)
+        assert not isinstance(stream, str)
+        return Task("<stdin>", stream.read(), request, **trial)
+    content = Path(file).read_bytes() if is_pipe(file) else None
+    return Task(file, content, request, **trial)
+
+
+def is_pipe(file: str) -> bool:
+    """Whether a file is a shell's <(command), which no other process has."""
+    try:
+        return stat.S_ISFIFO(os.stat(file).st_mode)
+    except (OSError, ValueError):
+        return False
+
+
+def judged(
+    tasks: Sequence[Task], policy: Policy, jobs: int | None, timeout: float, quiet: bool
+) -> list[Verdict]:
+    """The verdicts on files, in their order."""
+    from nirtorch_cli.verdicts.examining import examined, usable_cpus
+    from nirtorch_cli.verdicts.judging import judge
+
+    count = len(tasks)
+    with progress(enabled=not quiet) as stage:
+        stage(f"checking {count} files")
+        found = examined(
+            tasks,
+            jobs=min(jobs or usable_cpus(), count),
+            timeout=timeout,
+            on_done=lambda done: stage(f"checked {done} of {count} files"),
+        )
+        return [judge(assessment, policy) for assessment in found]

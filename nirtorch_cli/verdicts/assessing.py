@@ -1,0 +1,107 @@
+"""One file through everything: read, checked, mapped, converted, run, stored, loaded, run again.
+
+In: a `Task`. Out: an `Assessment`, whatever is wrong with the file, or a `Refusal` if the
+request itself is wrong. Raises nothing, so that one file's trouble is no other's. What a file
+leaves behind in the process, such as torch's random numbers, is set anew for each.
+
+Cost: linear in the file's size, plus what a few steps take, plus `portability`.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import traceback
+from collections.abc import Iterable
+
+import torch
+
+from nirtorch_cli import soundness
+from nirtorch_cli.conversion import convert_model
+from nirtorch_cli.errors import ExitCode, MissingFrameworkError, NirtorchError, UsageError
+from nirtorch_cli.findings import Finding
+from nirtorch_cli.reading import ModelFile, read
+from nirtorch_cli.verdicts.assessment import Assessment, Refusal, Task
+from nirtorch_cli.verdicts.portability import portability
+from nirtorch_cli.verdicts.proving import proved
+
+
+def assess(task: Task) -> Assessment | Refusal:
+    """Examine a file."""
+    torch.manual_seed(task.seed)  # for mappers that draw weights
+    noted: list[Finding] = []
+    try:
+        file = read(_source(task), max_bytes=task.max_bytes)
+        noted += file.findings
+        obstacles = _examined(file, task, noted)
+        noted += portability(file, task.file if task.content is None else task.content)
+    except (UsageError, MissingFrameworkError) as error:
+        _show_traceback(task)
+        return Refusal(_plain(error.findings), int(error.exit_code))
+    except NirtorchError as error:
+        _show_traceback(task)
+        return _assessment(task, noted, error.findings, error.exit_code)
+    except MemoryError:
+        hint = "examine it by itself (--jobs 1), or on a larger machine"
+        found = [Finding("NIR902", "error", "not enough memory", hint=hint)]
+        return _assessment(task, noted, found, ExitCode.UNSOUND)
+    except (Exception, SystemExit) as error:
+        _show_traceback(task)
+        text = " ".join(f"a bug in nirtorch: {type(error).__name__}: {error}".split())
+        found = [Finding("NIR900", "error", text, hint="please report it; --debug shows where")]
+        return _assessment(task, noted, found, ExitCode.BUG)
+    has_error = any(finding.severity == "error" for finding in obstacles)
+    return _assessment(task, noted, obstacles, ExitCode.UNSOUND if has_error else ExitCode.DONE)
+
+
+def _source(task: Task) -> str | io.BytesIO:
+    if task.content is None:
+        return task.file
+    stream = io.BytesIO(task.content)
+    stream.name = task.file
+    return stream
+
+
+def _examined(file: ModelFile, task: Task, noted: list[Finding]) -> list[Finding]:
+    """Convert a file and try the module: what stands in its way; `noted` gets the rest."""
+    try:
+        module = convert_model(file, task.request)
+    except (UsageError, MissingFrameworkError):
+        raise
+    except NirtorchError as error:
+        _show_traceback(task)
+        noted[:] = _besides(error.findings, [*noted, *soundness.examined(file.graph).findings])
+        return list(error.findings)
+    noted[:] = [Finding(**finding) for finding in module.meta["findings"]]
+    return proved(module, task.steps, task.batch, task.seed)
+
+
+def _besides(obstacles: Iterable[Finding], noted: Iterable[Finding]) -> list[Finding]:
+    """What was noticed and is not among the obstacles, where it may be told as an error."""
+    told = {(finding.code, finding.node, finding.parameter) for finding in obstacles}
+    return [f for f in noted if (f.code, f.node, f.parameter) not in told]
+
+
+def _assessment(
+    task: Task, noted: Iterable[Finding], obstacles: Iterable[Finding], code: ExitCode
+) -> Assessment:
+    return Assessment(
+        file=task.file,
+        findings=_plain(finding.of(task.file) for finding in noted),
+        obstacles=_plain(finding.of(task.file) for finding in obstacles),
+        exit_code=int(code),
+    )
+
+
+def _plain(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Findings of nothing but str: nir and numpy hand out subclasses, and maps what they like."""
+    rows = (finding.to_json() for finding in findings)
+    return tuple(
+        Finding(**{key: None if text is None else str(text) for key, text in row.items()})  # type: ignore[arg-type]
+        for row in rows
+    )
+
+
+def _show_traceback(task: Task) -> None:
+    if task.debug:
+        os.write(2, traceback.format_exc().encode("utf8", "backslashreplace"))

@@ -1,0 +1,44 @@
+"""Can other programs read the file? What `nir.read` says to it.
+
+In: a file that `reading` accepted, since nir's reader follows links and allocates what it is
+told to. Out: findings: NIR801 cannot be read at all, NIR802 refused by nir's type check only,
+NIR803 not tried. Cost: nir's, which grows with nodes times edges; see `MOST_WORK`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import nir
+
+from nirtorch_cli.exporting import refusal_by_nir
+from nirtorch_cli.findings import Finding
+from nirtorch_cli.reading import ModelFile
+
+MOST_WORK = 20_000_000
+"""Nodes times edges above which nir's type check would take minutes."""
+
+
+def portability(file: ModelFile, source: str | bytes) -> Iterator[Finding]:
+    """What to know before the file is given to a tool that uses the nir package."""
+    work = _work(file.graph)
+    if work > MOST_WORK:
+        text = f"nir.read was not tried: with {work:,} nodes times edges it would take long"
+        yield Finding("NIR803", "info", text)
+        return
+    refusal = refusal_by_nir(source, type_check=True)
+    if refusal is None:
+        return
+    failure = refusal_by_nir(source, type_check=False)
+    if failure is None:
+        text = f"nir.read takes it only with type_check=False: {refusal}"
+        yield Finding("NIR802", "info", text)
+    else:
+        hint = "'nirtorch repair' writes one that it reads"
+        yield Finding("NIR801", "warning", f"nir.read cannot read it: {failure}", hint=hint)
+
+
+def _work(graph: nir.NIRGraph) -> int:
+    """Nodes times edges, of nested graphs too."""
+    inner = (node for node in graph.nodes.values() if isinstance(node, nir.NIRGraph))
+    return len(graph.nodes) * len(graph.edges) + sum(map(_work, inner))
