@@ -2,28 +2,85 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import TYPE_CHECKING
+import contextlib
+import io
+import json
+import sys
+from dataclasses import asdict, replace
+from enum import Enum
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Annotated
 
-from nirtorch_cli.cli.options import Debug, Json, MaxBytes, Model, Quiet, model_source
-from nirtorch_cli.cli.output import Report, finish, shape_text, table
+import typer
+
+from nirtorch_cli.cli.options import (
+    Debug,
+    Json,
+    MaxBytes,
+    Model,
+    NoClobber,
+    Quiet,
+    model_source,
+    usage_error,
+)
+from nirtorch_cli.cli.output import Report, document, finish, shape_text, table
 from nirtorch_cli.cli.progress import progress
 from nirtorch_cli.errors import ExitCode
-from nirtorch_cli.findings import printable
+from nirtorch_cli.findings import printable, quoted
 from nirtorch_cli.limits import DEFAULT_MAX_BYTES
+from nirtorch_cli.writing import refuse_output, written
 
 if TYPE_CHECKING:
+    from nirtorch_cli.drawing import Picture
     from nirtorch_cli.inspecting import Inspection
 
 EPILOG = """\b
 Examples:
   nirtorch inspect model.nir
   nirtorch inspect model.nir --json | jq '.result.edges[] | select(.delayed)'
+  nirtorch inspect model.nir -o model.svg
+  nirtorch inspect model.nir --format mermaid
 """
+
+
+class Format(str, Enum):
+    """What the answer is written in."""
+
+    TEXT = "text"
+    JSON = "json"
+    SVG = "svg"
+    DOT = "dot"
+    MERMAID = "mermaid"
+
+
+SUFFIXES = {
+    ".txt": Format.TEXT,
+    ".json": Format.JSON,
+    ".svg": Format.SVG,
+    ".dot": Format.DOT,
+    ".gv": Format.DOT,
+    ".mmd": Format.MERMAID,
+    ".mermaid": Format.MERMAID,
+}
 
 
 def inspect(
     model: Model,
+    form: Annotated[
+        Format | None,
+        typer.Option(
+            "--format",
+            metavar="|".join(Format),
+            help="What to write; svg, dot and mermaid draw the graph. "
+            "[default: as the name of OUT ends, or text]",
+            show_default=False,
+        ),
+    ] = None,
+    output: Annotated[
+        str,
+        typer.Option("--output", "-o", metavar="OUT", help="Write to a file; - for stdout."),
+    ] = "-",
+    no_clobber: NoClobber = False,
     max_bytes: MaxBytes = DEFAULT_MAX_BYTES,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -31,29 +88,107 @@ def inspect(
 ) -> None:
     """Show what a .nir file holds: nodes, shapes, parameters and edges.
 
-    Nodes are in the order in which they would be executed. A damaged graph is shown as far
-    as it can be understood, and the exit code is 1.
+    Nodes are in the order in which they would be executed. In a picture, edges that carry
+    the last step's value are dashed, and nested graphs are boxes. A damaged graph is shown
+    as far as it can be understood, and the exit code is 1.
     """
     from nirtorch_cli.inspecting import inspect_file
     from nirtorch_cli.reading import read
 
+    chosen = chosen_format(form, as_json, output)
+    if output != "-":
+        refuse_output(output, clobber=not no_clobber, source=None if model == "-" else model)
     with progress(enabled=not quiet) as stage:
         stage("reading")
         file = read(model_source(model), max_bytes=max_bytes)
         stage("examining")
         inspection = inspect_file(file)
+        stage("drawing")
+        picture = drawn(inspection, chosen)
     has_errors = any(finding.severity == "error" for finding in inspection.findings)
     report = Report(
         "inspect",
         lambda: {key: value for key, value in asdict(inspection).items() if key != "findings"},
         findings=inspection.findings,
-        show=lambda: show(inspection),
+        notes=() if picture is None else picture.notes,
+        show=lambda: show(inspection, picture),
         exit_code=ExitCode.UNSOUND if has_errors else ExitCode.DONE,
     )
-    finish(report, as_json=as_json, quiet=quiet)
+    if output != "-":
+        with written(output, clobber=not no_clobber) as target:
+            target.write(content(report, as_json=chosen is Format.JSON))
+        note = f"wrote {printable(output)}: {summary(inspection)}"
+        report = replace(report, notes=(*report.notes, note), show=None)
+    finish(report, as_json=chosen is Format.JSON and output == "-", quiet=quiet)
 
 
-def show(inspection: Inspection) -> None:
+def chosen_format(form: Format | None, as_json: bool, output: str) -> Format:
+    """The format that the options ask for; --json is --format json.
+
+    Raises:
+        UsageError: they ask for two, or OUT's name does not say which.
+    """
+    suffix = PurePath(output).suffix.lower()
+    named = SUFFIXES.get(suffix)
+    if as_json:
+        if form not in (None, Format.JSON):
+            raise usage_error(f"--json and --format {form.value} ask for two formats")
+        if form is None and named not in (None, Format.JSON):
+            raise usage_error(
+                f"--json and -o {quoted(output)} ask for two formats",
+                "leave out --json, or name a .json file",
+            )
+        return Format.JSON
+    if form is not None:
+        return form
+    if output == "-":
+        return Format.TEXT
+    if named is None:
+        raise usage_error(
+            f"the name {quoted(output)} does not say which format is meant",
+            f"give --format, or a name that ends in {', '.join(SUFFIXES)}",
+        )
+    return named
+
+
+def drawn(inspection: Inspection, chosen: Format) -> Picture | None:
+    """The picture, if one was asked for."""
+    if chosen in (Format.TEXT, Format.JSON):
+        return None
+    from nirtorch_cli.drawing import draw
+
+    return draw(inspection, chosen.value)
+
+
+def content(report: Report, *, as_json: bool) -> bytes:
+    """What stdout would have got."""
+    stdout = io.TextIOWrapper(io.BytesIO(), encoding="utf8", newline="\n", write_through=True)
+    with contextlib.redirect_stdout(stdout):
+        if as_json:
+            print(json.dumps(document(report), indent=2, allow_nan=False, default=str))
+        elif report.show is not None:
+            report.show()
+    assert isinstance(stdout.buffer, io.BytesIO)
+    return stdout.buffer.getvalue()
+
+
+def summary(inspection: Inspection) -> str:
+    """How much there is, in a line."""
+    delayed = sum(edge.delayed for edge in inspection.edges)
+    late = f", {delayed:,} of them delayed by a step" if delayed else ""
+    return f"{len(inspection.nodes):,} nodes, {len(inspection.edges):,} edges{late}"
+
+
+def show(inspection: Inspection, picture: Picture | None) -> None:
+    """The answer on stdout, in any format but JSON."""
+    if picture is None:
+        show_tables(inspection)
+        return
+    sys.stdout.flush()
+    sys.stdout.buffer.write(picture.text.encode("utf8"))  # whatever the terminal's encoding is
+
+
+def show_tables(inspection: Inspection) -> None:
     """The answer for people."""
     size = "" if inspection.size is None else f", {inspection.size:,} bytes"
     print(f"file     {printable(inspection.file)}{size}")

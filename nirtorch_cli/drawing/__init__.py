@@ -1,0 +1,47 @@
+"""The graph of a model as a picture: SVG, DOT or Mermaid.
+
+In: an `Inspection`. Out: the text of a picture, and what there is to know about it. Each
+format has a file of its own; they share the `scene` and the styles in `labels`. Only SVG is
+laid out here (`layout`, which uses `sheet`, `layering`, `placing` and `routing`); the other
+formats leave that to the program that reads them.
+
+Always holds: the same inspection gives the same text, whatever the hash seed. Nothing but the
+standard library is used. Cost: linear in nodes and edges, apart from sorting.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from nirtorch_cli.drawing.dot import dot
+from nirtorch_cli.drawing.mermaid import MOST_CHARACTERS, MOST_EDGES, mermaid
+from nirtorch_cli.drawing.scene import scene_of
+from nirtorch_cli.drawing.svg import svg
+from nirtorch_cli.inspecting import Inspection
+
+PictureFormat = Literal["svg", "dot", "mermaid"]
+
+_WRITERS = {"svg": svg, "dot": dot, "mermaid": mermaid}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture as text, and what a person should know before looking at it."""
+
+    text: str
+    notes: tuple[str, ...] = ()
+
+
+def draw(inspection: Inspection, form: PictureFormat) -> Picture:
+    """Draw everything that an inspection lists: every node and every edge, once each.
+
+    Delayed edges are dashed and say so; nested graphs are boxes around their nodes; an end of
+    an edge that is no node of the graph is marked as missing.
+    """
+    scene = scene_of(inspection)
+    text = _WRITERS[form](scene)
+    if form == "mermaid" and (len(scene.links) > MOST_EDGES or len(text) > MOST_CHARACTERS):
+        limits = f"{MOST_EDGES} edges and {MOST_CHARACTERS:,} characters"
+        return Picture(text, (f"Mermaid draws at most {limits} unless it is configured; try svg",))
+    return Picture(text)

@@ -1,0 +1,1041 @@
+"""Pictures: all there, once each, where it belongs, and whatever the nodes are called."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Iterator
+from itertools import combinations, pairwise
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import nir
+import numpy as np
+import pytest
+from conftest import DATA, Command
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from networks import NETWORKS
+from typer.testing import CliRunner, Result
+
+import nirtorch_cli
+from nirtorch_cli.cli.app import app
+from nirtorch_cli.drawing import Picture, draw
+from nirtorch_cli.drawing.labels import LONGEST, STYLES, columns, kind_of, shortened
+from nirtorch_cli.drawing.layout import Drawing, Rectangle, draw_scene
+from nirtorch_cli.drawing.mermaid import MOST_CHARACTERS, MOST_EDGES
+from nirtorch_cli.drawing.scene import ROOT, Link, Scene, scene_of
+from nirtorch_cli.errors import ExitCode
+from nirtorch_cli.inspecting import InspectedEdge, InspectedNode, Inspection, inspect_file
+from nirtorch_cli.reading import ModelFile
+
+PACKAGE = str(Path(nirtorch_cli.__file__).parent)
+SVG = "{http://www.w3.org/2000/svg}"
+SHAPES = ("path", "rect", "polygon", "g", "text", "tspan")
+PICTURES = ("svg", "dot", "mermaid")
+
+Nodes = list[tuple[str, str]]
+Edges = list[tuple[str, str, bool]]
+
+
+def inspection(nodes: Nodes, edges: Edges, file: str = "model.nir") -> Inspection:
+    rows = [
+        InspectedNode(name, kind, (2,), (3, 4), {"tau": "0.1"} if kind == "LIF" else {}, 2)
+        for name, kind in nodes
+    ]
+    return Inspection(file, 1, "1.0", 1e-4, "", rows, [InspectedEdge(*edge) for edge in edges])
+
+
+def inspected(graph: nir.NIRGraph) -> Inspection:
+    return inspect_file(ModelFile(graph, "1.0", "a model"))
+
+
+RECURRENT = inspection(
+    [("in", "Input"), ("w", "Affine"), ("lif", "LIF"), ("out", "Output")],
+    [("in", "lif", False), ("w", "lif", False), ("lif", "w", True), ("lif", "out", False)],
+)
+
+NESTED = inspection(
+    [
+        ("in", "Input"),
+        ("g", "NIRGraph"),
+        ("g/in", "Input"),
+        ("g/h", "NIRGraph"),
+        ("g/h/in", "Input"),
+        ("g/h/lif", "LIF"),
+        ("g/h/out", "Output"),
+        ("g/out", "Output"),
+        ("loop/lif", "LIF"),  # a loop passes through this graph: it has no row of its own
+        ("back", "Affine"),
+        ("loop/out", "Output"),
+        ("out", "Output"),
+    ],
+    [
+        ("in", "g", False),
+        ("g/in", "g/h", False),
+        ("g/h/in", "g/h/lif", False),
+        ("g/h/lif", "g/h/lif", True),
+        ("g/h/lif", "g/h/out", False),
+        ("g/h", "g/out", False),
+        ("g", "loop/lif", False),
+        ("loop/lif", "loop/out", False),
+        ("loop/out", "back", True),
+        ("back", "loop/lif", False),
+        ("loop/out", "out", False),
+    ],
+)
+
+
+def chain(count: int) -> Inspection:
+    names = [f"layer {number}" for number in range(count)]
+    return inspection(
+        [(name, ("LIF", "Affine")[turn % 2]) for turn, name in enumerate(names)],
+        [(a, b, False) for a, b in pairwise(names)],
+    )
+
+
+def blocks(count: int) -> Inspection:
+    """Chains with short and long skips, branches, and feedback over one block and over many."""
+    choose = random.Random(3)
+    nodes: Nodes = [("in", "Input")]
+    edges: Edges = []
+    last, ends = "in", ["in"]
+    for number in range(count // 5):
+        inner = [f"block{number}/{name}" for name in ("conv", "lif", "conv2", "lif2")]
+        nodes += [(f"block{number}", "NIRGraph")] if number % 2 else []
+        nodes += [(f"rec{number}", "Affine")]
+        nodes += [(name, "LIF" if "lif" in name else "Conv2d") for name in inner]
+        edges += [(a, b, False) for a, b in pairwise([last, *inner])]
+        edges += [(last, inner[-1], False), (inner[1], inner[3], False)]
+        edges += [(inner[-1], f"rec{number}", True), (f"rec{number}", inner[-1], False)]
+        edges.append((inner[-1], choose.choice(ends[-20:]), True))
+        edges.append((choose.choice(ends[-20:]), inner[0], False))
+        last = inner[-1]
+        ends.append(last)
+    unique = {(source, target): late for source, target, late in edges}
+    return inspection(nodes, [(*pair, late) for pair, late in unique.items()])
+
+
+def reaching(count: int) -> Inspection:
+    """A chain whose first node leads to many, and many to its last."""
+    found = chain(count)
+    names = [row.node for row in found.nodes]
+    for name in names[5:-5:3]:
+        found.edges.append(InspectedEdge(names[0], name, False))
+        found.edges.append(InspectedEdge(name, names[-1], False))
+    return found
+
+
+def sources(count: int) -> Inspection:
+    """Many nodes that lead to the end of a chain."""
+    found = chain(20)
+    names = [f"source {number}" for number in range(count - 20)]
+    rows = inspection([(name, "LIF") for name in names], []).nodes
+    found.nodes.extend(rows)
+    found.edges.extend(InspectedEdge(name, found.nodes[19].node, False) for name in names)
+    return found
+
+
+def star(count: int) -> Inspection:
+    names = [f"n{number}" for number in range(count)]
+    nodes = [("in", "Input"), *((name, "LIF") for name in names), ("out", "Output")]
+    edges = [("in", name, False) for name in names] + [(name, "out", False) for name in names]
+    return inspection(nodes, edges)
+
+
+def mesh(seed: int) -> Inspection:
+    """A chain with many more edges, forward and back, through boxes."""
+    choose = random.Random(seed)
+    boxes, nodes = [""], []
+    count = choose.randint(20, 120)
+    for number in range(count):
+        box = choose.choice(boxes[-3:])
+        kind = "NIRGraph" if choose.random() < 0.05 else "LIF"
+        nodes.append((f"{box}{number}", kind))
+        boxes += [f"{box}{number}/"] if kind == "NIRGraph" else []
+    names = [name for name, _ in nodes]
+    edges = set(pairwise(names))
+    for _ in range(choose.randint(0, 60)):
+        place = choose.randrange(count)
+        near = min(count - 1, max(0, place + choose.randint(-10, 25)))
+        far = choose.randrange(count)
+        edges.add((names[place], names[near if choose.random() < 0.7 else far]))
+    return inspection(nodes, [(*edge, choose.random() < 0.2) for edge in sorted(edges)])
+
+
+EXAMPLES: dict[str, Callable[[], Inspection]] = {
+    "recurrent": lambda: RECURRENT,
+    "nested": lambda: NESTED,
+    "chain": lambda: chain(60),
+    "blocks": lambda: blocks(150),
+    "star": lambda: star(60),
+    "reaching": lambda: reaching(60),
+    "sources": lambda: sources(60),
+    "nothing": lambda: inspection([], []),
+    "no edges": lambda: inspection([(f"n{number}", "LIF") for number in range(30)], []),
+    "an empty box": lambda: inspection([("g", "NIRGraph"), ("a", "LIF")], [("g", "a", False)]),
+    "missing": lambda: inspection(
+        [("a", "LIF"), ("g", "NIRGraph"), ("g/b", "LIF")],
+        [("a", "gone", False), ("g/gone", "g/b", False), ("lost", "lost", False)],
+    ),
+    "ways back out of a box": lambda: inspection(
+        [(name, "NIRGraph" if name == "g" else "LIF") for name in ("a", "b", "g", "g/c", "g/d")],
+        [
+            ("a", "g/c", False),
+            ("b", "g/d", False),
+            ("g/c", "a", True),
+            ("g/d", "b", True),
+        ],
+    ),
+    "late ways in and out": lambda: inspection(  # of a box in whose loop nothing is delayed
+        [(name, "NIRGraph" if name == "g" else "LIF") for name in ("a", "g", "g/b", "g/c", "g/d")],
+        [
+            ("a", "g/c", False),
+            ("g/b", "a", True),
+            ("g/b", "g/d", False),
+            ("g/c", "g/b", False),
+            ("g/d", "a", True),
+            ("g/d", "g/c", True),
+            ("gone", "g", False),
+            ("gone", "g/c", True),
+            ("gone", "g/d", True),
+        ],
+    ),
+    **{name: (lambda make=make: inspected(make())) for name, make in NETWORKS.items()},
+}
+"""Every structure there is."""
+
+every_example = pytest.mark.parametrize("name", EXAMPLES)
+
+# ---------------------------------------------------------------------- all there, once each
+
+
+def elements(picture: str, kind: str, name: str) -> list[ET.Element]:
+    """The elements of an SVG that have a class, and a number."""
+    found = ET.fromstring(picture).iter(f"{SVG}{kind}")
+    return [e for e in found if name in e.get("class", "").split() and e.get("id")]
+
+
+def title_of(element: ET.Element) -> str:
+    return element.findtext(f"{SVG}title") or ""
+
+
+def edge_title(edge: InspectedEdge) -> str:
+    return f"{edge.source} -> {edge.target}{', delayed by one step' if edge.delayed else ''}"
+
+
+def ghosts(found: Inspection) -> set[str]:
+    ends = {end for edge in found.edges for end in (edge.source, edge.target)}
+    return ends - {row.node for row in found.nodes}
+
+
+@every_example
+def test_an_svg_has_every_node_and_every_edge_once(name: str) -> None:
+    found = EXAMPLES[name]()
+    picture = draw(found, "svg").text
+    nodes = elements(picture, "g", "node") + elements(picture, "g", "box")
+    drawn = sorted(title_of(node).splitlines()[0] for node in nodes)
+    opened = {"loop"} if found is NESTED else set()
+    opened |= {f"block{n}" for n in range(0, 30, 2)} if name == "blocks" else set()
+    assert drawn == sorted([row.node for row in found.nodes] + [*ghosts(found), *opened])
+    edges = [title_of(edge) for edge in elements(picture, "path", "edge")]
+    assert sorted(edges) == sorted(map(edge_title, found.edges))
+    delayed = [title_of(edge) for edge in elements(picture, "path", "delayed")]
+    assert sorted(delayed) == sorted(edge_title(edge) for edge in found.edges if edge.delayed)
+    identifiers = [element.get("id") for element in ET.fromstring(picture).iter()]
+    given_out = [identifier for identifier in identifiers if identifier]
+    assert len(given_out) == len(set(given_out))
+
+
+@every_example
+def test_every_delayed_edge_of_an_svg_is_labelled(name: str) -> None:
+    found = EXAMPLES[name]()
+    texts = [text.text for text in ET.fromstring(draw(found, "svg").text).iter(f"{SVG}text")]
+    assert texts.count("1 step") == sum(edge.delayed for edge in found.edges)
+
+
+def test_what_stands_on_a_node_and_in_its_tooltip() -> None:
+    picture = draw(RECURRENT, "svg").text
+    (lif,) = [node for node in elements(picture, "g", "neuron") if "node" in node.get("class", "")]
+    assert [text.text for text in lif.iter(f"{SVG}text")] == ["lif", "LIF 3x4"]
+    assert title_of(lif) == "lif\nLIF: 2 -> 3x4\ntau 0.1"
+
+
+def test_the_page_is_white_and_as_large_as_the_picture() -> None:
+    root = ET.fromstring(draw(RECURRENT, "svg").text)
+    first = next(root.iter(f"{SVG}rect"))
+    assert first.get("class") == "paper"
+    assert (first.get("width"), first.get("height")) == (root.get("width"), root.get("height"))
+    assert ".paper { fill: #ffffff; }" in (root.findtext(f"{SVG}style") or "")
+
+
+DOT_NODE = re.compile(r"^ *n(\d+) \[(.*)\]$", re.MULTILINE)
+DOT_EDGE = re.compile(r"^  n(\d+) -> n(\d+) \[(.*)\]$", re.MULTILINE)
+
+
+@every_example
+def test_dot_has_every_node_and_every_edge_once(name: str) -> None:
+    found = EXAMPLES[name]()
+    scene, text = scene_of(found), draw(found, "dot").text
+    nodes = [int(number) for number, rest in DOT_NODE.findall(text) if "shape=point" not in rest]
+    assert sorted(nodes) == [item.number for item in scene.items if not item.is_box]
+    boxes = re.findall(r"^ *subgraph cluster_(\d+) \{$", text, re.MULTILINE)
+    assert sorted(map(int, boxes)) == [item.number for item in scene.items if item.is_box]
+    edges = DOT_EDGE.findall(text)
+    assert len(edges) == len(found.edges)
+    for link, (_, _, rest) in zip(scene.links, edges, strict=True):
+        assert (f"ltail=cluster_{link.source}" in rest) == scene.items[link.source].is_box
+        assert (f"lhead=cluster_{link.target}" in rest) == scene.items[link.target].is_box
+        assert ("style=dashed" in rest) == link.delayed
+        assert ('label="1 step"' in rest) == link.delayed
+    assert text.count("{") == text.count("}")
+
+
+MERMAID = re.compile(
+    r"""flowchart\ TB
+    | \ +subgraph\ n(?P<box>\d+)\["(?P<heading>[^"]*)"\]
+    | \ +direction\ TB
+    | \ +end
+    | \ +n(?P<node>\d+)(?:\(\[|\{\{|\[\\|\[\[|\[)"(?P<label>[^"]*)"(?:\]\)|\}\}|/\]|\]\]|\])
+    | \ +n(?P<source>\d+)\ (?P<arrow>-->|-\.->\|"1\ step"\|)\ n(?P<target>\d+)
+    | \ +classDef\ nir_[a-z]+\ [a-z:\#0-9,\ -]+
+    | \ +class\ n[n0-9,]+\ nir_[a-z]+
+    | \ +linkStyle\ (?P<styled>default|[0-9,]+)\ [a-z:\#0-9,]+""",
+    re.VERBOSE,
+)
+
+
+def mermaid_lines(text: str) -> list[dict[str, str | None]]:
+    """The parts of each line; every line is of a form that is known."""
+    matches = [MERMAID.fullmatch(line) for line in text.split("\n")[:-1]]
+    assert None not in matches
+    return [match.groupdict() for match in matches if match]
+
+
+@every_example
+def test_mermaid_has_every_node_and_every_edge_once(name: str) -> None:
+    found = EXAMPLES[name]()
+    scene, text = scene_of(found), draw(found, "mermaid").text
+    lines = mermaid_lines(text)
+    numbers = [int(n) for line in lines for n in (line["node"], line["box"]) if n is not None]
+    assert sorted(numbers) == [item.number for item in scene.items]
+    edges = [line for line in lines if line["arrow"]]
+    assert [
+        (int(line["source"] or 0), int(line["target"] or 0), line["arrow"] != "-->")
+        for line in edges
+    ] == [(link.source, link.target, link.delayed) for link in scene.links]
+    delayed = [str(number) for number, link in enumerate(scene.links) if link.delayed]
+    styled = [line["styled"] for line in lines if line["styled"] not in (None, "default")]
+    assert styled == ([",".join(delayed)] if delayed else [])
+    assert text.count("subgraph n") == len(re.findall(r"^ +end$", text, re.MULTILINE))
+
+
+def test_what_is_inside_a_box_stands_inside_it() -> None:
+    for form, opening, closing in (
+        ("dot", r"subgraph cluster_(\d+)", r"^ *\}$"),
+        ("mermaid", r"subgraph n(\d+)", r"^ *end$"),
+    ):
+        scene = scene_of(NESTED)
+        around, seen = [ROOT], {}
+        for line in draw(NESTED, form).text.splitlines():  # type: ignore[arg-type]
+            if match := re.search(opening, line):
+                seen[int(match[1])] = around[-1]
+                around.append(int(match[1]))
+            elif re.match(closing, line):
+                around.pop()
+            elif match := re.match(r" *n(\d+)[\[\{\( ]+(?!->|-)", line):
+                seen.setdefault(int(match[1]), around[-1])
+        assert seen == {item.number: item.parent for item in scene.items}
+
+
+def test_mermaid_says_when_it_is_too_much_for_mermaid() -> None:
+    assert draw(RECURRENT, "mermaid").notes == ()
+    (note,) = draw(star(MOST_EDGES // 2 + 1), "mermaid").notes
+    assert "500 edges and 50,000 characters" in note
+    long = draw(inspection([(f"{n}" * 20, "LIF") for n in range(1500)], []), "mermaid")
+    assert len(long.text) > MOST_CHARACTERS
+    assert len(long.notes) == 1
+    assert draw(star(MOST_EDGES), "svg").notes == draw(star(MOST_EDGES), "dot").notes == ()
+
+
+# ---------------------------------------------------------------------- where it belongs
+
+
+def overlap(one: Rectangle, other: Rectangle, margin: float = 0.0) -> bool:
+    return (
+        one.x < other.x + other.width + margin
+        and other.x < one.x + one.width + margin
+        and one.y < other.y + other.height + margin
+        and other.y < one.y + one.height + margin
+    )
+
+
+def is_within(inner: Rectangle, outer: Rectangle) -> bool:
+    return (
+        outer.x <= inner.x + 0.1
+        and outer.y <= inner.y + 0.1
+        and inner.x + inner.width <= outer.x + outer.width + 0.1
+        and inner.y + inner.height <= outer.y + outer.height + 0.1
+    )
+
+
+def samples(route: list[tuple[float, float]]) -> Iterator[tuple[float, float]]:
+    """Points of a route, of its curves too, close enough to hit whatever lies under it."""
+    for (x, y), (to_x, to_y) in pairwise(route):
+        count = 2 + int(math.hypot(to_x - x, to_y - y) / 15)
+        for turn in range(count + 1):
+            t = turn / count
+            if x != to_x and y != to_y:  # a cubic whose ends are vertical
+                share = 3 * t * t - 2 * t**3
+                half = (y + to_y) / 2
+                down = (1 - t) ** 3 * y + 3 * t * (1 - t) * half + t**3 * to_y
+                yield x + (to_x - x) * share, down
+            else:
+                yield x + (to_x - x) * t, y + (to_y - y) * t
+
+
+def boxes_around(scene: Scene, number: int) -> set[int]:
+    found = {number}
+    while number != ROOT:
+        number = scene.items[number].parent
+        found.add(number)
+    return found
+
+
+def on_border(point: tuple[float, float], place: Rectangle) -> bool:
+    """Whether a point, which is given to a tenth, lies on the border of a rectangle."""
+    x, y = point
+    right, lower = place.x + place.width, place.y + place.height
+    is_within_reach = place.x - 0.1 < x < right + 0.1 and place.y - 0.1 < y < lower + 0.1
+    at_edge = min(abs(x - place.x), abs(x - right), abs(y - place.y), abs(y - lower)) < 0.1
+    return is_within_reach and at_edge
+
+
+def assert_well_laid_out(scene: Scene) -> Drawing:
+    drawing = draw_scene(scene)
+    page = Rectangle(0, 0, *drawing.size)
+    for item, place in zip(scene.items, drawing.rectangles, strict=True):
+        outer = page if item.parent == ROOT else drawing.rectangles[item.parent]
+        assert is_within(place, outer), item.path
+    for inside in scene.children.values():
+        for one, other in combinations(inside, 2):
+            assert not overlap(drawing.rectangles[one], drawing.rectangles[other], 10)
+    for link, route in zip(scene.links, drawing.routes, strict=True):
+        assert on_border(route[0], drawing.rectangles[link.source]), link.tooltip
+        assert on_border(route[-1], drawing.rectangles[link.target]), link.tooltip
+        ends = boxes_around(scene, link.source) | boxes_around(scene, link.target)
+        points = list(samples(route))
+        for item, place in zip(scene.items, drawing.rectangles, strict=True):
+            if item.number not in ends:
+                hit = [p for p in points if overlap(Rectangle(*p, 0, 0), place, -0.5)]
+                assert not hit, f"{link.tooltip} lies over {item.path}"
+        for x, y in points:
+            assert is_within(Rectangle(x, y, 0, 0), page), link.tooltip
+    for one, other in shared_lines(scene, drawing):
+        text = f"{one.tooltip} and {other.tooltip} are drawn over each other"
+        assert share_an_end(scene, one, other), text
+    return drawing
+
+
+def share_an_end(scene: Scene, one: Link, other: Link) -> bool:
+    """Whether links begin or end at one item, or one of them at a box around an end of the other.
+
+    The latter a sound graph does not have: a box is executed as a whole, or it is not.
+    """
+    ends = {one.source, one.target}, {other.source, other.target}
+    around = [set().union(*(boxes_around(scene, end) for end in pair)) - {ROOT} for pair in ends]
+    return bool(ends[0] & around[1] or ends[1] & around[0])
+
+
+def shared_lines(scene: Scene, drawing: Drawing) -> Iterator[tuple[Link, Link]]:
+    """The pairs of links that run for a while on one level or upright line."""
+    lines: dict[tuple[bool, float], list[tuple[float, float, Link]]] = {}
+    for link, route in zip(scene.links, drawing.routes, strict=True):
+        for (x, y), (to_x, to_y) in pairwise(route):
+            if x == to_x:
+                lines.setdefault((True, round(x, 3)), []).append((*sorted((y, to_y)), link))
+            elif y == to_y:
+                lines.setdefault((False, round(y, 3)), []).append((*sorted((x, to_x)), link))
+    for parts in lines.values():
+        for one, other in combinations(parts, 2):
+            if one[2] is not other[2] and min(one[1], other[1]) - max(one[0], other[0]) > 1:
+                yield one[2], other[2]
+
+
+@every_example
+def test_nothing_lies_on_anything_and_all_is_in_its_box(name: str) -> None:
+    assert_well_laid_out(scene_of(EXAMPLES[name]()))
+
+
+@st.composite
+def inspections(draw_value: st.DrawFn) -> Inspection:
+    """Any nodes in any boxes, and edges between any two of them, delayed or not."""
+    count = draw_value(st.integers(1, 24))
+    boxes = [""]
+    nodes: Nodes = []
+    for number in range(count):
+        box = draw_value(st.sampled_from(boxes))
+        kind = draw_value(st.sampled_from(["LIF", "Affine", "Input", "Flatten", "NIRGraph"]))
+        nodes.append((f"{box}{number}", kind))
+        if kind == "NIRGraph":
+            boxes.append(f"{box}{number}/")
+    names = [name for name, _ in nodes]
+    ends = st.sampled_from([*names, "gone"])
+    edges = draw_value(st.lists(st.tuples(ends, ends), max_size=40, unique=True))
+    return inspection(nodes, [(s, t, draw_value(st.booleans())) for s, t in edges])
+
+
+@given(inspections())
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_any_graph_is_well_laid_out(found: Inspection) -> None:
+    assert_well_laid_out(without_links_to_what_is_inside(scene_of(found)))
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_any_larger_graph_is_well_laid_out(seed: int) -> None:
+    assert_well_laid_out(without_links_to_what_is_inside(scene_of(mesh(seed))))
+
+
+def without_links_to_what_is_inside(scene: Scene) -> Scene:
+    """NIR has no edge between a graph and its own nodes."""
+
+    def is_inside(one: int, other: int) -> bool:
+        return one != other and other in boxes_around(scene, one)
+
+    scene.links[:] = [
+        link
+        for link in scene.links
+        if not is_inside(link.source, link.target) and not is_inside(link.target, link.source)
+    ]
+    return scene
+
+
+@given(inspections())
+@settings(max_examples=60, deadline=None)
+def test_any_graph_is_drawn_in_every_form(found: Inspection) -> None:
+    scene = scene_of(found)
+    picture = ET.fromstring(draw(found, "svg").text)
+    assert len([e for e in picture.iter(f"{SVG}path") if e.get("id")]) == len(found.edges)
+    assert len([e for e in picture.iter(f"{SVG}g") if e.get("id")]) == len(scene.items)
+    assert len(DOT_EDGE.findall(draw(found, "dot").text)) == len(found.edges)
+    lines = mermaid_lines(draw(found, "mermaid").text)
+    assert sum(line["arrow"] is not None for line in lines) == len(found.edges)
+
+
+def size(found: Inspection) -> tuple[float, float]:
+    root = ET.fromstring(draw(found, "svg").text)
+    return float(root.get("width", "")), float(root.get("height", ""))
+
+
+def test_a_short_chain_is_one_column() -> None:
+    drawing = draw_scene(scene_of(chain(10)))
+    assert len({place.x + place.width / 2 for place in drawing.rectangles}) == 1
+    assert [place.y for place in drawing.rectangles] == sorted(p.y for p in drawing.rectangles)
+
+
+@pytest.mark.parametrize("make", [chain, blocks, star, sources])
+@pytest.mark.parametrize("count", [100, 300, 1000])
+def test_a_large_graph_is_a_page_and_no_strip(
+    make: Callable[[int], Inspection], count: int
+) -> None:
+    width, height = size(make(count))
+    assert 0.4 < width / height < 2.5
+    assert width * height < 150_000 * count
+
+
+def test_an_edge_over_many_rows_does_not_bend_at_each() -> None:
+    found = chain(300)
+    names = [row.node for row in found.nodes]
+    found.edges.extend(InspectedEdge(a, b, False) for a, b in zip(names, names[12:], strict=False))
+    routes = draw_scene(scene_of(found)).routes
+    assert len(routes) == 299 + 288
+    assert max(map(len, routes)) <= 14
+
+
+def test_columns_are_read_downwards_and_then_to_the_right() -> None:
+    drawing = draw_scene(scene_of(chain(300)))
+    middles = [(round(p.x + p.width / 2), p.y) for p in drawing.rectangles]
+    assert middles == sorted(middles)
+    assert 5 < len({x for x, _ in middles}) < 30
+
+
+def test_deep_nesting_needs_no_recursion() -> None:
+    nodes: Nodes = []
+    path = ""
+    for number in range(100):
+        nodes.append((f"{path}g", "NIRGraph"))
+        path += "g/"
+        nodes.append((f"{path}n{number}", "LIF"))
+    edges = [(nodes[turn][0], nodes[-1 - turn][0], False) for turn in range(1, 199, 2)]
+    found = inspection(nodes, edges)
+    limit = sys.getrecursionlimit()
+    depth = len(list(_frames()))
+    sys.setrecursionlimit(depth + 60)
+    try:
+        pictures = [draw(found, form).text for form in PICTURES]  # type: ignore[arg-type]
+    finally:
+        sys.setrecursionlimit(limit)
+    assert len(elements(pictures[0], "g", "box")) == 100
+
+
+def _frames() -> Iterator[FrameType]:
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
+# ---------------------------------------------------------------------- whatever they are called
+
+HOSTILE = [
+    "end",
+    'a"b',
+    "</title><script>alert(1)",
+    "x]y[z",
+    "{{a}}",
+    '%%{init: {"theme":"dark"}}%%',
+    "back\\slash\\",
+    "\\N\\G\\n",
+    "#35;",
+    "&lt;&amp;",
+    "]]>",
+    "1. list",
+    "`code`",
+    "click",
+    "line\nbreak\r",
+    "\x00\x1b[31m\x7f",
+    "\ud800",
+    "\uffff\u202e",
+    "日本語",
+    "",
+    " ",
+    "$$x$$",
+    "fa:fa-car",
+]
+
+names = st.one_of(st.sampled_from(HOSTILE), st.text(st.characters(exclude_characters="/")))
+
+
+def with_names(found: list[str]) -> Inspection:
+    nodes = [*((name, "LIF") for name in found), ("box", "NIRGraph"), (f"box/{found[0]}", "LIF")]
+    edges = [(a, b, True) for a, b in pairwise(found)]
+    unique = dict(nodes)
+    return inspection(list(unique.items()), [*edges, ("box", found[0] + "gone", False)], found[-1])
+
+
+many_names = st.lists(names, min_size=1, max_size=6, unique=True)
+any_names = pytest.mark.parametrize("found", [HOSTILE])
+
+
+def check_svg(found: list[str]) -> None:
+    scene, text = scene_of(with_names(found)), draw(with_names(found), "svg").text
+    assert text.isascii()
+    root = ET.fromstring(text)
+    tags = {element.tag.removeprefix(SVG) for element in root.iter()}
+    assert tags <= {*SHAPES, "svg", "title", "style", "defs", "marker"}
+    drawn = {e.get("id"): e for e in root.iter(f"{SVG}g") if e.get("id")}
+    for item in scene.items:
+        element = drawn[f"n{item.number}"]
+        assert title_of(element) == item.tooltip
+        if not item.is_box:
+            texts = [line.text for line in element.iter(f"{SVG}text")]
+            assert texts == [item.name, item.detail]
+
+
+DOT_STRING = re.compile(r'"((?:[^"\\\n]|\\.)*)"')
+
+
+def check_dot(found: list[str]) -> None:
+    scene, text = scene_of(with_names(found)), draw(with_names(found), "dot").text
+    text.encode("utf8")
+    outside = DOT_STRING.sub("", text)
+    assert re.fullmatch(r"[A-Za-z0-9_ \n\[\]{}=,.>-]*", outside)
+    labels = dict(re.findall(r'^ *n(\d+) \[label=("(?:[^"\\\n]|\\.)*")', text, re.MULTILINE))
+    for item in scene.items:
+        if not item.is_box:
+            assert undotted(labels[str(item.number)]) == f"{item.name}\n{item.detail}"
+
+
+def undotted(string: str) -> str:
+    """What Graphviz makes of a string: escapes, then entities."""
+    escapes = {"n": "\n", "\\": "\\", '"': '"'}
+    text = re.sub(r"\\(.)", lambda match: escapes[match[1]], string[1:-1])
+    assert not re.search(r"&(?!amp;)", text)
+    return text.replace("&amp;", "&")
+
+
+def check_mermaid(found: list[str]) -> None:
+    scene, text = scene_of(with_names(found)), draw(with_names(found), "mermaid").text
+    text.encode("utf8")
+    lines = mermaid_lines(text)
+    labels = {line["node"]: line["label"] for line in lines if line["node"]}
+    for item in scene.items:
+        if not item.is_box:
+            label = labels[str(item.number)] or ""
+            plain = re.sub(r"#(\d+);", "", label.replace("<b>", "").replace("</b><br>", ""))
+            assert re.fullmatch(r"[\w ,.-]*", plain)
+            decoded = re.sub(r"#(\d+);", lambda match: chr(int(match[1])), label)
+            shown = f"<b>{item.name}</b><br>{item.detail}"
+            assert decoded.replace("\u200c", "") == shown
+            assert not re.search(r"\$\$|\\n|:fa-", decoded)
+
+
+@any_names
+def test_hostile_names_in_svg(found: list[str]) -> None:
+    check_svg(found)
+
+
+@any_names
+def test_hostile_names_in_dot(found: list[str]) -> None:
+    check_dot(found)
+
+
+@any_names
+def test_hostile_names_in_mermaid(found: list[str]) -> None:
+    check_mermaid(found)
+
+
+@given(many_names)
+@settings(max_examples=100, deadline=None)
+def test_any_names(found: list[str]) -> None:
+    check_svg(found)
+    check_dot(found)
+    check_mermaid(found)
+
+
+def test_long_names_are_shortened_on_the_page_and_whole_in_the_tooltip() -> None:
+    name = "encoder." + "x" * 300 + ".lif"
+    picture = draw(inspection([(name, "LIF")], []), "svg").text
+    (node,) = elements(picture, "g", "node")
+    assert title_of(node).splitlines()[0] == name
+    (shown, _) = [text.text or "" for text in node.iter(f"{SVG}text")]
+    assert shown.startswith("encoder.x")
+    assert shown.endswith("x.lif")
+    assert len(shown) == LONGEST
+    assert size(inspection([(name * 100, "LIF")], []))[0] < 600
+
+
+@given(st.text(), st.integers(2, 30))
+def test_shortened(text: str, longest: int) -> None:
+    short = shortened(text, longest)
+    assert short.isprintable()
+    assert columns(short) <= max(2, longest)
+    if text.isascii() and text.isprintable() and 0 < len(text) <= longest:
+        assert short == text
+
+
+def test_wide_and_combining_characters_are_measured() -> None:
+    assert columns("日本") == 4
+    assert columns("e\u0301") == 1
+    assert columns(shortened("日" * 40)) <= LONGEST
+    assert columns(shortened("e\u0301" * 40)) <= LONGEST
+
+
+def test_every_nir_type_has_a_kind() -> None:
+    types = {
+        name
+        for name, value in vars(nir).items()
+        if isinstance(value, type) and issubclass(value, nir.NIRNode) and value is not nir.NIRNode
+    }
+    assert {name for name in types if kind_of(name) == "other"} == {"Delay", "Threshold"}
+    assert kind_of("NIRGraph") == "graph"
+    assert kind_of("of tomorrow") == "other"
+    assert {kind_of(name) for name in types} | {"missing"} == set(STYLES)
+
+
+# ---------------------------------------------------------------------- nothing else decides
+
+SCRIPT = """
+import json, sys
+from nirtorch_cli.drawing import draw
+from nirtorch_cli.inspecting import inspect_file
+from nirtorch_cli.reading import read
+for file in sys.argv[1:]:
+    for form in ("svg", "dot", "mermaid"):
+        print(draw(inspect_file(read(file)), form).text)
+"""
+
+
+def test_the_hash_seed_changes_nothing(tmp_path: Path) -> None:
+    files = [DATA / "digits_conv.nir", DATA / "digits_recurrent.nir"]
+    for name in ("nested", "several_ends"):
+        nir.write(tmp_path / f"{name}.nir", NETWORKS[name]())
+        files.append(tmp_path / f"{name}.nir")
+    outputs = []
+    for seed in ("0", "1", "2"):
+        process = subprocess.run(
+            [sys.executable, "-c", SCRIPT, *map(str, files)],
+            env={"PYTHONHASHSEED": seed, "PATH": ""},
+            capture_output=True,
+            check=True,
+            timeout=120,
+        )
+        outputs.append(process.stdout)
+    assert len(outputs[0]) > 5000
+    assert outputs[0] == outputs[1] == outputs[2]
+
+
+@pytest.mark.parametrize("name", ["recurrent", "nested", "several_ends"])
+def test_the_order_in_the_file_changes_nothing(name: str) -> None:
+    first = NETWORKS[name]()
+    expected = [draw(inspected(first), form) for form in PICTURES]  # type: ignore[arg-type]
+    for seed in range(5):
+        graph = NETWORKS[name]()
+        choose = random.Random(seed)
+        nodes = list(graph.nodes.items())
+        choose.shuffle(nodes)
+        choose.shuffle(graph.edges)
+        graph.nodes = dict(nodes)
+        assert [draw(inspected(graph), form) for form in PICTURES] == expected  # type: ignore[arg-type]
+
+
+def test_the_order_of_a_damaged_graphs_edges_changes_nothing() -> None:
+    found = EXAMPLES["missing"]()
+    turned = inspection([(row.node, row.type) for row in found.nodes], [])
+    turned.edges.extend(reversed(found.edges))
+    for form in PICTURES:
+        assert draw(turned, form) == draw(found, form)  # type: ignore[arg-type]
+
+
+# ---------------------------------------------------------------------- what it costs
+
+
+def work_of(function: Callable[[], Any]) -> int:
+    """How many lines of the package are executed, and calls made."""
+    count = 0
+
+    def count_line(frame: FrameType, event: str, argument: Any) -> Any:
+        nonlocal count
+        count += event == "line"
+        return count_line
+
+    def choose(frame: FrameType, event: str, argument: Any) -> Any:
+        return count_line if frame.f_code.co_filename.startswith(PACKAGE) else None
+
+    traced = sys.gettrace()
+    sys.settrace(choose)
+    try:
+        function()
+    finally:
+        sys.settrace(traced)
+    return count
+
+
+def deep(count: int) -> Inspection:
+    """Boxes beside each other, each with a chain inside."""
+    nodes: Nodes = []
+    edges: Edges = []
+    for number in range(count // 20):
+        nodes.append((f"g{number}", "NIRGraph"))
+        nodes += [(f"g{number}/{place}", "LIF") for place in range(19)]
+        edges += [(f"g{number}/{a}", f"g{number}/{b}", False) for a, b in pairwise(range(19))]
+        edges += [(f"g{number}", f"g{number + 1}", False)] if number + 1 < count // 20 else []
+    return inspection(nodes, edges)
+
+
+@pytest.mark.parametrize("form", PICTURES)
+@pytest.mark.parametrize("make", [chain, blocks, star, deep, reaching])
+def test_twice_the_graph_is_twice_the_work(make: Callable[[int], Inspection], form: Any) -> None:
+    small, large = make(400), make(800)
+    draw(small, form)
+    ratio = work_of(lambda: draw(large, form)) / work_of(lambda: draw(small, form))
+    assert 1.6 < ratio < 2.6
+    assert len(draw(large, form).text) < 2.5 * len(draw(small, form).text)
+
+
+# ---------------------------------------------------------------------- the command
+
+
+@pytest.fixture
+def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.chdir(tmp_path)
+    nir.write("model.nir", NETWORKS["recurrent"]())
+    return "model.nir"
+
+
+@pytest.fixture
+def damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """An edge to two nodes that are not there, so that no repair can guess which is meant."""
+    monkeypatch.chdir(tmp_path)
+    two = np.ones(2)
+    nodes = {
+        "input": nir.Input(two),
+        "lif": nir.LIF(two, two, 0 * two, two),
+        "other": nir.LIF(two, two, 0 * two, two),
+        "output": nir.Output(two),
+    }
+    edges = [("input", "lif"), ("lif", "gone"), ("lost", "output"), ("lif", "lif")]
+    nir.write("damaged.nir", nir.NIRGraph(nodes, edges, type_check=False))
+    return "damaged.nir"
+
+
+def invoke(*arguments: str) -> Result:
+    return CliRunner().invoke(app, ["inspect", *arguments])
+
+
+BEGINNINGS = {"svg": "<?xml", "dot": "digraph", "mermaid": "flowchart", "json": "{", "text": "file"}
+
+
+@pytest.mark.parametrize("form", BEGINNINGS)
+def test_a_format_on_stdout_and_in_a_file_is_the_same(model: str, form: str) -> None:
+    shown = invoke(model, "--format", form)
+    assert shown.exit_code == 0, shown.stderr
+    assert shown.stderr == ""
+    assert shown.stdout.startswith(BEGINNINGS[form])
+    written = invoke(model, "--format", form, "--output", "out")
+    assert written.exit_code == 0
+    assert written.stdout == ""
+    assert written.stderr.startswith("note: wrote out: 8 nodes, 9 edges, 2 of them delayed")
+    assert Path("out").read_bytes() == shown.stdout_bytes
+
+
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [
+        ("a.svg", "svg"),
+        ("a.SVG", "svg"),
+        ("a.dot", "dot"),
+        ("a.gv", "dot"),
+        ("a.mmd", "mermaid"),
+        ("a.b.mermaid", "mermaid"),
+        ("a.json", "json"),
+        ("a.txt", "text"),
+    ],
+)
+def test_the_name_says_which_format(model: str, name: str, form: str) -> None:
+    assert invoke(model, "-o", name, "-q").stderr == ""
+    assert Path(name).read_text(encoding="utf8").startswith(BEGINNINGS[form])
+
+
+def test_an_explicit_format_wins_over_the_name(model: str) -> None:
+    assert invoke(model, "-o", "a.svg", "--format", "dot").exit_code == 0
+    assert Path("a.svg").read_text(encoding="utf8").startswith("digraph")
+
+
+def test_json_is_format_json(model: str) -> None:
+    documents = [invoke(model, *how).stdout for how in (["--json"], ["--format", "json"])]
+    assert documents[0] == documents[1]
+    assert json.loads(documents[0])["command"] == "inspect"
+    assert invoke(model, "--json", "-o", "a.json").stdout == ""
+    assert Path("a.json").read_text(encoding="utf8") == documents[0]
+    assert invoke(model, "--json", "-o", "-").stdout == documents[0]
+    assert invoke(model, "--format", "text").stdout == invoke(model).stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["-o", "a.png"], "the name 'a.png' does not say which format is meant; give --format"),
+        (["-o", "a"], "the name 'a' does not say which format"),
+        (["--json", "--format", "svg"], "--json and --format svg ask for two formats"),
+        (["--json", "-o", "a.svg"], "--json and -o 'a.svg' ask for two formats; leave out --json"),
+        (["--format", "png"], "'png' is not one of 'text', 'json', 'svg', 'dot', 'mermaid'"),
+        (["--format", "svg", "-o", "model.nir"], "the output is the input"),
+        (["-o", "no/a.svg"], "there is no such folder"),
+    ],
+)
+def test_requests_that_are_wrong(model: str, arguments: list[str], text: str) -> None:
+    before = Path(model).read_bytes()
+    answer = invoke(model, *arguments)
+    assert answer.exit_code == ExitCode.USAGE
+    assert text in answer.stderr
+    assert len(answer.stderr.splitlines()) == 1
+    assert {path.name for path in Path().iterdir()} == {model}
+    assert Path(model).read_bytes() == before
+
+
+def test_an_existing_file_is_replaced_unless_it_must_not_be(model: str) -> None:
+    Path("a.svg").write_text("old")
+    refused = invoke(model, "-o", "a.svg", "--no-clobber")
+    assert refused.exit_code == ExitCode.USAGE
+    assert "exists already" in refused.stderr
+    assert Path("a.svg").read_text() == "old"
+    assert invoke(model, "-o", "a.svg").exit_code == 0
+    assert Path("a.svg").read_text().startswith("<?xml")
+
+
+def test_a_damaged_graph_is_drawn_and_the_exit_code_is_1(damaged: str) -> None:
+    text = invoke(damaged)
+    for form in PICTURES:
+        answer = invoke(damaged, "--format", form)
+        assert answer.exit_code == ExitCode.UNSOUND
+        assert answer.stderr == text.stderr
+        assert "error: damaged.nir: 1 of this graph's edges" in answer.stderr
+        assert answer.stdout.count("not in the graph") >= 2
+    picture = invoke(damaged, "--format", "svg").stdout
+    missing = elements(picture, "g", "missing")
+    assert sorted(title_of(node).splitlines()[0] for node in missing) == ["gone", "lost"]
+    assert len(elements(picture, "path", "edge")) == 4
+    written = invoke(damaged, "-o", "a.svg")
+    assert written.exit_code == ExitCode.UNSOUND
+    assert Path("a.svg").read_text() == picture
+
+
+def test_a_model_without_errors_has_no_missing_nodes(model: str) -> None:
+    assert "not in the graph" not in invoke(model, "--format", "svg").stdout
+
+
+def test_stdin_to_stdout(nirtorch: Command) -> None:
+    with (DATA / "digits_recurrent.nir").open("rb") as file:
+        process = nirtorch("inspect", "-", "--format", "svg", stdin=file)
+    assert process.returncode == 0
+    assert len(elements(process.stdout, "path", "delayed")) == 1
+
+
+def test_a_picture_is_utf_8_whatever_the_terminal_takes(tmp_path: Path, nirtorch: Command) -> None:
+    two = np.ones(2)
+    graph = nir.NIRGraph.from_list(nir.Linear(np.eye(2)), nir.LIF(two, two, 0 * two, two))
+    graph.nodes["日本"] = graph.nodes.pop("lif")
+    graph.edges = [tuple("日本" if end == "lif" else end for end in edge) for edge in graph.edges]
+    nir.write(tmp_path / "model.nir", graph)
+    process = nirtorch(
+        "inspect",
+        "model.nir",
+        "--format",
+        "mermaid",
+        text=False,
+        env={"PYTHONIOENCODING": "ascii", "PATH": ""},
+    )
+    assert "日本" in process.stdout.decode("utf8")  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("form", PICTURES)
+def test_drawing_loads_no_torch(form: str) -> None:
+    code = f"""
+import sys
+sys.argv = ["nirtorch", "inspect", {str(DATA / "digits_recurrent.nir")!r}, "--format", {form!r}]
+from nirtorch_cli.cli import main
+try:
+    main()
+except SystemExit as stop:
+    assert not stop.code, stop.code
+print(sorted({{"torch", "networkx", "rich"}} & set(sys.modules)), file=sys.stderr)
+"""
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True
+    )
+    assert process.stderr.strip() == "[]"
+
+
+def test_plain_inspect_does_not_load_the_drawing() -> None:
+    code = f"""
+import sys
+from typer.testing import CliRunner
+from nirtorch_cli.cli.app import app
+CliRunner().invoke(app, ["inspect", {str(DATA / "digits.nir")!r}])
+print("nirtorch_cli.inspecting" in sys.modules, "nirtorch_cli.drawing" in sys.modules)
+"""
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True
+    )
+    assert process.stdout.split() == ["True", "False"]
+
+
+def test_a_picture_is_plain_data() -> None:
+    assert draw(RECURRENT, "svg") == Picture(draw(RECURRENT, "svg").text)
