@@ -48,9 +48,13 @@ FILES: dict[str, Callable[[], str]] = {
     "digits_recurrent.code.txt": lambda: _code("digits_recurrent"),
     "convert_digits.json": lambda: _json("convert", "digits"),
     "inspect_digits_recurrent.json": lambda: _json("inspect", "digits_recurrent"),
+    "check_damaged.json": lambda: _json("check", "damaged"),
+    "repair_damaged.json": lambda: _json("repair", "damaged"),
     "help.txt": lambda: _command("--help"),
+    "help_check.txt": lambda: _command("check", "--help"),
     "help_convert.txt": lambda: _command("convert", "--help"),
     "help_inspect.txt": lambda: _command("inspect", "--help"),
+    "help_repair.txt": lambda: _command("repair", "--help"),
 }
 
 

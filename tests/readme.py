@@ -18,6 +18,8 @@ from pathlib import Path
 
 from conftest import DATA, ROOT
 
+from nirtorch_cli.rules import load_repairs, load_rules
+
 README = ROOT / "README.md"
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
@@ -72,9 +74,50 @@ def normalised(text: str) -> str:
         (r"[\d,]+ µs a step", "TIME a step"),
         (r"mean [\d.e-]+", "mean MEAN"),
         (r" +[\d,]+ +[\d.]+% +[\d,]+ Hz", " SPIKES"),
+        (r'time="[\d.]+"', 'time="TIME"'),
     ):
         text = re.sub(pattern, name, text)
     return text
+
+
+def repairs_table() -> str:
+    """The repairs, with the condition under which each is made."""
+    rows = ["| repair | what it does | when |", "| --- | --- | --- |"]
+    for repair in load_repairs().values():
+        rows.append(
+            f"| `{repair.name}` | {_clause(repair.summary)} | {_clause(repair.condition)} |"
+        )
+    return "\n".join(rows) + "\n"
+
+
+def rules_table() -> str:
+    """The rules about models, in the order of their codes."""
+    rows = ["| code | name | severity | |", "| --- | --- | --- | --- |"]
+    for rule in load_rules().values():
+        summary = _clause(rule.summary)
+        rows.append(f"| {rule.code} | {rule.name} | {rule.severity} | {summary} |")
+    return "\n".join(rows) + "\n"
+
+
+TABLES = {"repairs": repairs_table, "rules": rules_table}
+
+
+def with_tables(page: str) -> str:
+    """The page with its generated tables as they should be."""
+    for name, make in TABLES.items():
+        start, end = f"<!-- {name} -->\n", "<!-- end -->"
+        before, _, rest = page.partition(start)
+        assert rest, f"the page has no {start}"
+        page = before + start + "\n" + make() + "\n" + end + rest.partition(end)[2]
+    return page
+
+
+def _clause(sentence: str) -> str:
+    """A sentence for a table: it begins small and ends without its dot."""
+    first = sentence.split()[0]
+    is_name = not first[1:].islower() and len(first) > 1
+    start = sentence[0] if is_name else sentence[0].lower()
+    return (start + sentence[1:]).rstrip(".")
 
 
 def run_block(block: Block, folder: Path) -> str:

@@ -22,21 +22,56 @@ STAGES = (
     "limits",
     "findings",
     "errors",
+    "rules",
     "naming",
     "writing",
+    "request",
+    # many files and processes, which need not know what is in a file
+    "verdicts",
+    "verdicts.assessment",
+    "verdicts.judging",
+    "verdicts.gathering",
+    "verdicts.workers",
     # a file, and what is in it
-    "hdf5",
+    "reading.heaps",
+    "reading.unpacking",
+    "reading.sources",
+    "reading.hdf5",
+    "reading.node_fields",
+    "reading.node_building",
+    "reading.graphs",
     "reading",
+    "outlining",
+    # a graph: is it sound, and can it be mended
     "transfers",
     "shapes",
-    "checking",
-    "timing",
-    # the order of one step
     "loops",
+    "checking",
+    "checking.structure",
+    "checking.parameters",
+    "checking.time",
+    "repairing",
+    "soundness",
+    "exporting",
+    "verdicts.portability",
+    # the order of one step
+    "timing",
     "dissolving",
     "scheduling",
     "planning",
     "inspecting",
+    "drawing.labels",
+    "drawing.scene",
+    "drawing.layering",
+    "drawing.placing",
+    "drawing.routing",
+    "drawing.rows",
+    "drawing.sheet",
+    "drawing.layout",
+    "drawing.svg",
+    "drawing.dot",
+    "drawing.mermaid",
+    "drawing",
     # what a user brings
     "node_map",
     "mapping",
@@ -56,17 +91,30 @@ STAGES = (
     "graph_module",
     "wiring",
     "interpreter",
+    "conversion",
     # what is done with a module
     "describing",
     "running",
     "sampling",
     "saving",
+    "verdicts.proving",
+    "verdicts.assessing",
+    "verdicts.examining",
+    "reporting",
+    "reporting.text",
+    "reporting.junit",
+    "reporting.github",
+    "reporting.sarif",
     # the command line
     "cli.options",
     "cli.output",
     "cli.progress",
+    "cli.reports",
+    "cli.rule_pages",
+    "cli.check",
     "cli.convert",
     "cli.inspect",
+    "cli.repair",
     "cli.app",
     "cli",
     "__main__",
@@ -147,12 +195,12 @@ def test_a_stage_never_imports_a_later_one(stage: str) -> None:
 def test_some_imports_are_seen() -> None:
     assert {"scheduling", "dissolving", "timing"} <= own_imports("planning")
     assert "state" in own_imports("wiring")
-    assert "defaults" in own_imports("cli.convert")
+    assert "conversion" in own_imports("cli.convert")
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_only_one_file_opens_hdf5(stage: str) -> None:
-    assert any(name.split(".")[0] == "h5py" for name in imports(stage)) == (stage == "hdf5")
+    assert any(name.split(".")[0] == "h5py" for name in imports(stage)) == (stage == "reading.hdf5")
 
 
 @pytest.mark.parametrize("stage", STAGES[: STAGES.index(FIRST_WITH_TORCH)])
@@ -307,6 +355,10 @@ except SystemExit as stop:
         (command("--version"), set()),
         (command("convert", "--help"), set()),
         (command("inspect", "--help"), set()),
+        (command("repair", "--help"), set()),
+        (command("check", "--help"), set()),
+        (command("check", "--list-rules"), set()),
+        (command("check", "--explain", "NIR104"), set()),
         ("import nirtorch_cli.inspecting", {"nir", "numpy", "h5py"}),
         ("import nirtorch_cli.scheduling, nirtorch_cli.naming", set()),
         (
@@ -321,6 +373,11 @@ def test_what_is_loaded(code: str, expected: set[str]) -> None:
 
 def test_inspecting_for_people_loads_no_torch() -> None:
     assert "torch" not in loaded(command("inspect", str(DATA / "digits.nir")))
+
+
+def test_repairing_and_checking_load_no_torch_here() -> None:
+    assert "torch" not in loaded(command("repair", str(DATA / "damaged.nir"), "-q"))
+    assert loaded(command("check", str(DATA / "digits.nir"))) == set()
 
 
 def test_converting_loads_torch() -> None:

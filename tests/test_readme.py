@@ -27,6 +27,10 @@ def test_commands_print_what_the_page_shows(tmp_path: Path) -> None:
         assert readme.normalised(readme.run_block(block, tmp_path)) == readme.normalised(block.text)
 
 
+def test_the_tables_are_those_of_the_program() -> None:
+    assert readme.with_tables(PAGE) == PAGE
+
+
 def test_python_examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     readme.prepare(tmp_path, PAGE)
     monkeypatch.chdir(tmp_path)
@@ -39,12 +43,33 @@ def test_python_examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_every_block_is_run_by_a_test() -> None:
     for block in readme.blocks(PAGE):
+        if block.kind == "yaml":
+            continue  # see test_the_commands_of_the_ci_jobs
         if block.kind == "sh":
             first = {line.split()[0] for line in block.text.splitlines()}
             assert first <= {"scripts/demo", "scripts/test", "pip"}
         else:
             assert block.kind in ("console", "python")
             assert block.kind == "console" or ">>>" in block.text or block.text.startswith("# ")
+
+
+def test_the_commands_of_the_ci_jobs(tmp_path: Path) -> None:
+    """On the models of the README, as the job's shell would run them."""
+    readme.prepare(tmp_path, PAGE)
+    jobs = [block.text for block in readme.blocks(PAGE) if block.kind == "yaml"]
+    lines = [line.rpartition("nirtorch check ")[2] for job in jobs for line in job.splitlines()
+             if "nirtorch check " in line]  # fmt: skip
+    assert len(lines) == 3
+    for line in lines:
+        arguments = line.replace("models", "tests/data").split()
+        done = subprocess.run(
+            [sys.executable, "-m", "nirtorch_cli", "check", *arguments],
+            cwd=tmp_path,
+            capture_output=True,
+            timeout=120,
+        )
+        assert done.returncode == 0
+        assert done.stdout or (tmp_path / arguments[-1]).stat().st_size > 500
 
 
 def test_the_demo() -> None:
