@@ -38,5 +38,8 @@ MAX_NAMES_BYTES = 32 * 2**20
 MAX_PATH = 4 * MAX_NAME
 """How many characters the names of a nested node may have, those of its graphs included."""
 
-MAX_FILTERED_CHUNK = 16 * 2**20
-"""The largest chunk of which libhdf5 is let loose on what was packed with lzf or szip."""
+MAX_SZIP_CHUNK = 16 * 2**20
+"""The largest chunk that libhdf5 is let loose on, of what was packed with szip."""
+
+MAX_REREAD = 8
+"""How often the bytes of a file may be unpacked, on average; chunks can share them."""

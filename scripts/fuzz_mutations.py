@@ -18,7 +18,7 @@ import fuzz_bytes
 import fuzz_storage
 import h5py
 import numpy as np
-from fuzz_storage import TEXT, replace
+from fuzz_storage import TEXT, replace, value_of
 
 TYPES = (
     *("Input", "Output", "Affine", "Linear", "Scale", "Conv1d", "Conv2d", "SumPool2d"),
@@ -90,7 +90,7 @@ def edges_of(file: h5py.File, chance: random.Random) -> tuple[str, list[list[Any
     """A graph's edges: where they are, what they say, and the names of its nodes."""
     place = chance.choice([name for name in datasets(file) if name.endswith("edges")])
     names = list(file[place.rpartition("/")[0] + "/nodes"])
-    return place, [list(row) for row in file[place][()].tolist()], names
+    return place, [list(row) for row in value_of(file, place).tolist()], names
 
 
 # ---- the graph
@@ -218,7 +218,7 @@ def add_many_fields(file: h5py.File, chance: random.Random) -> None:
 
 def change_values(file: h5py.File, chance: random.Random) -> None:
     place = chance.choice(datasets(file))
-    value = np.asarray(file[place][()])
+    value = value_of(file, place)
     if value.dtype.kind not in "fiu":
         raise ValueError(place)
     flat = value.reshape(-1).copy()
@@ -230,7 +230,7 @@ def change_values(file: h5py.File, chance: random.Random) -> None:
 
 def change_shape(file: h5py.File, chance: random.Random) -> None:
     place = chance.choice(datasets(file))
-    value = np.asarray(file[place][()])
+    value = value_of(file, place)
     shape = chance.choice(
         (*SHAPES, value.shape[::-1], (1, *value.shape), (*value.shape, 1), value.shape[:-1])
     )
@@ -239,7 +239,7 @@ def change_shape(file: h5py.File, chance: random.Random) -> None:
 
 def to_scalar(file: h5py.File, chance: random.Random) -> None:
     place = chance.choice(datasets(file))
-    value = np.asarray(file[place][()])
+    value = value_of(file, place)
     scalar = value.reshape(-1)[0]
     replace(file, place, chance.choice((scalar, np.array([scalar]), np.array([[scalar]]))))
 
@@ -254,7 +254,7 @@ def change_number_type(file: h5py.File, chance: random.Random) -> None:
     place = chance.choice(datasets(file))
     dtype = chance.choice(("f2", "f4", "f8", ">f4", ">i2", "i1", "u1", "u8", "i8", "?", "c8", "S4"))
     with np.errstate(all="ignore"):
-        value = np.asarray(file[place][()]).astype(dtype)
+        value = value_of(file, place).astype(dtype)
     replace(file, place, value)
 
 

@@ -19,6 +19,13 @@ def replace(file: h5py.File, place: str, value: Any, **options: Any) -> None:
     file.create_dataset(place, data=value, **options)
 
 
+def value_of(file: h5py.File, place: str) -> np.ndarray:
+    """What a dataset holds, unless a mutation before made it claim far too much."""
+    if file[place].nbytes > 2**24:
+        raise ValueError(place)
+    return np.asarray(file[place][()])
+
+
 def _places(file: h5py.File, kind: type) -> list[str]:
     found: list[str] = []
     file.visititems(lambda name, thing: found.append(name) if isinstance(thing, kind) else None)
@@ -34,7 +41,7 @@ def _number(file: h5py.File, chance: random.Random) -> tuple[str, np.ndarray]:
     place = chance.choice(
         [p for p in _places(file, h5py.Dataset) if file[p].dtype.kind in "fi" and file[p].ndim]
     )
-    return place, np.asarray(file[place][()])
+    return place, value_of(file, place)
 
 
 def link(file: h5py.File, chance: random.Random) -> None:
@@ -62,7 +69,7 @@ def link(file: h5py.File, chance: random.Random) -> None:
 
 def group_for_dataset(file: h5py.File, chance: random.Random) -> None:
     place = _dataset(file, chance)
-    value = file[place][()]
+    value = value_of(file, place)
     del file[place]
     group = file.create_group(place)
     for name in chance.choice(((), ("input",), ("output",), ("input", "output"))):

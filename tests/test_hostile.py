@@ -172,8 +172,8 @@ def test_chunks_are_counted(tmp_path: Path) -> None:
         ({"scaleoffset": 2}, "is packed with filter 6; only gzip, szip, lzf, shuffle"),
         ({"compression": 32015, "allow_unknown_filter": True}, "is packed with filter 32015"),
         (
-            {"compression": "lzf", "chunks": (2**13, 2**13)},
-            "is packed in chunks of 536,870,912 bytes; with szip and lzf, 16,777,216 are the most",
+            {"compression": "szip", "chunks": (2**13, 2**13)},
+            "is packed in chunks of 536,870,912 bytes; with szip, 16,777,216 are the most",
         ),
     ],
 )
@@ -203,16 +203,92 @@ def test_gzip_over_lzf_is_refused(tmp_path: Path) -> None:
     assert "is packed several times" in refusal(made(tmp_path / "a.nir", edit))
 
 
-def test_a_long_chunk_for_libhdf5(tmp_path: Path) -> None:
-    """lzf tries again and again with more memory where a chunk is longer than it says."""
+def packed_with(pack: str, stored: bytes, skipped: int = 0) -> Edit:
+    """Metadata of 24 bytes, of which a file has a chunk as it is given."""
 
     def edit(file: h5py.File) -> None:
-        del file["node/nodes/linear/weight"]
-        place = "node/nodes/linear/weight"
-        dataset = file.create_dataset(place, (3, 2), "f4", chunks=(3, 2), compression="lzf")
-        dataset.id.write_direct_chunk((0, 0), bytes(100), 0)
+        options = {"chunks": (24,), "compression": pack}
+        dataset = file.create_dataset("node/metadata/x", (24,), "u1", **options)
+        dataset.id.write_direct_chunk((0,), stored, skipped)
 
-    assert "a chunk is longer than it should be" in refusal(made(tmp_path / "a.nir", edit))
+    return edit
+
+
+@pytest.mark.parametrize(
+    ("pack", "stored", "skipped", "message"),
+    [
+        ("lzf", b"\x1f" + bytes(32) + b"\xe0\xff\0" * 40, 0, "is longer than it should be"),
+        ("lzf", bytes(24), 0, "is not as long as it should be"),
+        ("lzf", bytes(23), 1, "is not as long as it should be"),
+        ("lzf", b"\x20\0", 0, "cannot be unpacked"),  # refers to what is not there
+        ("lzf", b"\0a\xe0", 0, "cannot be unpacked"),  # ends in a reference
+        ("lzf", b"\x1fabc", 0, "cannot be unpacked"),  # ends in a run
+        ("szip", b"\x18", 0, "is not as long as it should be"),
+        ("szip", bytes(78), 0, "is not as long as it should be"),
+        ("szip", (24).to_bytes(4, "little"), 0, "is not as long as it should be"),
+        ("szip", (24).to_bytes(4, "little") + b"\xff\x01", 0, "is not as long as it should be"),
+        ("szip", (2**31).to_bytes(4, "little") + bytes(99), 0, "is not as long as it should be"),
+        ("szip", bytes(25), 1, "is not as long as it should be"),
+    ],
+)
+def test_chunks_too_short_or_too_long(
+    tmp_path: Path, pack: str, stored: bytes, skipped: int, message: str
+) -> None:
+    """libhdf5 would hand out what was in memory before, or try again with more memory."""
+    line = refusal(made(tmp_path / "a.nir", packed_with(pack, stored, skipped)))
+    assert f"damaged HDF5 file: a chunk {message}" in line
+
+
+@pytest.mark.parametrize("pack", ["lzf", "szip"])
+def test_a_chunk_that_was_not_packed(tmp_path: Path, pack: str) -> None:
+    path = made(tmp_path / "a.nir", packed_with(pack, bytes(range(24)), 1))
+    assert read(path).graph.metadata["x"].tolist() == list(range(24))
+
+
+@pytest.mark.parametrize("pack", ["lzf", "szip"])
+@pytest.mark.parametrize("kind", ["repeating", "slowly rising", "random", "zeros"])
+@pytest.mark.parametrize("count", [64, 1000, 70_000])
+def test_packed_data_are_read_whole_or_not_at_all(
+    tmp_path: Path, pack: str, kind: str, count: int
+) -> None:
+    values = {
+        "repeating": np.arange(count) % 7,
+        "slowly rising": np.arange(count) // 3,
+        "random": np.random.default_rng(0).integers(0, 2**31, count),
+        "zeros": np.zeros(count),
+    }[kind].astype("<i4")
+    path, short = tmp_path / "a.nir", tmp_path / "b.nir"
+
+    def edit(file: h5py.File) -> None:
+        options = {"chunks": (count,), "compression": pack}
+        file.create_dataset("node/metadata/x", data=values, **options)
+
+    made(path, edit)
+    assert np.array_equal(read(path).graph.metadata["x"], values)
+    with h5py.File(path) as file:
+        skipped, stored = file["node/metadata/x"].id.read_direct_chunk((0,))
+
+    def cut(file: h5py.File) -> None:
+        edit(file)
+        file["node/metadata/x"].id.write_direct_chunk((0,), stored[: len(stored) // 2], skipped)
+
+    made(short, cut)
+    assert "damaged HDF5 file: a chunk " in refusal(short)
+
+
+def test_chunks_that_share_their_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand datasets in one place would cost the time of a thousand."""
+
+    def edit(file: h5py.File) -> None:
+        values = np.random.default_rng(0).random(10_000)
+        file.create_dataset("node/metadata/x0", data=values, compression="gzip")
+        for number in range(1, 20):
+            file[f"node/metadata/x{number}"] = file["node/metadata/x0"]
+
+    path = made(tmp_path / "a.nir", edit)
+    assert "its chunks share their bytes" in refusal(path)
+    monkeypatch.setattr(hdf5, "MAX_REREAD", 20)
+    assert len(read(path).graph.metadata) == 20
 
 
 def fletcher(data: bytes) -> bytes:
@@ -224,24 +300,28 @@ def fletcher(data: bytes) -> bytes:
     return (second << 16 | first).to_bytes(4, "little")
 
 
+def no_szip(stored: bytes) -> bytes:
+    raise AssertionError(stored)
+
+
 def test_unpacking() -> None:
     data = np.arange(101, dtype="<f8").tobytes()
     planes = np.frombuffer(data, np.uint8).reshape(101, 8).T.tobytes()
     for count in (0, 1, 2, 3, 255, 808):
         part = data[:count]
-        assert unpacked(part + fletcher(part), [(FLETCHER32, ())], 0, count) == part
+        assert unpacked(part + fletcher(part), [(FLETCHER32, ())], 0, count, no_szip) == part
     filters = [(SHUFFLE, (8,)), (DEFLATE, (9,)), (FLETCHER32, ())]
     packed = zlib.compress(planes)
     packed += fletcher(packed)
-    assert unpacked(packed, filters, 0, len(data)) == data
+    assert unpacked(packed, filters, 0, len(data), no_szip) == data
     # A filter that did not help was left out, and a bit says so.
-    assert unpacked(planes, filters, 0b110, len(data)) == data
+    assert unpacked(planes, filters, 0b110, len(data), no_szip) == data
     with pytest.raises(ValueError, match="checksum"):
-        unpacked(bytes([packed[0] ^ 1]) + packed[1:], filters, 0, len(data))
+        unpacked(bytes([packed[0] ^ 1]) + packed[1:], filters, 0, len(data), no_szip)
     with pytest.raises(ValueError, match="checksum"):
-        unpacked(b"", [(FLETCHER32, ())], 0, 0)
+        unpacked(b"", [(FLETCHER32, ())], 0, 0, no_szip)
     with pytest.raises(ValueError, match="not as long"):
-        unpacked(packed, filters, 0, len(data) - 8)
+        unpacked(packed, filters, 0, len(data) - 8, no_szip)
 
 
 # ---- texts

@@ -1,7 +1,8 @@
-"""HDF5 files that may come from a stranger: opened, walked and read. The only caller of h5py.
+"""HDF5 files that may come from a stranger: opened, walked and read.
 
 In: a path, bytes or a binary stream. Out: a `Store`, which lists groups and reads datasets
-of numbers and text; everything else is refused with a ReadError.
+of numbers and text; everything else is refused with a ReadError. Only this and `szip` call
+h5py.
 
 Always holds: no code is run, no link is followed and nothing outside the file is read; each
 group is visited once, so that hard links make neither a ring nor an explosion; what datasets
@@ -29,14 +30,16 @@ from nirtorch_cli.findings import Finding, quoted
 from nirtorch_cli.limits import (
     CHUNK_BYTES,
     FIELD_BYTES,
-    MAX_FILTERED_CHUNK,
     MAX_NAME,
     MAX_NAMES_BYTES,
+    MAX_REREAD,
+    MAX_SZIP_CHUNK,
     TEXT_BYTES,
 )
 from nirtorch_cli.reading.heaps import Content, Heaps
 from nirtorch_cli.reading.sources import Source, content_of, one_line, open_failure, shown, text_of
-from nirtorch_cli.reading.unpacking import DEFLATE, HERE, LZF, SZIP, unpacked
+from nirtorch_cli.reading.szip import from_szip
+from nirtorch_cli.reading.unpacking import DEFLATE, FLETCHER32, LZF, SHUFFLE, SZIP, unpacked
 
 _DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError)
 """What h5py raises where a file is damaged; UnicodeError is a ValueError."""
@@ -72,12 +75,13 @@ class Member:
 
 @dataclass
 class Store:
-    """An open file; counts what was claimed and which groups were visited."""
+    """An open file; counts what was claimed and unpacked, and which groups were visited."""
 
     file: h5py.h5f.FileID
     content: Content
     max_bytes: int
     claimed: int = 0
+    packed: int = 0
     visited: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -271,19 +275,15 @@ class _Reading:
     def chunks(
         self, shape: tuple[int, ...], dtype: np.dtype[Any], creation: Any
     ) -> np.ndarray | None:
-        """A chunked dataset, put together from its chunks; None if libhdf5 is to do that."""
+        """A chunked dataset, put together from its chunks; None if none was stored."""
         sizes = creation.get_chunk()
         filters = [creation.get_filter(place) for place in range(creation.get_nfilters())]
         grid = [range(0, length, size) for length, size in zip(shape, sizes)]
         count, size = math.prod(map(len, grid)), math.prod(sizes) * dtype.itemsize
         # A chunk is unpacked as a whole, however little of it the dataset uses.
         self.claim(1, count * CHUNK_BYTES + (size if count else 0))
-        is_here = self.undone_here([code for code, *_ in filters], size)
+        self.check_filters([code for code, *_ in filters], size)
         stored = self.stored(count)
-        if not is_here:
-            if any(place.size > size + 4 for place in stored.values()):
-                raise ValueError("a chunk is longer than it should be")
-            return None
         if not stored:
             return None
         if shape == sizes:
@@ -314,6 +314,9 @@ class _Reading:
             self.dataset.chunk_iter(see)
         if len(places) > count:
             raise ValueError("a dataset has more chunks than its shape")
+        self.store.packed += sum(place.size for place in places)
+        if self.store.packed > MAX_REREAD * len(self.store.content):
+            raise ValueError("its chunks share their bytes")
         return {place.chunk_offset: place for place in places}
 
     def chunk(self, place: Any, filters: list[Any], size: int) -> bytes | None:
@@ -325,22 +328,25 @@ class _Reading:
         # Looked up in the index, which in a damaged one may lead elsewhere than the walk did.
         skipped, stored = self.dataset.read_direct_chunk(place.chunk_offset)
         undone = [(code, values) for code, _, values, _ in filters]
-        return unpacked(stored, undone, skipped, size)
+        return unpacked(
+            stored, undone, skipped, size, lambda part: from_szip(self.dataset, part, size)
+        )
 
-    def undone_here(self, codes: list[int], size: int) -> bool:
-        """Whether chunks of a size are unpacked here; if not, libhdf5 can be trusted with them."""
-        if all(code in HERE for code in codes):
-            return True
-        strange = [code for code in codes if code not in (*HERE, SZIP, LZF)]
-        if strange or DEFLATE in codes or len({SZIP, LZF} & set(codes)) > 1:
-            text = f"is packed with filter {strange[0]}" if strange else "is packed several times"
-            hint = "only gzip, szip, lzf, shuffle and fletcher32 are known"
-            raise _problem("NIR016", text, self.where, self.name, hint)
-        if size > MAX_FILTERED_CHUNK:
+    def check_filters(self, codes: list[int], size: int) -> None:
+        """Refuse what cannot be unpacked, or not within bounds."""
+        strange = [code for code in codes if code not in (DEFLATE, SHUFFLE, FLETCHER32, LZF, SZIP)]
+        packers = [code for code in codes if code in (DEFLATE, LZF, SZIP)]
+        hint = "only gzip, szip, lzf, shuffle and fletcher32 are known"
+        if strange:
+            text = f"is packed with filter {strange[0]}"
+        elif len(set(packers)) > 1 or packers.count(SZIP) > 1:
+            text = "is packed several times"
+        elif SZIP in packers and size > MAX_SZIP_CHUNK:
             text = f"is packed in chunks of {size:,} bytes"
-            hint = f"with szip and lzf, {MAX_FILTERED_CHUNK:,} are the most"
-            raise _problem("NIR016", text, self.where, self.name, hint)
-        return False
+            hint = f"with szip, {MAX_SZIP_CHUNK:,} are the most"
+        else:
+            return
+        raise _problem("NIR016", text, self.where, self.name, hint)
 
     def claim(self, count: int, size: int) -> None:
         self.store.claim(count * size, self.where, self.name)

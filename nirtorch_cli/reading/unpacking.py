@@ -10,28 +10,32 @@ Cost: linear in the bytes, stored and unpacked, whatever they are.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 DEFLATE, SHUFFLE, FLETCHER32, SZIP, LZF = 1, 2, 3, 4, 32000
 """The filters that are known, by HDF5's numbers. `nir.write` offers DEFLATE, SZIP and LZF."""
 
-HERE = (DEFLATE, SHUFFLE, FLETCHER32)
-"""The filters that are undone here."""
-
 Filter = tuple[int, tuple[int, ...]]
 """A filter's number and its parameters."""
 
 
-def unpacked(stored: bytes, filters: Sequence[Filter], skipped: int, size: int) -> bytes:
+Szip = Callable[[bytes], bytes]
+"""Undoes szip, for which Python has no library; raises a ValueError."""
+
+
+def unpacked(
+    stored: bytes, filters: Sequence[Filter], skipped: int, size: int, szip: Szip
+) -> bytes:
     """Undo filters, the last one first.
 
     Arguments:
         stored: the chunk as the file has it.
-        filters: those of `HERE`, in the order in which they were applied.
+        filters: in the order in which they were applied.
         skipped: a bit for each filter that was not applied to this chunk.
         size: how many bytes must come out.
+        szip: what to undo szip with.
 
     Raises:
         ValueError: other than `size` bytes come out, or a checksum is wrong.
@@ -40,9 +44,14 @@ def unpacked(stored: bytes, filters: Sequence[Filter], skipped: int, size: int) 
         code, values = filters[place]
         if skipped >> place & 1:
             continue
+        # Filters before this one may have added a checksum, or a little to what did not pack.
+        limit = size + size // 1000 + 64
         if code == DEFLATE:
-            # Filters before this one may have added a checksum, or a little to what did not pack.
-            stored = _inflated(stored, size + size // 1000 + 64)
+            stored = _inflated(stored, limit)
+        elif code == LZF:
+            stored = _from_lzf(stored, limit)
+        elif code == SZIP:
+            stored = szip(stored)
         elif code == SHUFFLE:
             stored = _unshuffled(stored, values[0] if values else 1)
         else:
@@ -62,6 +71,39 @@ def _inflated(stored: bytes, limit: int) -> bytes:
     if len(data) > limit:
         raise ValueError("a chunk is longer than it should be")
     return data
+
+
+def _from_lzf(stored: bytes, limit: int) -> bytes:
+    """LZF: runs of bytes as they are, and references to what came before (liblzf, lzf_d.c)."""
+    data, at, end = bytearray(), 0, len(stored)
+    try:
+        while at < end:
+            control = stored[at]
+            at += 1
+            if control < 32:
+                at += control + 1
+                data += stored[at - control - 1 : at]
+            else:
+                length = control >> 5
+                if length == 7:
+                    length += stored[at]
+                    at += 1
+                back = ((control & 31) << 8 | stored[at]) + 1
+                at += 1
+                length += 2
+                start = len(data) - back
+                if start < 0:
+                    raise ValueError("a chunk cannot be unpacked")
+                part = data[start : start + length]
+                # It may refer to what it makes itself.
+                data += part if back >= length else (part * (length // back + 1))[:length]
+            if len(data) > limit:
+                raise ValueError("a chunk is longer than it should be")
+    except IndexError as error:
+        raise ValueError("a chunk cannot be unpacked") from error
+    if at != end:
+        raise ValueError("a chunk cannot be unpacked")
+    return bytes(data)
 
 
 def _unshuffled(stored: bytes, width: int) -> bytes:
