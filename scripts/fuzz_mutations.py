@@ -42,6 +42,9 @@ NUMBERS = (
 )
 SHAPES = ((), (0,), (1,), (2,), (1, 1), (3, 0), (2, 3), (1, 4, 4), (2, 2, 2, 2), (1, 1, 1, 1, 1))
 
+LARGEST = 8 * 2**20
+"""Copies of copies are not made beyond this: the time of a case is for the program."""
+
 Mutation = Callable[[h5py.File, random.Random], None]
 
 
@@ -54,6 +57,8 @@ def mutated(path: Path, sources: Sequence[bytes], seed: int, number: int) -> lis
     if way < 0.8:
         for _ in range(chance.choice((1, 1, 1, 2, 2, 3, 5))):
             mutation = chance.choice(MUTATIONS)
+            if path.stat().st_size > LARGEST:
+                break
             # What does not apply to this file, or no longer, is left.
             with contextlib.suppress(Exception), h5py.File(path, "r+") as file:
                 mutation(file, chance)

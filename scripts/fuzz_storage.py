@@ -21,9 +21,12 @@ def replace(file: h5py.File, place: str, value: Any, **options: Any) -> None:
 
 def value_of(file: h5py.File, place: str) -> np.ndarray:
     """What a dataset holds, unless a mutation before made it claim far too much."""
-    if file[place].nbytes > 2**24:
+    dataset = file[place]
+    if dataset.nbytes > 2**24 or (
+        dataset.chunks and dataset.size > 2**12 * np.prod(dataset.chunks)
+    ):
         raise ValueError(place)
-    return np.asarray(file[place][()])
+    return np.asarray(dataset[()])
 
 
 def _places(file: h5py.File, kind: type) -> list[str]:

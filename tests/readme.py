@@ -99,11 +99,21 @@ def rules_table() -> str:
     return "\n".join(rows) + "\n"
 
 
-TABLES = {"repairs": repairs_table, "rules": rules_table}
+def picture() -> str:
+    """What `inspect --format mermaid` draws of the recurrent model."""
+    from nirtorch_cli.drawing import draw
+    from nirtorch_cli.inspecting import inspect_file
+    from nirtorch_cli.reading import read
+
+    text = draw(inspect_file(read(DATA / "digits_recurrent.nir")), "mermaid").text
+    return f"```mermaid\n{text}```\n"
+
+
+TABLES = {"picture": picture, "repairs": repairs_table, "rules": rules_table}
 
 
 def with_tables(page: str) -> str:
-    """The page with its generated tables as they should be."""
+    """The page with what is generated in it as it should be."""
     for name, make in TABLES.items():
         start, end = f"<!-- {name} -->\n", "<!-- end -->"
         before, _, rest = page.partition(start)

@@ -6,6 +6,7 @@ reads the file, and what it took at most is looked at.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import subprocess
@@ -237,6 +238,32 @@ def test_chunks_too_short_or_too_long(
     """libhdf5 would hand out what was in memory before, or try again with more memory."""
     line = refusal(made(tmp_path / "a.nir", packed_with(pack, stored, skipped)))
     assert f"damaged HDF5 file: a chunk {message}" in line
+
+
+def test_a_chunk_whose_filters_were_lost(tmp_path: Path) -> None:
+    """Nothing says any more that its few bytes are packed; libhdf5 fills up what lacks."""
+
+    def edit(file: h5py.File) -> None:
+        options = {"chunks": (512,), "compression": "gzip"}
+        file.create_dataset("node/metadata/x", data=np.zeros(512), **options)
+
+    path = made(tmp_path / "a.nir", edit)
+    with h5py.File(path) as file:
+        place = file["node/metadata/x"].id.get_create_plist()
+        assert place.get_nfilters() == 1
+    content = path.read_bytes()
+    # The message that lists the filters (type 11, HDF5 file format IV.A.2.l) becomes a NIL.
+    messages = [at for at in range(0, len(content), 8) if content[at : at + 2] == b"\x0b\0"]
+    refusals = []
+    for at in messages:
+        lost = content[:at] + b"\0\0" + content[at + 2 :]
+        with contextlib.suppress(Exception):
+            with h5py.File(io.BytesIO(lost)) as file:
+                gone = file["node/metadata/x"].id.get_create_plist().get_nfilters() == 0
+            if gone:
+                refusals.append(refusal(lost))
+    assert refusals
+    assert all("a chunk is not as long as it should be" in line for line in refusals)
 
 
 @pytest.mark.parametrize("pack", ["lzf", "szip"])

@@ -327,6 +327,8 @@ class _Reading:
             raise ValueError("a chunk is longer than the file")
         # Looked up in the index, which in a damaged one may lead elsewhere than the walk did.
         skipped, stored = self.dataset.read_direct_chunk(place.chunk_offset)
+        if len(stored) != place.size:  # what libhdf5 does not read it hands out all the same
+            raise ValueError("a chunk is not as long as it should be")
         undone = [(code, values) for code, _, values, _ in filters]
         return unpacked(
             stored, undone, skipped, size, lambda part: from_szip(self.dataset, part, size)

@@ -37,7 +37,8 @@ class Policy:
 class Verdict:
     """What is said of a file.
 
-    word: sound, or repaired if something was mended, or broken if there is an error.
+    word: sound, or repaired if something was mended, whether or not a finding on that counts, or
+        broken if there is an error.
     findings: those that count, errors first.
     was_examined: whether the examination came to its end, however it ended.
     exit_code: 0 passed, 1 failed, 3 unreadable, 70 a bug.
@@ -74,7 +75,7 @@ def judge(assessment: Assessment, policy: Policy) -> Verdict:
     word: Word = "sound"
     if is_broken:
         word = "broken"
-    elif any(finding.repair for finding in found):
+    elif any(finding.repair for finding in assessment.findings):  # ignored ones too
         word = "repaired"
     fails = is_broken or (policy.strict and has_warning)
     return Verdict(
