@@ -141,7 +141,7 @@ def _run(
 
 def _assessed(file: Path, as_it_is: bool) -> int:
     """What `check` does with a file in one of its own processes."""
-    from nirtorch_cli.conversion import Request
+    from nirtorch_cli.request import Request
     from nirtorch_cli.verdicts.assessing import assess
     from nirtorch_cli.verdicts.assessment import Assessment, Task
 

@@ -58,7 +58,7 @@ def test_with_an_output_it_writes_it() -> None:
     assert list(nir.read("fixed.nir").nodes["output"].output_type["output"]) == [2]
     again = invoke("repair", "fixed.nir")
     assert (again.exit_code, again.stdout) == (0, "")
-    assert again.stderr == "note: nothing to mend; -o OUT writes the mended file\n"
+    assert again.stderr == "note: nothing to mend\n"
 
 
 def test_from_stdin_to_stdout() -> None:

@@ -105,6 +105,8 @@ def show(result: RepairedFile) -> None:
 def _summary(result: RepairedFile, output: str | None) -> str:
     count = sum(finding.repair is not None for finding in result.findings)
     done = f"{count} repair{'' if count == 1 else 's'}" if count else "nothing to mend"
+    if output is None and not result.changes:
+        return done
     if output is None:
         return f"{done}; -o OUT writes the mended file"
     where = "stdout" if output == "-" else printable(output)
