@@ -116,8 +116,13 @@ def test_what_stops_the_examination_is_never_ignored(
     assert [f.code for f in verdict.findings] == [f.code for f in assessment.obstacles]
 
 
-def test_a_repair_that_is_ignored_is_none() -> None:
-    assert judged(REPAIRED, ignore=("NIR202",))[0].word == "sound"
+def test_a_repair_that_is_ignored_was_made_all_the_same() -> None:
+    (verdict,) = judged(REPAIRED, ignore=("NIR202",), strict=True)
+    assert (verdict.word, verdict.findings, verdict.passed) == (
+        "repaired",
+        (INFO.of("a/repaired.nir"),),
+        True,
+    )
 
 
 def test_the_exit_code_is_the_highest() -> None:
