@@ -1,23 +1,134 @@
-"""Running a converted module over time: a plain loop of steps.
+"""Running a converted module over time: whole sequences, and a plain loop of steps.
 
-In: a module and inputs with time as their first axis. Out: a `Run` with the outputs, the
-last state, and how often each spiking node fired.
+In: a module and inputs with time as their first axis. Out: the outputs over time, the last
+state, and what was recorded, or how often each spiking node fired. `run_sequence` gives what
+`run_steps` gives, several times faster; see `sequencing` for how, and for the last bits.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from nirtorch_cli.graph_module import ConvertedModule
+from nirtorch_cli.sequencing import Sequencer, Trace
+from nirtorch_cli.watching import SPIKING_TYPES, wanted
 
-SPIKING_TYPES = ("IF", "LIF", "CubaLIF", "Threshold")
-"""The NIR types whose output is spikes."""
+CHUNK_BYTES = 16 * 2**20
+"""What the outputs of all nodes may take, over the steps that are worked on at a time."""
+
+
+class SequenceRun(NamedTuple):
+    """What came out of `run_sequence`.
+
+    outputs: (T, *batch, *shape), or for several Outputs a dict of such by argument name.
+    state: the state after the last step.
+    trace: what was recorded, by NIR path and variable: (T, *batch, *shape); a "count" has no
+        time, (*batch, *shape).
+    """
+
+    outputs: Any
+    state: dict[str, Any]
+    trace: dict[str, dict[str, Tensor]]
+
+
+def run_sequence(
+    module: ConvertedModule,
+    inputs: Tensor | Mapping[str, Tensor],
+    state: Mapping[str, Any] | None = None,
+    record: Iterable[str] | None = None,
+    *,
+    chunk: int | None = None,
+) -> SequenceRun:
+    """Run a converted module over a sequence: what calling it for each step gives.
+
+    Where the graph has no loop, layers follow each other, each over all steps; where it has one,
+    its members go step by step together. Gradients flow through all of it.
+
+    Arguments:
+        module: what `nir_to_torch` returned.
+        inputs: (T, *batch, *shape), or for several Inputs a dict of such by argument name.
+        state: the state to start from, which is not changed; None for the resting state.
+        record: nodes by their NIR path (`lif`, `nest/lif`), or variables of theirs (`lif:v`,
+            `lif:i`, `lif:spikes`, `lif:output`, `lif:count`); see `watching`.
+        chunk: how many steps are worked on at a time, which bounds the memory that is needed
+            and changes no result; None to choose it by the sizes.
+
+    Raises:
+        ValueError: no inputs, no steps, inputs with different numbers of steps or of another
+            shape than the module's, or a chunk of no steps.
+        UsageError: `record` names what the module does not have.
+        StateError: the state is another module's, or of another batch.
+    """
+    named = _named(module, inputs)
+    trace = Trace(wanted(module, record or ()))
+    steps = len(next(iter(named.values())))
+    length = chunk_length(module, named) if chunk is None else chunk
+    if length < 1:
+        raise ValueError(f"a chunk has at least one step, not {chunk}")
+    sequencer = Sequencer(module, trace)
+    outputs: list[Any] = []
+    for start in range(0, steps, length):
+        part = tuple(named[name][start : start + length] for name in module.meta["inputs"])
+        output, state = sequencer.run(part, state)
+        outputs.append(output)
+    return SequenceRun(_joined(outputs), dict(state or {}), trace.joined())
+
+
+def chunk_length(module: ConvertedModule, inputs: Tensor | Mapping[str, Tensor]) -> int:
+    """How many steps to work on at a time: so many that their values fit `CHUNK_BYTES`.
+
+    All of them where a gradient is asked for, which keeps every value anyway.
+    """
+    named = _named(module, inputs)
+    steps = len(next(iter(named.values())))
+    tensors = (*named.values(), *module.parameters(), *module.buffers())
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
+        return steps
+    name, values = next(iter(named.items()))
+    own = math.prod(module.meta["shapes"][name][1] or ())
+    rows = values[0].numel() // own if own else 1
+    numbers = sum(
+        math.prod(shape[1]) for shape in module.meta["shapes"].values() if shape[1] is not None
+    )
+    most: int = CHUNK_BYTES // max(1, rows * numbers * values.element_size())
+    return max(1, min(steps, most))
+
+
+def _named(module: ConvertedModule, inputs: Tensor | Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The inputs by argument name, checked: nothing is broadcast."""
+    names = module.meta["inputs"]
+    named = {names[0]: inputs} if isinstance(inputs, Tensor) else dict(inputs)
+    if set(named) != set(names):
+        raise ValueError(f"the module takes {', '.join(names)}, not {', '.join(sorted(named))}")
+    lengths = {len(values) if values.dim() else 0 for values in named.values()}
+    if len(lengths) != 1 or lengths == {0}:
+        raise ValueError(f"inputs must have one number of steps, not {sorted(lengths)}")
+    batches = set()
+    for name, values in named.items():
+        shape = module.meta["shapes"][name][1]
+        if shape is None:
+            continue
+        axes = values.dim() - len(shape)
+        if axes < 1 or tuple(values.shape[axes:]) != tuple(shape):
+            wanted_shape = ", ".join(("T", "...", *map(str, shape)))
+            raise ValueError(f"{name} must be ({wanted_shape}), not {tuple(values.shape)}")
+        batches.add(tuple(values.shape[1:axes]))
+    if len(batches) > 1:
+        raise ValueError(f"inputs must have the same batch axes, not {sorted(batches)}")
+    return named
+
+
+def _joined(outputs: list[Any]) -> Any:
+    if isinstance(outputs[0], dict):
+        return {name: _joined([output[name] for output in outputs]) for name in outputs[0]}
+    return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
 
 
 @dataclass

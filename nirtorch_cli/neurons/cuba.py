@@ -9,10 +9,13 @@ Source: Pedersen et al. 2024, doi:10.1038/s41467-024-52259-9, table 1.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
+
 import torch
 from torch import Tensor
 
-from nirtorch_cli.neurons.population import Population, State, previous, require_fit
+from nirtorch_cli.neurons.overtime import Leaky, approach, integrated, scaled, scaling
+from nirtorch_cli.neurons.population import Population, Spiking, State, previous, require_fit
 
 
 class CubaLI(Population):
@@ -45,10 +48,10 @@ class CubaLI(Population):
         require_fit(self.w_in, x)
         i, v = previous(state, "i", x), previous(state, "v", x, self.v_leak)
         j = self.w_in * x
-        i_next = i + self.gain(self.tau_syn) * (j - i)
+        i_next = approach(i, j, self.gain(self.tau_syn))
         if self.dynamics.integration == "euler":
-            return i_next, v + self.gain(self.tau_mem) * (self.v_leak + self.r * i_next - v)
-        relaxed = v + self.gain(self.tau_mem) * (self.v_leak + self.r * j - v)
+            return i_next, approach(v, self.v_leak + self.r * i_next, self.gain(self.tau_mem))
+        relaxed = approach(v, self.v_leak + self.r * j, self.gain(self.tau_mem))
         return i_next, relaxed + self.r * (i - j) * self.cross_gain()
 
     def cross_gain(self) -> Tensor:
@@ -58,18 +61,74 @@ class CubaLI(Population):
         as m exp(-min(m, s)) (1 - exp(-|d|)) / |d|, d = m - s, which neither overflows nor
         cancels; at m = s it is m exp(-m).
         """
+        if self.kept is not None and 0 in self.kept:
+            return self.kept[0]
         m, s = self.ratio(self.tau_mem), self.ratio(self.tau_syn)
         distance = (m - s).abs()
         nonzero = torch.where(distance > 0, distance, 1.0)
         mean_decay = torch.where(distance > 0, -torch.expm1(-nonzero) / nonzero, 1.0)
-        return m * torch.exp(-torch.minimum(m, s)) * mean_decay
+        gain = m * torch.exp(-torch.minimum(m, s)) * mean_decay
+        if self.kept is not None:
+            self.kept[0] = gain
+        return gain
 
     def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         i, v = self.integrate(x, state)
         return v, {"i": i, "v": v}
 
+    def variables(self, x: Tensor, state: State | None) -> State:
+        require_fit(self.w_in, x)
+        return {"i": previous(state, "i", x), "v": previous(state, "v", x, self.v_leak)}
 
-class CubaLIF(CubaLI):
+    def over_time(
+        self, x: Tensor, state: State | None = None, watch: Collection[str] = ()
+    ) -> tuple[Tensor, State, State]:
+        i, v = self.variables(x[0], state).values()
+        j, decay, gain = scaled(self.w_in, x), self.gain(self.tau_syn), self.gain(self.tau_mem)
+        is_euler = self.dynamics.integration == "euler"
+        # An exact step of the voltage reads j once more.
+        currents = self.currents(Leaky(j, decay, is_own=is_euler and j is not x), i, decay)
+        last = currents[-1].clone()
+        watched = {"i": currents} if "i" in watch else {}
+        if is_euler:
+            drive = scaled(self.r, currents, self.v_leak)
+            is_own = drive is not currents or not watched
+            membrane = Leaky(drive, gain, is_own=is_own)
+        else:
+            before = torch.cat([i.unsqueeze(0), currents[:-1]])
+            kicks = self.r * (before - j) * self.cross_gain()
+            membrane = Leaky(scaled(self.r, j, self.v_leak), gain, kicks)
+        y, v, voltages = self.voltages(membrane, v, (gain, membrane.drive), watch)
+        return y, {"i": last, "v": v}, {**watched, **voltages}
+
+    def currents(self, synapse: Leaky, i: Tensor, decay: Tensor) -> Tensor:
+        """The synaptic current after each of the steps."""
+        whole = synapse.whole(i)
+        return integrated(synapse, i, (decay,)) if whole is None else whole
+
+    def in_place(self, x: Tensor, variables: State) -> Callable[[Tensor], None]:
+        i, v = variables["i"], variables["v"]
+        decay, gain = self.gain(self.tau_syn), self.gain(self.tau_mem)
+        weighted, target = scaling(self.w_in, x), scaling(self.r, x, self.v_leak)
+
+        def advance(x: Tensor) -> None:
+            i.lerp_(weighted(x), decay)
+            v.lerp_(target(i), gain)
+
+        is_exact = self.dynamics.integration == "exact"
+        kick = self.cross_gain() if is_exact else gain
+
+        def advance_exactly(x: Tensor) -> None:
+            j = weighted(x)
+            kicked = self.r * (i - j) * kick
+            v.lerp_(target(j), gain)
+            v.add_(kicked)
+            i.lerp_(j, decay)
+
+        return advance_exactly if is_exact else advance
+
+
+class CubaLIF(Spiking, CubaLI):
     """Current-based leaky integrate-and-fire neuron; its output is its spikes.
 
     Integrates as `CubaLI`, then z = v > v_threshold, and v = v_reset where z (reset
@@ -78,10 +137,11 @@ class CubaLIF(CubaLI):
     State: {"i", "v"}, at first 0 and v_leak. Buffers: as CubaLI, and v_threshold, v_reset.
     """
 
-    v_threshold: Tensor
-    v_reset: Tensor
+    def currents(self, synapse: Leaky, i: Tensor, decay: Tensor) -> Tensor:
+        # Step by step: where a rounding error decides over a spike it should be forward's own.
+        return integrated(synapse, i, (decay,))
 
     def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         i, v = self.integrate(x, state)
-        z = self.spike(v, self.v_threshold)
-        return z, {"i": i, "v": self.reset(v, z, self.v_threshold, self.v_reset)}
+        z, v = self.fired(v)
+        return z, {"i": i, "v": v}

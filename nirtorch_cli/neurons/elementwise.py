@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -78,3 +79,18 @@ class Delay(torch.nn.Module):
         else:
             y = known.gather(0, self.steps.expand(x.shape).unsqueeze(0)).squeeze(0)
         return y, {"history": known[: self.longest]}
+
+    def over_time(
+        self, x: Tensor, state: State | None = None, watch: Collection[str] = ()
+    ) -> tuple[Tensor, State, State]:
+        """Many steps at once, as `Population.over_time`; nothing of it is watched."""
+        require_fit(self.steps, x[0])
+        count, shape = len(x), (self.longest, *x.shape[1:])
+        past = x.new_zeros(shape) if state is None else remembered(state, "history", shape, x[0])
+        known = torch.cat([past.flip(0), x])  # oldest first
+        if self.is_uniform:
+            y = known[:count]
+        else:
+            start = torch.arange(count, device=x.device).reshape(-1, *[1] * (x.dim() - 1))
+            y = known.gather(0, start + (self.longest - self.steps).expand(x.shape))
+        return y, {"history": known[count:].flip(0)}, {}

@@ -8,9 +8,12 @@ Source: Pedersen et al. 2024, doi:10.1038/s41467-024-52259-9, table 1.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
+
 from torch import Tensor
 
-from nirtorch_cli.neurons.population import Population, State, previous, require_fit
+from nirtorch_cli.neurons.overtime import Summing, scaled
+from nirtorch_cli.neurons.population import Population, Spiking, State, previous, require_fit
 
 
 class I(Population):  # noqa: E742 (NIR's name)
@@ -27,16 +30,39 @@ class I(Population):  # noqa: E742 (NIR's name)
     def integrate(self, x: Tensor, state: State | None) -> Tensor:
         """The voltage one step on, before any reset; in the shape of x."""
         require_fit(self.r, x)
-        v = previous(state, "v", x)
-        charge = x if self.dynamics.integrator_input == "charge" else self.dynamics.dt * x
-        return v + self.r * charge
+        return previous(state, "v", x) + self.charge(x)
+
+    def charge(self, x: Tensor) -> Tensor:
+        """What an input adds to the voltage in a step."""
+        return self.r * (x if self.dynamics.integrator_input == "charge" else self.dynamics.dt * x)
 
     def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         v = self.integrate(x, state)
         return v, {"v": v}
 
+    def variables(self, x: Tensor, state: State | None) -> State:
+        require_fit(self.r, x)
+        return {"v": previous(state, "v", x)}
 
-class IF(I):
+    def over_time(
+        self, x: Tensor, state: State | None = None, watch: Collection[str] = ()
+    ) -> tuple[Tensor, State, State]:
+        v = self.variables(x[0], state)["v"]
+        is_charge = self.dynamics.integrator_input == "charge"
+        drive = scaled(self.r, x if is_charge else self.dynamics.dt * x)
+        y, v, watched = self.voltages(Summing(drive, is_own=drive is not x), v, (self.r,), watch)
+        return y, {"v": v}, watched
+
+    def in_place(self, x: Tensor, variables: State) -> Callable[[Tensor], None]:
+        v = variables["v"]
+
+        def advance(x: Tensor) -> None:
+            v.add_(self.charge(x))
+
+        return advance
+
+
+class IF(Spiking, I):
     """Integrate-and-fire neuron; its output is its spikes.
 
     Integrates as `I`, then z = v > v_threshold, and v = v_reset where z (reset "value")
@@ -45,10 +71,7 @@ class IF(I):
     State: {"v"}, at first 0. Buffers: r, v_threshold, v_reset.
     """
 
-    v_threshold: Tensor
-    v_reset: Tensor
-
     def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         v = self.integrate(x, state)
-        z = self.spike(v, self.v_threshold)
-        return z, {"v": self.reset(v, z, self.v_threshold, self.v_reset)}
+        z, v = self.fired(v)
+        return z, {"v": v}

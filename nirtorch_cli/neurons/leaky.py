@@ -8,9 +8,12 @@ Source: Pedersen et al. 2024, doi:10.1038/s41467-024-52259-9, table 1.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
+
 from torch import Tensor
 
-from nirtorch_cli.neurons.population import Population, State, previous, require_fit
+from nirtorch_cli.neurons.overtime import Leaky, approach, scaled, scaling
+from nirtorch_cli.neurons.population import Population, Spiking, State, previous, require_fit
 
 
 class LI(Population):
@@ -32,14 +35,36 @@ class LI(Population):
         require_fit(self.v_leak, x)
         v = previous(state, "v", x, self.v_leak)
         equilibrium = self.v_leak + self.r * x
-        return v + self.gain(self.tau) * (equilibrium - v)
+        return approach(v, equilibrium, self.gain(self.tau))
 
     def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         v = self.integrate(x, state)
         return v, {"v": v}
 
+    def variables(self, x: Tensor, state: State | None) -> State:
+        require_fit(self.v_leak, x)
+        return {"v": previous(state, "v", x, self.v_leak)}
 
-class LIF(LI):
+    def over_time(
+        self, x: Tensor, state: State | None = None, watch: Collection[str] = ()
+    ) -> tuple[Tensor, State, State]:
+        v = self.variables(x[0], state)["v"]
+        gain = self.gain(self.tau)
+        y, v, watched = self.voltages(
+            Leaky(scaled(self.r, x, self.v_leak), gain), v, (gain,), watch
+        )
+        return y, {"v": v}, watched
+
+    def in_place(self, x: Tensor, variables: State) -> Callable[[Tensor], None]:
+        v, gain, target = variables["v"], self.gain(self.tau), scaling(self.r, x, self.v_leak)
+
+        def advance(x: Tensor) -> None:
+            v.lerp_(target(x), gain)
+
+        return advance
+
+
+class LIF(Spiking, LI):
     """Leaky integrate-and-fire neuron; its output is its spikes.
 
     Integrates as `LI`, then z = v > v_threshold, and v = v_reset where z (reset "value")
@@ -48,10 +73,7 @@ class LIF(LI):
     State: {"v"}, at first v_leak. Buffers: as LI, and v_threshold, v_reset.
     """
 
-    v_threshold: Tensor
-    v_reset: Tensor
-
     def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         v = self.integrate(x, state)
-        z = self.spike(v, self.v_threshold)
-        return z, {"v": self.reset(v, z, self.v_threshold, self.v_reset)}
+        z, v = self.fired(v)
+        return z, {"v": v}

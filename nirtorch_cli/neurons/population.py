@@ -6,7 +6,8 @@ any number of batch axes in front of that. Time constants and dt are in the same
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from nirtorch_cli.errors import StateError
 from nirtorch_cli.findings import Finding
+from nirtorch_cli.neurons.overtime import Advance, Firing, integrated, is_free
 from nirtorch_cli.neurons.surrogate import Derivative, spike, surrogate_derivative
 
 INTEGRATIONS = ("euler", "exact")
@@ -56,12 +58,41 @@ class Dynamics:
         surrogate_derivative(self.surrogate)
 
 
+class Stepper:
+    """Neurons whose steps come one by one, with variables that are changed in place."""
+
+    def __init__(
+        self,
+        variables: State,
+        advance: Callable[[Tensor], None],
+        fire: Callable[[Tensor, Tensor], None] | None,
+    ) -> None:
+        self.variables, self.advance, self.fire = variables, advance, fire
+        self.v = variables["v"]
+
+    def __call__(self, x: Tensor, y: Tensor) -> Tensor:
+        """The output of a step, written into y."""
+        self.advance(x)
+        if self.fire is None:
+            return y.copy_(self.v)
+        self.fire(self.v, y)
+        return y
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether nothing overflowed: a reset in place makes no number of infinity."""
+        return bool(torch.isfinite(self.v).all())
+
+
 class Population(torch.nn.Module):
     """A layer of neurons. Its constants are buffers under their NIR names.
 
     They are read at every step, so a constant may be changed, loaded from a state dict,
     or replaced by a trainable parameter of the same name.
     """
+
+    kept: dict[int, Tensor] | None = None
+    """Gains by the identity of their time constants, where these are `settled`."""
 
     def __init__(self, constants: Mapping[str, Tensor], dynamics: Dynamics) -> None:
         super().__init__()
@@ -81,19 +112,98 @@ class Population(torch.nn.Module):
 
     def gain(self, tau: Tensor) -> Tensor:
         """The part of its distance to equilibrium that a variable covers in one step."""
-        if self.dynamics.integration == "euler":
-            return self.ratio(tau)
-        return -torch.expm1(-self.ratio(tau))
+        kept = None if self.kept is None else self.kept.get(id(tau))
+        if kept is not None:
+            return kept
+        ratio = self.ratio(tau)
+        gain = ratio if self.dynamics.integration == "euler" else -torch.expm1(-ratio)
+        if self.kept is not None:
+            self.kept[id(tau)] = gain
+        return gain
 
-    def reset(self, v: Tensor, z: Tensor, v_threshold: Tensor, v_reset: Tensor) -> Tensor:
-        """The voltage after spikes z; no gradient flows through the reset itself."""
-        if self.dynamics.reset == "value":
-            return torch.where(z.detach() > 0, v_reset, v)
-        return v - z.detach() * (v_threshold - v_reset)
+    def settled(self) -> Population:
+        """The same neurons for many steps during which no constant changes: gains are kept."""
+        settled = copy.copy(self)
+        settled.kept = {}
+        return settled
 
-    def spike(self, v: Tensor, v_threshold: Tensor) -> Tensor:
-        """1 where v > v_threshold, else 0, with the surrogate gradient."""
-        return spike(v, v_threshold, self.derivative)
+    def over_time(
+        self, x: Tensor, state: State | None = None, watch: Collection[str] = ()
+    ) -> tuple[Tensor, State, State]:
+        """Many steps: as many calls of the module, one after the other, with the same numbers.
+
+        Arguments:
+            x: the inputs, (T, *batch, *shape), T at least 1.
+            state: the state before them; None for the resting state.
+            watch: names of variables, of those in the state.
+
+        Returns:
+            The outputs (T, *batch, *shape), the state after the last step, and the watched
+            variables after each step (T, *batch, *shape), by name.
+
+        Raises:
+            StateError: as a step would.
+        """
+        raise NotImplementedError
+
+    def in_place(self, x: Tensor, variables: State) -> Callable[[Tensor], None]:
+        """A function that advances variables, which have the shape of x, by a step's input."""
+        raise NotImplementedError
+
+    def stepper(self, x: Tensor, state: State | None) -> Stepper | None:
+        """These neurons for inputs that come one by one, like x, where no gradient is asked for.
+
+        None where there is more to do: a gradient, or constants of another type than x.
+        """
+        variables = self.variables(x, state)
+        if x.is_meta or not is_free(x, (*self.buffers(), *self.parameters(), *variables.values())):
+            return None
+        variables = {name: value.clone() for name, value in variables.items()}
+        return Stepper(variables, self.in_place(x, variables), self.fire_in_place(x))
+
+    def variables(self, x: Tensor, state: State | None) -> State:
+        """The variables before a step, in the shape of its input x: as left, or at rest."""
+        raise NotImplementedError
+
+    def fire_in_place(self, x: Tensor) -> Callable[[Tensor, Tensor], None] | None:
+        """A function that writes spikes and resets voltages; None without spikes."""
+        return None
+
+    def voltages(
+        self, advance: Advance, v: Tensor, constants: Collection[Tensor], watch: Collection[str]
+    ) -> tuple[Tensor, Tensor, State]:
+        """Output after each of the steps, the voltage after all, and what is watched of it."""
+        after = advance.whole(v)
+        if after is None:
+            after = integrated(advance, v, constants)
+        return after, after[-1].clone(), {"v": after} if "v" in watch else {}
+
+
+class Spiking(Population):
+    """What the populations that fire share: threshold and reset, buffers under these names."""
+
+    v_threshold: Tensor
+    v_reset: Tensor
+
+    @property
+    def firing(self) -> Firing:
+        """When it fires, and what a spike leaves of its voltage."""
+        is_difference = self.dynamics.reset == "subtract"
+        return Firing(self.v_threshold, self.v_reset, is_difference, self.derivative)
+
+    def fired(self, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Spikes, and the voltage after them."""
+        z = spike(v, self.v_threshold, self.derivative)
+        return z, self.firing.after(v, z)
+
+    def fire_in_place(self, x: Tensor) -> Callable[[Tensor, Tensor], None] | None:
+        return self.firing.firing_into(x)
+
+    def voltages(
+        self, advance: Advance, v: Tensor, constants: Collection[Tensor], watch: Collection[str]
+    ) -> tuple[Tensor, Tensor, State]:
+        z, v, after = self.firing.over_time(advance, v, constants, "v" in watch)
+        return z, v, {} if after is None else {"v": after}
 
 
 def previous(

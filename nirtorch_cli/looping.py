@@ -1,0 +1,281 @@
+"""The members of a loop, which wait for each other, step by step together.
+
+In: the calls of a loop in the order of a step, the values that arrive from outside for all steps,
+and the state before. Out: the values that are needed outside, for all steps, the state after, and
+what was watched.
+
+A step costs what its kernels cost and little more: calls are bound once to what they read, and
+the reference neurons keep their variables and change them in place, where no gradient is asked
+for (`Population.stepper`). Cost: linear in steps and calls.
+"""
+
+from __future__ import annotations
+
+import itertools
+import operator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.fx import Node
+
+from nirtorch_cli import state
+from nirtorch_cli.errors import UsageError
+from nirtorch_cli.findings import Finding, quoted
+from nirtorch_cli.framewise import has_hooks, is_framewise
+from nirtorch_cli.neurons.population import Population, Stepper
+
+STATE_READERS = (state.entry, state.previous_output)
+
+_STATE = "state"
+"""Where the values of a step have the state before it."""
+
+Values = dict[Any, Any]
+Call = Callable[[Values], Any]
+StepCall = Callable[[Values, int], Any]
+
+
+class Watched:
+    """Variables of one node's state, gathered step by step."""
+
+    def __init__(self, path: str, names: Collection[str]) -> None:
+        self.path = path
+        self.values: dict[str, list[Tensor]] = {name: [] for name in sorted(names)}
+
+    def see(self, after: Any, copied: bool = False) -> None:
+        """Take the variables from a state; `copied` if it will be changed in place.
+
+        Raises:
+            UsageError: a module of somebody else keeps no such variable.
+        """
+        for name, values in self.values.items():
+            value = after.get(name) if isinstance(after, Mapping) else getattr(after, name, None)
+            if not isinstance(value, Tensor):
+                text = f"the state of its module has no {quoted(name)} to record"
+                raise UsageError(Finding("NIR604", "error", text, self.path))
+            values.append(value.clone() if copied else value)
+
+
+@dataclass(frozen=True)
+class Loop:
+    """A loop of calls.
+
+    nodes: the calls, in the order of a step. arriving: values from outside, with time first.
+    carried: which call gives each entry of the state that the loop reads. needed: the calls
+    whose values are wanted. calls: what the nodes of modules call. watch: by the key of a
+    state, the path of its node and the names of variables.
+    """
+
+    nodes: Sequence[Node]
+    arriving: Mapping[Node, Tensor]
+    carried: Mapping[str, Node]
+    needed: Collection[Node]
+    modules: Mapping[Node, torch.nn.Module]
+    calls: Mapping[Node, Callable[..., Any]]
+    watch: Mapping[str, tuple[str, Collection[str]]] = field(default_factory=dict)
+
+    def run(self, before: Mapping[str, Any] | None, steps: int) -> LoopRun:
+        """Run all steps.
+
+        Raises:
+            StateError: the state before has not what the loop reads, or in another shape.
+        """
+        first = None if before is None else {key: state.entry(before, key) for key in self.carried}
+        # Only what leaves no trace of its own can be tried in place, and run again if it must.
+        plain = all(
+            (isinstance(module, Population) and not has_hooks(module)) or is_framewise(module)
+            for module in self.modules.values()
+        )
+        if plain and not self.wants_gradients(first):
+            done = self.in_place(first, steps)
+            if done is not None:
+                return done
+        return self.with_states(first, steps)
+
+    def wants_gradients(self, first: Mapping[str, Any] | None) -> bool:
+        """Whether anything that the loop reads has a gradient to be followed."""
+        if not torch.is_grad_enabled():
+            return False
+        parts = [part.values() if isinstance(part, Mapping) else [part]
+                 for part in (first or {}).values()]  # fmt: skip
+        own = (parameter for module in self.modules.values() for parameter in module.parameters())
+        read = itertools.chain(self.arriving.values(), own, *parts)
+        return any(isinstance(value, Tensor) and value.requires_grad for value in read)
+
+    # ---- as the graph says it
+
+    def with_states(self, now: dict[str, Any] | None, steps: int) -> LoopRun:
+        """Every call takes a state and gives a new one."""
+        done = LoopRun(self)
+        program = [(node, self.call_of(node)) for node in self.nodes]
+        feeds = [(node, values.unbind(0)) for node, values in self.arriving.items()]
+        for step in range(steps):
+            values: Values = {node: feed[step] for node, feed in feeds}
+            values[_STATE] = now
+            for node, call in program:
+                values[node] = call(values)
+            now = {key: values[node] for key, node in self.carried.items()}
+            for key, watched in done.watched.items():
+                watched.see(now[key])
+            for node, parts in done.parts.items():
+                parts.append(values[node][0] if is_pair(node) else values[node])
+        done.state = now or {}
+        return done
+
+    def call_of(self, node: Node) -> Call:
+        """A call as a function of the values of a step."""
+        target: Any = node.target
+        args: Any = node.args
+        if target is state.entry:
+            key = args[1]
+            return lambda values: None if values[_STATE] is None else values[_STATE][key]
+        if target is state.previous_output:
+            _, key, reference, shape, rank = args
+            return lambda values: state.previous_output(
+                values[_STATE], key, values[reference], shape, rank
+            )
+        if node not in self.modules or len(args) > 2 or node.kwargs.keys() - {"state"}:
+            function = self.calls[node]
+            return lambda values: function(
+                *torch.fx.node.map_arg(node.args, values.__getitem__),
+                **torch.fx.node.map_arg(node.kwargs, values.__getitem__),
+            )
+        module = self.modules[node]
+        plain = isinstance(module, Population) and not has_hooks(module)
+        call = cast(Population, module).settled().forward if plain else self.calls[node]
+        x, before = args[0], node.kwargs.get("state", args[1] if len(args) == 2 else None)
+        if before is None:
+            return lambda values: call(values[x])
+        return lambda values: call(values[x], values[before])
+
+    # ---- in place
+
+    def in_place(self, first: dict[str, Any] | None, steps: int) -> LoopRun | None:
+        """The same with neurons that keep their variables; None if that is not to be done."""
+        done = LoopRun(self)
+        neurons = {n: m for n, m in self.modules.items() if isinstance(m, Population)}
+        keys = {node: cast(Any, node.kwargs["state"]).args[1] for node in neurons}
+        earlier = {key: node for key, node in self.carried.items() if key not in keys.values()}
+        feeds = [(node, values.unbind(0)) for node, values in self.arriving.items()]
+        values: Values = {node: feed[0] for node, feed in feeds}
+        values[_STATE] = first
+        steppers: dict[Node, Stepper] = {}
+        outputs: dict[Node, Tensor] = {}
+        for node in self.nodes:  # the first step, which shows shapes and types
+            if node in neurons:
+                x = values[node.args[0]]
+                stepper = neurons[node].stepper(x, None if first is None else first[keys[node]])
+                if stepper is None:
+                    return None
+                outputs[node] = x.new_empty((steps, *x.shape))
+                steppers[node] = stepper
+                values[node] = (stepper(x, outputs[node][0]), None)
+            elif not self.is_inner(node, neurons):
+                values[node] = self.call_of(node)(values)
+        program = list(self.bound(steppers, outputs))
+        seen = [(done.watched[keys[n]], s.variables) for n, s in steppers.items()
+                if keys[n] in done.watched]  # fmt: skip
+        others = [node for node in done.parts if self.pair_of(node) not in outputs]
+        collected = [(node, done.parts[node]) for node in others]
+        now = values[_STATE] = {}
+        for step in range(steps):
+            if step:
+                for node, feed in feeds:
+                    values[node] = feed[step]
+                for node, call in program:
+                    values[node] = call(values, step)
+            for key, node in earlier.items():
+                now[key] = values[node]
+            for watched, variables in seen:
+                watched.see(variables, copied=True)
+            for node, parts in collected:
+                parts.append(values[node])
+        if not all(stepper.is_finite for stepper in steppers.values()):
+            return None
+        done.state = {**now, **{keys[n]: s.variables for n, s in steppers.items()}}
+        for node in done.parts.keys() - set(others):
+            done.whole[node] = outputs[cast(Node, self.pair_of(node))]
+        return done
+
+    def pair_of(self, node: Node) -> Node | None:
+        """The call of which a value is the output, or itself if it is that call."""
+        if node.target is operator.getitem and node.args[1] == 0:
+            return cast(Node, node.args[0])
+        return node if is_pair(node) else None
+
+    def is_inner(self, node: Node, neurons: Collection[Node]) -> bool:
+        """Whether a call only moves the state of neurons, which keep it themselves."""
+        if node.target is state.entry:
+            return any(user in neurons for user in node.users)
+        is_choice = bool(node.target is operator.getitem)
+        return is_choice and node.args[0] in neurons and cast(int, node.args[1]) == 1
+
+    def bound(
+        self, steppers: Mapping[Node, Stepper], outputs: Mapping[Node, Tensor]
+    ) -> Iterator[tuple[Node, StepCall]]:
+        """The calls of a step after the first, when shapes are known to fit."""
+        for node in self.nodes:
+            args: Any = node.args
+            if self.is_inner(node, steppers):
+                continue
+            if node in steppers:
+                yield node, _stepping(steppers[node], args[0], outputs[node].unbind(0))
+            elif node.target is state.previous_output:
+                yield node, _remembering(args[1])
+            elif node.target is state.add:
+                yield node, _adding(*args)
+            elif node.target is operator.getitem:
+                yield node, _choosing(*args)
+            elif node in self.modules and len(args) == 1 and not node.kwargs:
+                yield node, _calling(self.modules[node].forward, args[0])
+            else:
+                yield node, _whatever(self.call_of(node))
+
+
+class LoopRun:
+    """What came out of a loop: values for all steps, the state after them, what was watched."""
+
+    def __init__(self, loop: Loop) -> None:
+        self.parts: dict[Node, list[Tensor]] = {node: [] for node in loop.needed}
+        self.watched = {key: Watched(*watch) for key, watch in loop.watch.items()}
+        self.whole: dict[Node, Tensor] = {}
+        self.state: dict[str, Any] = {}
+
+    def values(self) -> Mapping[Node, Any]:
+        """The values that are needed, with time first; of a call that gives a pair, a pair."""
+        stacked = {
+            node: self.whole[node] if node in self.whole else torch.stack(parts)
+            for node, parts in self.parts.items()
+        }
+        return {node: (v, None) if is_pair(node) else v for node, v in stacked.items()}
+
+
+def is_pair(node: Node) -> bool:
+    """Whether a call gives an output and a state."""
+    return any(user.target is operator.getitem for user in node.users)
+
+
+def _stepping(stepper: Stepper, x: Node, outputs: Sequence[Tensor]) -> StepCall:
+    return lambda values, step: (stepper(values[x], outputs[step]), None)
+
+
+def _remembering(key: str) -> StepCall:
+    return lambda values, step: values[_STATE][key]
+
+
+def _adding(one: Node, other: Node) -> StepCall:
+    return lambda values, step: values[one] + values[other]
+
+
+def _choosing(pair: Node, place: int) -> StepCall:
+    return lambda values, step: values[pair][place]
+
+
+def _calling(forward: Callable[[Any], Any], x: Node) -> StepCall:
+    return lambda values, step: forward(values[x])
+
+
+def _whatever(call: Call) -> StepCall:
+    return lambda values, step: call(values)

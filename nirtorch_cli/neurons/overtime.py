@@ -1,0 +1,266 @@
+"""A population over many time steps at once: the loops that are worth writing by hand.
+
+In: what drives the voltage, for all steps, with time as the first axis, and the voltage before
+them. Out: voltages or spikes for all steps, and the voltage after them.
+
+Everything that does not depend on the voltage was computed for all steps before (the drive);
+what is left is `Leaky` or `Summing`, a kernel or two a step, then the spike and the reset. Where
+no gradient is asked for, this happens in place, with comparisons that write floating zeros and
+ones, for which torch has vector code; otherwise step by step as the module's own forward does.
+The arithmetic is that of `forward` in both, so that the numbers are the same, bit for bit.
+
+Without spikes the recurrence is linear, and its steps need not wait for each other: `whole`
+solves it by doubling (Blelloch 1990, "Prefix sums and their applications"), to rounding.
+
+Cost: linear in steps and neurons; `whole` takes the logarithm of the steps times that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from nirtorch_cli.neurons.surrogate import Derivative, spike
+
+FEW = 1024
+"""Up to so many neurons a pass over all steps is quicker than a kernel for each."""
+
+
+def approach(v: Tensor, target: Tensor, gain: Tensor) -> Tensor:
+    """v + gain (target - v), in one kernel where all are of one type."""
+    if v.dtype == target.dtype == gain.dtype:
+        return torch.lerp(v, target, gain)
+    return v + gain * (target - v)
+
+
+def scaled(factor: Tensor, x: Tensor, offset: Tensor | None = None) -> Tensor:
+    """offset + factor x, for all steps; without the passes over x that would change nothing."""
+    product = x if _is(factor, 1, x) else factor * x
+    return product if offset is None or _is(offset, 0, product) else offset + product
+
+
+def scaling(
+    factor: Tensor, like: Tensor, offset: Tensor | None = None
+) -> Callable[[Tensor], Tensor]:
+    """`scaled` as a function of x, for many x in the shape of one."""
+    has_factor = not _is(factor, 1, like)
+    if offset is None or _is(offset, 0, like):
+        return (lambda x: factor * x) if has_factor else (lambda x: x)
+    return (lambda x: offset + factor * x) if has_factor else (lambda x: offset + x)
+
+
+def _is(constant: Tensor, value: float, x: Tensor) -> bool:
+    """Whether a constant has one value, which leaves x as it is; asked only of what is no graph."""
+    if (
+        constant.is_meta
+        or constant.dtype != x.dtype
+        or x.shape[x.dim() - constant.dim() :] != constant.shape
+    ):
+        return False
+    return not constant.requires_grad and bool((constant == value).all())
+
+
+class OverflowedError(ArithmeticError):
+    """A voltage became infinite: a reset in place would make it no number, forward's does not."""
+
+
+class Advance(Protocol):
+    """How a variable goes from one step to the next, its drive known for all steps.
+
+    is_own: whether the drive is nobody else's, and can be written over.
+    """
+
+    drive: Tensor
+    is_own: bool
+
+    def __call__(self, v: Tensor, step: int) -> Tensor:
+        """The variable after a step."""
+
+    def into(self, v: Tensor, step: int) -> None:
+        """The same, in place."""
+
+    def onto(self, v: Tensor, step: int, after: Tensor) -> None:
+        """The same, written elsewhere."""
+
+    def whole(self, v: Tensor) -> Tensor | None:
+        """After each of the steps, all at once; None where that would not be sound or quick."""
+
+
+class Leaky:
+    """v + gain (drive - v), then + kick: a leaky integrator, euler or exact."""
+
+    def __init__(
+        self, drive: Tensor, gain: Tensor, kicks: Tensor | None = None, is_own: bool = False
+    ) -> None:
+        self.drive, self.gain, self.kicks, self.is_own = drive, gain, kicks, is_own
+        self.drives = drive.unbind(0)
+
+    def __call__(self, v: Tensor, step: int) -> Tensor:
+        v = approach(v, self.drives[step], self.gain)
+        return v if self.kicks is None else v + self.kicks[step]
+
+    def into(self, v: Tensor, step: int) -> None:
+        v.lerp_(self.drives[step], self.gain)
+        if self.kicks is not None:
+            v.add_(self.kicks[step])
+
+    def onto(self, v: Tensor, step: int, after: Tensor) -> None:
+        torch.lerp(v, self.drives[step], self.gain, out=after)
+        if self.kicks is not None:
+            after.add_(self.kicks[step])
+
+    def whole(self, v: Tensor) -> Tensor | None:
+        steps, is_small = len(self.drive), self.drives[0].numel() <= FEW
+        if steps < 8 or not is_small or self.drive.dtype not in (torch.float32, torch.float64):
+            return None
+        if self.drive.is_meta or self.gain.dtype != self.drive.dtype:
+            return None
+        gain = self.gain.detach()
+        # Beyond 1 it would overshoot, and rounding errors would be carried on and on.
+        if self.gain.requires_grad or not bool(((gain >= 0) & (gain <= 1)).all()):
+            return None
+        sums = self.gain * self.drive
+        if self.kicks is not None:
+            sums = sums + self.kicks
+        logarithm = torch.log1p(-gain.double())
+        sums = torch.cat([(sums[0] + torch.exp(logarithm).to(v.dtype) * v).unsqueeze(0), sums[1:]])
+        distance = 1
+        while distance < steps:
+            decay = torch.exp(distance * logarithm).to(v.dtype)
+            later = torch.addcmul(sums[distance:], decay, sums[:-distance])
+            sums = torch.cat([sums[:distance], later])
+            distance *= 2
+        return sums
+
+
+class Summing:
+    """v + drive: an integrator without leak."""
+
+    def __init__(self, drive: Tensor, is_own: bool = False) -> None:
+        self.drive, self.is_own = drive, is_own
+        self.drives = drive.unbind(0)
+
+    def __call__(self, v: Tensor, step: int) -> Tensor:
+        return v + self.drives[step]
+
+    def into(self, v: Tensor, step: int) -> None:
+        v.add_(self.drives[step])
+
+    def onto(self, v: Tensor, step: int, after: Tensor) -> None:
+        torch.add(v, self.drives[step], out=after)
+
+    def whole(self, v: Tensor) -> Tensor | None:
+        if self.drive.dtype not in (torch.float32, torch.float64) or v.dtype != self.drive.dtype:
+            return None
+        return v + self.drive.cumsum(0)
+
+
+def is_free(v: Tensor, tensors: Iterable[Tensor]) -> bool:
+    """Whether work can be done in place: no gradient is asked for, and all is of one type."""
+    everything = (v, *tensors)
+    return all(part.dtype == v.dtype for part in everything) and not (
+        torch.is_grad_enabled() and any(part.requires_grad for part in everything)
+    )
+
+
+def integrated(advance: Advance, v: Tensor, constants: Iterable[Tensor]) -> Tensor:
+    """A variable without spikes, after each of the steps, step by step."""
+    drive = advance.drive
+    if is_free(v, (drive, *constants)):
+        after = drive if advance.is_own else torch.empty_like(drive)
+        for step, slot in enumerate(after.unbind(0)):
+            advance.onto(v, step, slot)
+            v = slot
+        return after
+    values = []
+    for step in range(len(drive)):
+        v = advance(v, step)
+        values.append(v)
+    return torch.stack(values)
+
+
+@dataclass(frozen=True)
+class Firing:
+    """When a population fires and what is left of its voltage then.
+
+    is_difference: a spike lowers v by `threshold - reset`; otherwise it sets v to `reset`.
+    """
+
+    threshold: Tensor
+    reset: Tensor
+    is_difference: bool
+    derivative: Derivative
+
+    def after(self, v: Tensor, z: Tensor) -> Tensor:
+        """The voltage after spikes z; no gradient flows through the reset itself."""
+        if self.is_difference:
+            return v - z.detach() * (self.threshold - self.reset)
+        return torch.where(z.detach() > 0, self.reset, v)
+
+    def over_time(
+        self, advance: Advance, v: Tensor, constants: Iterable[Tensor], watch: bool
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Spikes of all steps, the voltage after them, and that after each if it is watched.
+
+        Raises:
+            OverflowedError: a voltage was infinite; to be run step by step.
+        """
+        drive = advance.drive
+        if is_free(v, (drive, self.threshold, self.reset, *constants)):
+            return self.in_place(advance, v, watch)
+        outputs, watched = [], []
+        for step in range(len(drive)):
+            v = advance(v, step)
+            z = spike(v, self.threshold, self.derivative)
+            v = self.after(v, z)
+            outputs.append(z)
+            if watch:
+                watched.append(v)
+        return torch.stack(outputs), v, torch.stack(watched) if watch else None
+
+    def in_place(
+        self, advance: Advance, v: Tensor, watch: bool
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        drive = advance.drive
+        # Each step's drive is read before its spikes are written.
+        spikes = drive if advance.is_own else torch.empty_like(drive)
+        voltages = torch.empty_like(drive) if watch else None
+        slots = None if voltages is None else voltages.unbind(0)
+        v = v.clone()
+        advanced, fire = advance.into, self.firing_into(v)
+        for step, z in enumerate(spikes.unbind(0)):
+            advanced(v, step)
+            fire(v, z)
+            if slots is not None:
+                slots[step].copy_(v)
+        if not v.is_meta and not bool(torch.isfinite(v).all()):
+            raise OverflowedError
+        return spikes, v, voltages
+
+    def firing_into(self, like: Tensor) -> Callable[[Tensor, Tensor], None]:
+        """A function that writes the spikes of v into z, and resets v, in place."""
+        # Comparing is quicker with a threshold that need not be repeated.
+        threshold = self.threshold.expand(like.shape).contiguous()
+        compare, reset = torch.gt, self.reset
+        if self.is_difference:
+            difference = self.threshold - self.reset
+
+            def lower(v: Tensor, z: Tensor) -> None:
+                compare(v, threshold, out=z)
+                v.addcmul_(z, difference, value=-1)
+
+            return lower
+
+        def to_zero(v: Tensor, z: Tensor) -> None:
+            compare(v, threshold, out=z)
+            v.addcmul_(z, v, value=-1)  # z is 0 or 1: nothing is rounded
+
+        def to_reset(v: Tensor, z: Tensor) -> None:
+            to_zero(v, z)
+            v.addcmul_(z, reset)
+
+        return to_zero if not reset.is_meta and not reset.any() else to_reset

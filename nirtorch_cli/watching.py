@@ -1,0 +1,82 @@
+"""What of a run is to be recorded, as a user says it, to nodes and their variables.
+
+In: a converted module and requests such as `lif1`, `lif1:v`, `nest/lif1:spikes`. Out: for each
+node's path the names of the variables, or one UsageError that says all that is wrong.
+
+Variables: `output` of any node; `spikes`, the same of a node of a spiking type; `v` and `i`,
+voltage and current after a step, of a node that keeps them in its state; `count`, how often each
+neuron of a spiking node fired. A name alone is its output, or spikes.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator
+
+from nirtorch_cli.errors import UsageError
+from nirtorch_cli.findings import Finding, listed, quoted
+from nirtorch_cli.graph_module import ConvertedModule
+
+SPIKING_TYPES = ("IF", "LIF", "CubaLIF", "Threshold")
+"""The NIR types whose output is spikes."""
+
+_VOLTAGES = ("I", "IF", "LI", "LIF", "CubaLI", "CubaLIF")
+_CURRENTS = ("CubaLI", "CubaLIF")
+VARIABLES = ("output", "spikes", "v", "i", "count")
+
+Wanted = dict[str, set[str]]
+
+
+def wanted(module: ConvertedModule, record: Iterable[str]) -> Wanted:
+    """The variables that are asked for, by the path of their node.
+
+    Raises:
+        UsageError: a node that is not there, or a variable that it does not have.
+    """
+    kinds = dict(node_types(module))
+    found: Wanted = {}
+    problems = []
+    for request in record:
+        path, variable = _split(request, kinds)
+        if path not in kinds:
+            near = difflib.get_close_matches(path, kinds, n=3) or sorted(kinds)[:5]
+            hint = f"did you mean {listed(near)}?"
+            problems.append(Finding("NIR604", "error", f"no node {quoted(path)}", hint=hint))
+        elif variable not in variables_of(kinds[path]):
+            text = f"a {kinds[path]} has no {quoted(variable)} to record"
+            hint = f"it has {listed(list(variables_of(kinds[path])))}"
+            problems.append(Finding("NIR604", "error", text, path, hint=hint))
+        else:
+            found.setdefault(path, set()).add(variable)
+    if problems:
+        raise UsageError(problems)
+    return found
+
+
+def node_types(module: ConvertedModule, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Path and NIR type of each node that has a value, those of nested graphs too."""
+    children = dict(module.named_children())
+    for name, nir_name in module.meta["names"].items():
+        path, child = prefix + nir_name, children.get(name)
+        if isinstance(child, ConvertedModule):
+            yield from node_types(child, f"{path}/")
+        if child is not None or name in (*module.meta["inputs"], *module.meta["outputs"]):
+            yield path, module.meta["types"][name]
+
+
+def variables_of(kind: str) -> tuple[str, ...]:
+    """What can be recorded of a node of a NIR type."""
+    return (
+        "output",
+        *(("spikes", "count") if kind in SPIKING_TYPES else ()),
+        *(("v",) if kind in _VOLTAGES else ()),
+        *(("i",) if kind in _CURRENTS else ()),
+    )
+
+
+def _split(request: str, kinds: dict[str, str]) -> tuple[str, str]:
+    """A request's node and variable; a name may have colons of its own."""
+    path, colon, variable = request.rpartition(":")
+    if request in kinds or not colon or (path not in kinds and variable not in VARIABLES):
+        return request, "spikes" if kinds.get(request) in SPIKING_TYPES else "output"
+    return path, variable
