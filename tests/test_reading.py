@@ -7,6 +7,7 @@ import io
 import os
 import subprocess
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -1131,6 +1132,24 @@ def test_virtual_datasets_are_refused(tmp_path: Path) -> None:
         file["node/nodes/linear"].create_virtual_dataset("weight", layout)
 
     assert "keeps its data in another file" in broken(tmp_path, edit)
+
+
+def test_no_error_keeps_a_list_with_a_virtual_layout_open(tmp_path: Path) -> None:
+    """Now and then libhdf5 crashes at the end of a process in which such a list is open."""
+
+    def edit(file: h5py.File) -> None:
+        layout = h5py.VirtualLayout((3, 2), "f8")
+        layout[:] = h5py.VirtualSource(str(tmp_path / "other.h5"), "data", (3, 2))
+        file.require_group("node/nodes/linear/metadata").create_virtual_dataset("x", layout)
+
+    path = written(tmp_path / "a.nir", small_graph(), edit)
+    with pytest.raises(ReadError, match="keeps its data in another file") as caught:
+        read(path)
+    kept: list[Any] = []
+    for frame, _ in traceback.walk_tb(caught.value.__traceback__):
+        for value in frame.f_locals.values():
+            kept += [value] if isinstance(value, h5py.h5p.PropID) else []
+    assert kept == []
 
 
 def test_a_ring_of_hard_links(tmp_path: Path) -> None:

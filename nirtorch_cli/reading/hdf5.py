@@ -1,8 +1,8 @@
 """HDF5 files that may come from a stranger: opened, walked and read.
 
 In: a path, bytes or a binary stream. Out: a `Store`, which lists groups and reads datasets
-of numbers and text; everything else is refused with a ReadError. Only this and `szip` call
-h5py.
+of numbers and text; everything else is refused with a ReadError. Only this package
+calls h5py.
 
 Always holds: no code is run, no link is followed and nothing outside the file is read; each
 group is visited once, so that hard links make neither a ring nor an explosion; what datasets
@@ -18,7 +18,7 @@ import math
 import mmap
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,6 +37,7 @@ from nirtorch_cli.limits import (
     TEXT_BYTES,
 )
 from nirtorch_cli.reading.heaps import Content, Heaps
+from nirtorch_cli.reading.packing import Packing, packing_of
 from nirtorch_cli.reading.sources import Source, content_of, one_line, open_failure, shown, text_of
 from nirtorch_cli.reading.szip import from_szip
 from nirtorch_cli.reading.unpacking import DEFLATE, FLETCHER32, LZF, SHUFFLE, SZIP, unpacked
@@ -57,8 +58,6 @@ _USUAL_TYPES = tuple(
     for name in ("<f4", "<f8", "<i8", "<i4", "<u1", "<u8")
 )
 """HDF5's types of numbers in nearly all files, and NumPy's: to compare is quicker than to ask."""
-
-_USER_DEFINED = h5py.h5d.FILL_VALUE_USER_DEFINED
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,26 +214,24 @@ class _Reading:
         # Contiguous data in this file have an offset. What is elsewhere, in another file even,
         # or not there, has none; and of that the creation list says more.
         offset = self.dataset.get_offset()
-        creation = None
-        if offset is None:
-            creation = self.dataset.get_create_plist()
-            layout = creation.get_layout()
-            if layout == h5py.h5d.VIRTUAL or creation.get_external_count():
-                text, hint = "keeps its data in another file", "virtual datasets and external "
-                raise _problem("NIR010", text, self.where, self.name, hint + "storage are refused")
-            creation = creation if layout == h5py.h5d.CHUNKED else None
+        packing = None if offset is not None else packing_of(self.dataset)
+        if packing == "elsewhere":
+            text, hint = "keeps its data in another file", "virtual datasets and external "
+            raise _problem("NIR010", text, self.where, self.name, hint + "storage are refused")
         shape = self.dataset.shape
         if shape is None:
             return None
         if isinstance(kind, h5py.h5t.TypeStringID) and kind.is_variable_str():
-            return self.texts(shape, offset, creation)
-        return self.numbers(kind, shape, creation)
+            return self.texts(shape, offset, packing)
+        return self.numbers(kind, shape, packing)
 
-    def numbers(self, kind: h5py.h5t.TypeID, shape: tuple[int, ...], creation: Any) -> Any:
-        """Numbers, and text of a fixed length; `creation` is given for a chunked dataset."""
+    def numbers(
+        self, kind: h5py.h5t.TypeID, shape: tuple[int, ...], packing: Packing | None
+    ) -> Any:
+        """Numbers, and text of a fixed length; `packing` is given for a chunked dataset."""
         known, dtype, is_usual = _memory_type(kind)
         self.claim(math.prod(shape), dtype.itemsize)
-        array = None if creation is None else self.chunks(shape, dtype, creation)
+        array = None if packing is None else self.chunks(shape, dtype, packing)
         if array is None or not is_usual:
             array = np.zeros(shape, dtype)  # where nothing was stored, nothing is read into it
             if array.size:
@@ -245,7 +242,7 @@ class _Reading:
             array = array.astype(dtype.newbyteorder("="))
         return array if shape else array[()]
 
-    def texts(self, shape: tuple[int, ...], offset: int | None, creation: Any) -> Any:
+    def texts(self, shape: tuple[int, ...], offset: int | None, packing: Packing | None) -> Any:
         """Text of any length, counted before it is read: many elements can share one text."""
         heaps, count = self.store.heaps, math.prod(shape)
         width = heaps.reference.itemsize
@@ -253,8 +250,8 @@ class _Reading:
         references: Any = None
         if offset is not None:
             references = self.store.content[offset : offset + count * width]
-        elif creation is not None:
-            stored = self.chunks(shape, np.dtype(f"V{width}"), creation)
+        elif packing is not None:
+            stored = self.chunks(shape, np.dtype(f"V{width}"), packing)
             references = None if stored is None else stored.tobytes()
         if references is None:  # a few in the dataset's own header, or nothing stored
             self.claim(count, heaps.longest)
@@ -273,11 +270,10 @@ class _Reading:
         return array.reshape(shape)
 
     def chunks(
-        self, shape: tuple[int, ...], dtype: np.dtype[Any], creation: Any
+        self, shape: tuple[int, ...], dtype: np.dtype[Any], packing: Packing
     ) -> np.ndarray | None:
         """A chunked dataset, put together from its chunks; None if none was stored."""
-        sizes = creation.get_chunk()
-        filters = [creation.get_filter(place) for place in range(creation.get_nfilters())]
+        sizes, filters = packing.chunk, packing.filters
         grid = [range(0, length, size) for length, size in zip(shape, sizes)]
         count, size = math.prod(map(len, grid)), math.prod(sizes) * dtype.itemsize
         # A chunk is unpacked as a whole, however little of it the dataset uses.
@@ -291,8 +287,8 @@ class _Reading:
             # A copy: what comes out of bytes could not be written to.
             return None if only is None else np.frombuffer(bytearray(only), dtype).reshape(shape)
         array = np.zeros(shape, dtype)
-        if dtype.kind != "V" and creation.fill_value_defined() == _USER_DEFINED:
-            creation.get_fill_value(fill := np.zeros((), dtype))
+        if dtype.kind != "V" and packing.has_fill_value:
+            self.dataset.get_create_plist().get_fill_value(fill := np.zeros((), dtype))
             array[...] = fill
         for corner in itertools.product(*grid):
             content = self.chunk(stored.get(corner), filters, size)
@@ -319,12 +315,15 @@ class _Reading:
             raise ValueError("its chunks share their bytes")
         return {place.chunk_offset: place for place in places}
 
-    def chunk(self, place: Any, filters: list[Any], size: int) -> bytes | None:
+    def chunk(self, place: Any, filters: Sequence[Any], size: int) -> bytes | None:
         """The bytes of a chunk; None if it was never stored."""
         if place is None:
             return None
         if place.size > len(self.store.content):
             raise ValueError("a chunk is longer than the file")
+        # libhdf5 makes room for the chunk's own size then, and reads what the index says.
+        if not filters and place.size != size:
+            raise ValueError("a chunk is not as long as it should be")
         # Looked up in the index, which in a damaged one may lead elsewhere than the walk did.
         skipped, stored = self.dataset.read_direct_chunk(place.chunk_offset)
         if len(stored) != place.size:  # what libhdf5 does not read it hands out all the same
