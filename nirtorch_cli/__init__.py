@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from nirtorch_cli.errors import UsageError as UsageError
     from nirtorch_cli.findings import Finding as Finding
     from nirtorch_cli.interpreter import nir_to_torch as nir_to_torch
+    from nirtorch_cli.running import run_sequence as run_sequence
     from nirtorch_cli.saving import load as load
     from nirtorch_cli.saving import save as save
 
@@ -55,6 +56,7 @@ _HOME = {
     "default_map": "defaults",
     "load": "saving",
     "nir_to_torch": "interpreter",
+    "run_sequence": "running",
     "save": "saving",
 }
 

@@ -17,7 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = Path(os.environ.get("NIRTORCH_ENVIRONMENT", ROOT / ".venv"))
 CONSTRAINTS = ROOT / "scripts" / "constraints.txt"
-EXTRAS = "dev,frameworks"
+EXTRAS = "dev,frameworks,plot"
 
 
 def enter() -> None:

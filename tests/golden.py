@@ -52,9 +52,11 @@ FILES: dict[str, Callable[[], str]] = {
     "repair_damaged.json": lambda: _json("repair", "damaged"),
     "help.txt": lambda: _command("--help"),
     "help_check.txt": lambda: _command("check", "--help"),
+    "help_compare.txt": lambda: _command("compare", "--help"),
     "help_convert.txt": lambda: _command("convert", "--help"),
     "help_inspect.txt": lambda: _command("inspect", "--help"),
     "help_repair.txt": lambda: _command("repair", "--help"),
+    "help_run.txt": lambda: _command("run", "--help"),
 }
 
 

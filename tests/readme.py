@@ -75,6 +75,10 @@ def normalised(text: str) -> str:
         (r"mean [\d.e-]+", "mean MEAN"),
         (r" +[\d,]+ +[\d.]+% +[\d,]+ Hz", " SPIKES"),
         (r'time="[\d.]+"', 'time="TIME"'),
+        (r"[\d,]+ steps/s", "SPEED"),
+        (r"part at step [\d,]+: .*", "part"),
+        (r"(parts at .*\n)(?:.+\n)+", r"\1"),
+        (r"first at step [\d,]+ in '\w+'", "first"),
     ):
         text = re.sub(pattern, name, text)
     return text

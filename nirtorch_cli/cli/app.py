@@ -13,7 +13,7 @@ import typer
 import typer.core
 
 from nirtorch_cli import __version__
-from nirtorch_cli.cli import check, convert, inspect, repair
+from nirtorch_cli.cli import check, compare, convert, inspect, repair, run
 from nirtorch_cli.cli.output import Report, abandon_stdout, finish
 from nirtorch_cli.errors import ExitCode, NirtorchError
 from nirtorch_cli.findings import Finding
@@ -131,6 +131,7 @@ def nirtorch(
       nirtorch inspect model.nir
       nirtorch convert model.nir
       nirtorch convert model.nir --map mymaps:MAP -o model.pt
+      nirtorch run model.nir --input poisson:rate=50
       nirtorch check models --map mymaps:MAP
     """
     for stream in (sys.stdout, sys.stderr):
@@ -140,6 +141,8 @@ def nirtorch(
 
 
 app.command(name="convert", no_args_is_help=True, epilog=convert.EPILOG)(convert.convert)
+app.command(name="run", no_args_is_help=True, epilog=run.EPILOG)(run.run)
+app.command(name="compare", no_args_is_help=True, epilog=compare.EPILOG)(compare.compare)
 app.command(name="inspect", no_args_is_help=True, epilog=inspect.EPILOG)(inspect.inspect)
 app.command(name="repair", no_args_is_help=True, epilog=repair.EPILOG)(repair.repair)
 app.command(name="check", no_args_is_help=True, epilog=check.EPILOG)(check.check)

@@ -115,3 +115,19 @@ def seconds(text: str, option: str) -> float | None:
     if not 0 < value < float("inf"):
         raise usage_error(f"{option} {text!r} is neither 'auto' nor a positive number")
     return value
+
+
+class Layout(str, Enum):
+    """The first two axes of an array: T is time, B the batch."""
+
+    TB = "TB"
+    BT = "BT"
+
+
+LayoutOption = Annotated[
+    Layout,
+    typer.Option("--layout", help="The first axes of arrays: time, then batch, or the reverse."),
+]
+Trust = Annotated[
+    bool, typer.Option("--trust", help="Load a saved .pt, a pickle, which runs code that it names.")
+]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 _PATIENCE = 1.0
@@ -26,6 +27,39 @@ def progress(enabled: bool = True) -> Iterator[Callable[[str], None]]:
     finally:
         timer.cancel()
         display.stop()
+
+
+@contextlib.contextmanager
+def stepping(total: int, enabled: bool = True) -> Iterator[Callable[[int], None]]:
+    """Gives a function that says how many steps are done: a bar, and steps per second."""
+    if not enabled or not sys.stderr.isatty():
+        yield lambda done: None
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("steps, {task.fields[speed]} steps/s"),
+        TimeRemainingColumn(),
+    )
+    started = time.monotonic()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("steps", total=total, speed="?", visible=False)
+
+        def show(done: int) -> None:
+            elapsed = time.monotonic() - started
+            speed = f"{done / elapsed:,.0f}" if elapsed else "?"
+            bar.update(task, completed=done, speed=speed, visible=elapsed > _PATIENCE)
+
+        yield show
 
 
 class _Display:

@@ -1,0 +1,22 @@
+"""Tensors of any device and type to NumPy arrays, which pictures and comparisons work on.
+
+In: a tensor or anything that NumPy takes. Out: an array that NumPy calculates with. Always
+holds: no number changes. Cost: none for a tensor of the CPU, which shares its memory.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+Array = np.ndarray[Any, Any]
+
+
+def as_array(values: Any) -> Array:
+    """`values` as an array; bfloat16, which NumPy does not have, as float32."""
+    if not isinstance(values, torch.Tensor):
+        return np.asarray(values)
+    plain = values.detach().cpu()
+    return np.asarray((plain.float() if plain.dtype == torch.bfloat16 else plain).numpy())

@@ -1,0 +1,261 @@
+"""`nirtorch compare`: two runs of one graph, and where they part."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from nirtorch_cli.cli.convert import refuse_errors, uncollected
+from nirtorch_cli.cli.options import (
+    Debug,
+    Device,
+    Json,
+    Layout,
+    LayoutOption,
+    MaxBytes,
+    Quiet,
+    Trust,
+    model_source,
+    seconds,
+    usage_error,
+)
+from nirtorch_cli.cli.output import Report, finish, table
+from nirtorch_cli.cli.progress import progress
+from nirtorch_cli.errors import ExitCode
+from nirtorch_cli.findings import listed, printable, quoted
+from nirtorch_cli.limits import DEFAULT_MAX_BYTES
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from nirtorch_cli.comparing.comparison import Comparison
+    from nirtorch_cli.comparing.pairing import Asked
+    from nirtorch_cli.comparing.specs import Side
+
+DEFAULT_STEPS = 100
+EPILOG = """\b
+Examples:
+  nirtorch compare default default,integration=exact -M model.nir
+  nirtorch compare default map:mymaps:MAP -M model.nir --input poisson:rate=50
+  nirtorch compare default default,dt=1e-5 -M model.nir --max-spike-shift 1 --atol inf
+  nirtorch compare trace:yesterday.npz file:model.pt --trust --input recording.npy
+
+\b
+Exit codes:
+  0  they agree within the tolerances
+  1  they differ, or something could not be compared
+  2  usage
+  3  a file cannot be read
+  4  a map needs a framework that is not installed
+"""
+
+
+def compare(
+    a: Annotated[
+        str,
+        typer.Argument(
+            metavar="A",
+            help="default, map:SPEC (as in --map), file:MODEL.pt, or trace:FILE.npz; followed "
+            "by options: ,dt=1e-4 ,integration=exact ,reset=subtract ,dtype=float64.",
+        ),
+    ],
+    b: Annotated[str, typer.Argument(metavar="B", help="The same.")],
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-M", metavar="MODEL", help="The .nir file, for default and map."),
+    ] = None,
+    inputs: Annotated[
+        list[str],
+        typer.Option(
+            "--input",
+            metavar="[NAME=]FILE|GENERATOR",
+            help="What both get, as for 'nirtorch run'. [default: random numbers in [0, 1)]",
+            show_default=False,
+        ),
+    ] = [],  # noqa: B006 (Typer reads it)
+    layout: LayoutOption = Layout.TB,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="Time steps, of the longer dt. [default: 100, or a trace's]"
+        ),
+    ] = None,
+    batch: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Batch size. [default: 1, or a trace's]")
+    ] = None,
+    seed: Annotated[int, typer.Option(metavar="N", help="Seed of a random input.")] = 0,
+    variables: Annotated[
+        str, typer.Option(metavar="NAMES", help="Which of spikes, v, i, output to compare.")
+    ] = "spikes,v,i,output",
+    atol: Annotated[
+        float,
+        typer.Option(min=0.0, metavar="X", help="Largest difference of v, i, output; or inf."),
+    ] = 1e-5,
+    max_spike_shift: Annotated[
+        int, typer.Option(min=0, metavar="N", help="How many steps a spike may be early or late.")
+    ] = 0,
+    tau: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|SECONDS", help="Of van Rossum's distance of spike trains; auto: 10 steps."
+        ),
+    ] = "auto",
+    trust: Trust = False,
+    device: Device = "cpu",
+    max_bytes: MaxBytes = DEFAULT_MAX_BYTES,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Run one graph in two ways on the same input, and show for each node where they part.
+
+    Steps of different length are compared over time, if one is a whole multiple of the other:
+    spikes are counted over the longer steps, v and i are compared at their ends, and the input
+    is constant over each. What could not be compared counts as a difference.
+    """
+    from nirtorch_cli.comparing.specs import parse_side
+    from nirtorch_cli.reading import read
+
+    sides = parse_side(a), parse_side(b)
+    refuse_useless(sides, model, inputs)
+    names = chosen_variables(variables)
+    order: Literal["TB", "BT"] = "TB" if layout is Layout.TB else "BT"
+    tau_seconds = seconds(tau, "--tau")
+    # What a map or a mapped module prints is not the answer.
+    with progress(enabled=not quiet) as stage, contextlib.redirect_stdout(sys.stderr):
+        stage("reading")
+        file = None if model is None else read(model_source(model), max_bytes=max_bytes)
+        stage("loading torch")
+        with uncollected():
+            from nirtorch_cli.comparing.comparison import compare as compare_recordings
+            from nirtorch_cli.comparing.pairing import paired
+
+        pair = paired(
+            sides,
+            file,
+            lambda asked: _inputs(asked, inputs, order, steps, batch, seed, max_bytes),
+            names,
+            trust=trust,
+            device=device,
+            max_bytes=max_bytes,
+            stage=stage,
+        )
+        refuse_errors(pair.findings)
+        stage("comparing")
+        comparison = compare_recordings(
+            *pair.recordings,
+            atol=atol,
+            max_spike_shift=max_spike_shift,
+            tau=tau_seconds,
+            expected=pair.expected,
+        )
+    failures = comparison.failures()
+    report = Report(
+        "compare",
+        lambda: {**comparison.to_json(), "variables": names, "model": model, "seed": seed},
+        findings=[*pair.findings, *failures],
+        notes=pair.notes,
+        show=lambda: show(comparison),
+        exit_code=ExitCode.UNSOUND if failures else ExitCode.DONE,
+    )
+    finish(report, as_json=as_json, quiet=quiet)
+
+
+def _inputs(
+    asked: Asked,
+    specs: list[str],
+    layout: Literal["TB", "BT"],
+    steps: int | None,
+    batch: int | None,
+    seed: int,
+    max_bytes: int,
+) -> Mapping[str, Tensor]:
+    """What both sides get, by the NIR name of each Input."""
+    import torch
+
+    from nirtorch_cli.sampling import inputs_without_shape, random_inputs
+    from nirtorch_cli.signals.arranging import Port
+    from nirtorch_cli.signals.inputs import InputOptions, assigned, read_inputs
+
+    module, names = asked.module, asked.module.meta["names"]
+    steps, batch = steps or asked.steps, batch or asked.rows
+    if specs:
+        ports = [
+            Port(n, names.get(n, n), module.meta["shapes"][n][1]) for n in module.meta["inputs"]
+        ]
+        options = InputOptions(asked.dt, steps, batch, layout, seed, max_bytes=max_bytes)
+        read = read_inputs(assigned(specs, ports), ports, options, sys.stdin.buffer)
+        return {port.name: torch.from_numpy(read[port.argument]) for port in ports}
+    if asked.steps is not None:
+        raise usage_error("what a trace was fed is not known", "give --input, as it was")
+    unknown = inputs_without_shape(module)
+    if unknown:
+        text = f"the shape of the Input {listed(unknown)} is not known"
+        raise usage_error(text, "give --input FILE")
+    made = random_inputs(module, steps or DEFAULT_STEPS, batch or 1, seed)
+    return {names.get(name, name): values for name, values in made.items()}
+
+
+def refuse_useless(sides: tuple[Side, Side], model: str | None, inputs: list[str]) -> None:
+    """Refuse a request that lacks the model, or has what nothing is done with.
+
+    Raises:
+        UsageError: see there.
+    """
+    needing = [side.spec for side in sides if side.needs_model]
+    if needing and model is None:
+        raise usage_error(f"{quoted(needing[0])} is made from a model", "give --model MODEL.nir")
+    if not needing and model is not None:
+        raise usage_error("--model is of no use here: neither A nor B is made from it")
+    if inputs and all(side.kind == "trace" for side in sides):
+        raise usage_error("--input is of no use here: A and B have been run already")
+
+
+def chosen_variables(text: str) -> list[str]:
+    """The variables that --variables names.
+
+    Raises:
+        UsageError: it names none, or one that is never recorded.
+    """
+    known = ("spikes", "v", "i", "output")
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    wrong = [name for name in names if name not in known]
+    if wrong or not names:
+        said = listed(wrong) if wrong else "nothing"
+        raise usage_error(f"--variables names {said}", f"it takes any of {','.join(known)}")
+    return names
+
+
+def show(comparison: Comparison) -> None:
+    """The comparison for people."""
+    from nirtorch_cli.comparing.rows import LEFT, comparison_rows
+    from nirtorch_cli.seeing.axes import counted
+
+    steps, rows = counted(comparison.steps, "step"), counted(comparison.rows, "batch row")
+    print(f"A      {printable(comparison.a)}")
+    print(f"B      {printable(comparison.b)}")
+    print(f"over   {steps} of {comparison.dt:g}, {rows}")
+    columns, cells = comparison_rows(comparison)
+    print()
+    table(columns, cells, right=[name for name in columns if name not in LEFT])
+    print(f"\n{verdict(comparison)}")
+
+
+def verdict(comparison: Comparison) -> str:
+    """What came out, in a line."""
+    allowed = f"atol {comparison.atol:g}, spikes shifted by up to {comparison.max_spike_shift}"
+    first = comparison.first_parting
+    where = ""
+    if first is not None:
+        where = f": first at step {first.first_step:,} in {quoted(first.node)}"
+    if comparison.passes():
+        return (
+            f"they agree ({allowed})"
+            if first is None
+            else f"they agree ({allowed}), yet part{where}"
+        )
+    return f"they differ{where} ({allowed})"

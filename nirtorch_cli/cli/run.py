@@ -1,0 +1,233 @@
+"""`nirtorch run`: a model over time, with recorded or made inputs, to outputs and traces."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import sys
+import time
+from typing import Annotated
+
+import typer
+
+from nirtorch_cli.cli.convert import refuse_errors
+from nirtorch_cli.cli.options import (
+    Debug,
+    Device,
+    Dt,
+    Dtype,
+    Integration,
+    IntegrationOption,
+    IntegratorInput,
+    IntegratorInputOption,
+    Json,
+    Layout,
+    LayoutOption,
+    Maps,
+    MaxBytes,
+    NoClobber,
+    NoDefaults,
+    NoRepair,
+    Quiet,
+    Reset,
+    ResetOption,
+    SkipUnmapped,
+    Trust,
+    seconds,
+)
+from nirtorch_cli.cli.output import Report, finish
+from nirtorch_cli.cli.progress import progress, stepping
+from nirtorch_cli.cli.run_answers import Done, answer, noticed, show_summary, write
+from nirtorch_cli.cli.run_request import (
+    Files,
+    array_type,
+    check_files,
+    example,
+    fed,
+    labels_of,
+    loaded,
+    recorded,
+    starting_state,
+)
+from nirtorch_cli.errors import ExitCode
+from nirtorch_cli.findings import Finding
+from nirtorch_cli.limits import DEFAULT_MAX_BYTES
+from nirtorch_cli.request import Request
+
+EPILOG = """\b
+Examples:
+  nirtorch run model.nir --input poisson:rate=50
+  nirtorch run model.nir --input spikes.npy -o out.npz --record lif1:v --record lif2
+  nirtorch run model.nir --input left=a.nir --input right=zeros --steps 500
+  nirtorch run model.pt --trust --input - --state-in s.npz --state-out s.npz -o out.nir
+"""
+
+
+def run(
+    model: Annotated[
+        str, typer.Argument(help="A .nir file, - for stdin; or a saved .pt.", metavar="MODEL")
+    ],
+    inputs: Annotated[
+        list[str],
+        typer.Option(
+            "--input",
+            "-i",
+            metavar="[NAME=]SPEC",
+            help="What is fed: a .npy, .npz, .csv or NIR data file, FILE:PART of one, - for stdin; "
+            "or poisson:rate=HZ, constant:X, impulse, uniform, zeros. NAME is the Input's.",
+        ),
+    ] = [],  # noqa: B006 (Typer reads it)
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="OUT",
+            help="Write outputs and what is recorded; .npz, .csv, or .nir, .h5, .hdf5 (NIR data).",
+        ),
+    ] = None,
+    record: Annotated[
+        list[str],
+        typer.Option(
+            "--record",
+            "-r",
+            metavar="NODE[:v|:i|:spikes]",
+            help="Record a node's output, or its state; nested ones by path. May be repeated.",
+        ),
+    ] = [],  # noqa: B006
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="Time steps; fewer cut a file. [default: 100, or the file's]"
+        ),
+    ] = None,
+    batch: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Batch rows. [default: 1, or the file's]"),
+    ] = None,
+    layout: LayoutOption = Layout.TB,
+    allow_nan: Annotated[
+        bool, typer.Option("--allow-nan", help="Feed NaN and infinity, too.")
+    ] = False,
+    seed: Annotated[int, typer.Option(metavar="N", help="Seed of poisson and uniform.")] = 0,
+    maps: Maps = [],  # noqa: B006
+    no_defaults: NoDefaults = False,
+    skip_unmapped: SkipUnmapped = False,
+    no_repair: NoRepair = False,
+    dt: Dt = "auto",
+    integration: IntegrationOption = Integration.EULER,
+    reset: ResetOption = Reset.VALUE,
+    integrator_input: IntegratorInputOption = IntegratorInput.CHARGE,
+    device: Device = "cpu",
+    dtype: Annotated[
+        Dtype | None,
+        typer.Option(help="Its floating type. [default: float32, or as it was saved]"),
+    ] = None,
+    chunk: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Steps that are run at a time. [default: chosen]"),
+    ] = None,
+    state_in: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Start with a state that --state-out wrote."),
+    ] = None,
+    state_out: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Write the last state (.npz).")
+    ] = None,
+    trust: Trust = False,
+    plot: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Draw spikes and voltages; .png, .svg or .pdf."),
+    ] = None,
+    raster: Annotated[bool, typer.Option("--raster", help="Show spikes in the terminal.")] = False,
+    no_clobber: NoClobber = False,
+    max_bytes: MaxBytes = DEFAULT_MAX_BYTES,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Run a model over time, and show how much its neurons spike.
+
+    Arrays have the axes time, batch, neurons (--layout), or time, neurons. Ctrl-C ends the run
+    and writes what there is. A long recording can be run in pieces with the same result: see
+    --state-out and --state-in.
+    """
+    from nirtorch_cli.signals.outputs import refuse_form
+
+    files = Files(output, state_out, plot, clobber=not no_clobber)
+    check_files(model, inputs, state_in, files)
+    request = Request(
+        maps=tuple(maps),
+        with_defaults=not no_defaults,
+        skip_unmapped=skip_unmapped,
+        dt=seconds(dt, "--dt"),
+        integration=integration.value,
+        reset=reset.value,
+        integrator_input=integrator_input.value,
+        device=device,
+        dtype=Dtype.FLOAT32.value if dtype is None else dtype.value,
+        repair=not no_repair,
+    )
+    # What a map or a mapped module prints is not the answer.
+    with contextlib.redirect_stdout(sys.stderr):
+        with progress(enabled=not quiet) as stage:
+            module = loaded(model, request, max_bytes, trust, dtype is not None, stage)
+            findings = [Finding(**finding) for finding in module.meta["findings"]]
+            refuse_errors(findings)
+            labels, like = labels_of(module, record), example(module, request)
+            if output is not None:
+                refuse_form(output, labels)
+            stage("reading the input")
+            from nirtorch_cli.signals.inputs import InputOptions
+
+            options = InputOptions(
+                dt=module.meta["dt"],
+                steps=steps,
+                batch=batch,
+                layout=layout.value,
+                seed=seed,
+                dtype=array_type(like),
+                allow_nan=allow_nan,
+                max_bytes=max_bytes,
+            )
+            specs, arrays = fed(module, inputs, options)
+            state = None
+            if state_in is not None:
+                state = starting_state(module, state_in, arrays, like, max_bytes)
+        from nirtorch_cli.driving import drive
+
+        total, started = len(next(iter(arrays.values()))), time.perf_counter()
+        with stepping(total, enabled=not quiet) as on_steps:
+            outcome = drive(
+                module,
+                arrays,
+                like,
+                state=state,
+                record=recorded(module, labels, with_spikes=raster or plot is not None),
+                chunk=chunk,
+                on_steps=on_steps,
+            )
+    elapsed = time.perf_counter() - started
+    done = Done(module, outcome, specs, arrays, labels, total, seed, elapsed)
+    lines = write(done, files)
+    report = Report(
+        "run",
+        lambda: answer(done, files),
+        findings=[*findings, *noticed(done, lines)],
+        notes=[f"dt {module.meta['dt']:g}: {module.meta['dt_reason']}", *lines],
+        show=lambda: _shown(done, raster=raster),
+        exit_code=ExitCode.INTERRUPTED if outcome.is_interrupted else ExitCode.DONE,
+    )
+    finish(report, as_json=as_json, quiet=quiet)
+
+
+def _shown(done: Done, *, raster: bool) -> None:
+    """The answer for people."""
+    show_summary(done)
+    if raster:
+        from nirtorch_cli.seeing.raster import can_draw, rasters
+
+        width = max(40, min(120, shutil.get_terminal_size().columns))
+        spikes = {path: parts for path, parts in done.outcome.trace.items() if "spikes" in parts}
+        ascii_only = not can_draw(sys.stdout.encoding)
+        print(f"\n{rasters(spikes, done.dt, width=width, ascii_only=ascii_only)}")

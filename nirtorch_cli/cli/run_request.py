@@ -1,0 +1,255 @@
+"""What `nirtorch run` is asked for, made ready: the model, what is fed, what is recorded.
+
+Everything that can be refused is refused here, before a step is run.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from nirtorch_cli.cli.convert import uncollected
+from nirtorch_cli.cli.options import model_source, usage_error
+from nirtorch_cli.errors import ReadError
+from nirtorch_cli.findings import Finding, listed, printable, quoted
+from nirtorch_cli.request import Request
+from nirtorch_cli.writing import refuse_output
+
+if TYPE_CHECKING:
+    import torch
+
+    from nirtorch_cli.graph_module import ConvertedModule
+    from nirtorch_cli.signals.inputs import InputOptions
+    from nirtorch_cli.signals.outputs import Label
+
+_SAVED = (".pt", ".pth")
+_ZIP = b"PK\x03\x04"
+
+
+@dataclass(frozen=True)
+class Files:
+    """What is written and where; None for what is not."""
+
+    output: str | None
+    state: str | None
+    plot: str | None
+    clobber: bool
+
+
+def check_files(model: str, inputs: Sequence[str], state_in: str | None, files: Files) -> None:
+    """Refuse files that cannot or must not be written, before any work is done.
+
+    A state that was read may be replaced by the one after it; nothing else that is read is.
+
+    Raises:
+        UsageError: an output without a known suffix, one that is written twice, or stdin twice.
+        MissingFrameworkError: a picture is asked for, and matplotlib is not there.
+        OutputError: see `refuse_output`.
+    """
+    from nirtorch_cli.signals.outputs import refuse_form
+    from nirtorch_cli.signals.sources import place_of
+
+    specs = [text.partition("=")[2] or text for text in inputs]
+    read = [model, *(place_of(spec).file for spec in specs)]
+    if read.count("-") > 1 and model == "-":
+        raise usage_error("MODEL and --input are both -, and stdin can be read once only")
+    if files.output == "-":
+        raise usage_error("-o - does not say which format is meant", "name a file")
+    if files.output is not None:
+        refuse_form(files.output, [])
+    if files.plot is not None:
+        from nirtorch_cli.seeing.pictures import picture_format, require_matplotlib
+
+        picture_format(files.plot)
+        require_matplotlib()
+    written = [path for path in (files.output, files.state, files.plot) if path is not None]
+    for path in written:
+        for source in [*read, *([state_in] if state_in and path != files.state else [])]:
+            refuse_output(path, clobber=files.clobber, source=None if source == "-" else source)
+        same = [other for other in written if os.path.realpath(other) == os.path.realpath(path)]
+        if len(same) > 1:
+            raise usage_error(f"{quoted(path)} would be written twice", "name another file")
+
+
+def loaded(
+    model: str,
+    request: Request,
+    max_bytes: int,
+    trust: bool,
+    has_dtype: bool,
+    stage: Callable[[str], None],
+) -> ConvertedModule:
+    """The module of a .nir file, converted, or of a saved one; ready to be run.
+
+    Raises:
+        NirtorchError: it cannot be read or converted.
+        UsageError: it is a saved one, and is not trusted or is asked to be another.
+    """
+    is_saved = _is_saved(model)
+    if is_saved:
+        refuse_saved(model, request, trust)
+    if request.device.partition(":")[0] == "meta":
+        raise usage_error("--device meta has no values to run with")
+    stage("loading torch" if is_saved else "reading")
+    if is_saved:
+        with uncollected():
+            from nirtorch_cli.conversion import usable_device
+            from nirtorch_cli.saving import load
+
+        module = _as_converted(model, load(model, map_location=usable_device(request.device)))
+        if has_dtype:
+            import torch
+
+            module.to(getattr(torch, request.dtype))
+        module.meta["findings"] = []  # they were told when it was converted
+    else:
+        from nirtorch_cli.reading import read
+
+        file = read(model_source(model), max_bytes=max_bytes)
+        stage("loading torch")
+        with uncollected():
+            from nirtorch_cli.conversion import convert_model
+
+        module = convert_model(file, request, stage)
+    module.eval()
+    return module
+
+
+def refuse_saved(model: str, request: Request, trust: bool) -> None:
+    """Refuse to load a pickle that is not trusted, or to convert what is converted already.
+
+    Raises:
+        UsageError: either.
+    """
+    if not trust:
+        text = f"{printable(model)} is a pickle: to load it runs code that it names"
+        raise usage_error(text, "give --trust if you trust who wrote it")
+    usual = Request(device=request.device, dtype=request.dtype)
+    changed = [name for name in vars(usual) if getattr(usual, name) != getattr(request, name)]
+    if changed:
+        options = [_OPTIONS[name] for name in changed]
+        text = f"{listed(options)} cannot change {printable(model)}, which is converted already"
+        raise usage_error(text, "run the .nir file")
+
+
+_OPTIONS = {
+    "maps": "--map",
+    "with_defaults": "--no-defaults",
+    "skip_unmapped": "--skip-unmapped",
+    "dt": "--dt",
+    "integration": "--integration",
+    "reset": "--reset",
+    "integrator_input": "--integrator-input",
+    "repair": "--no-repair",
+}
+
+
+def example(module: ConvertedModule, request: Request) -> torch.Tensor:
+    """A tensor of the dtype and on the device that a module's inputs have."""
+    import torch
+
+    floats = (t for t in module.state_dict().values() if t.is_floating_point())
+    first = next(floats, None)
+    if first is not None:
+        return torch.empty_like(first, requires_grad=False)
+    return torch.empty(0, dtype=getattr(torch, request.dtype), device=request.device)
+
+
+def labels_of(module: ConvertedModule, record: Sequence[str]) -> list[Label]:
+    """What is written: the outputs, then what is recorded in the order asked for.
+
+    Raises:
+        UsageError: a node that is not there, or a variable that it does not have.
+    """
+    from nirtorch_cli.signals.outputs import Label
+    from nirtorch_cli.watching import VARIABLES, wanted
+
+    names, outputs = module.meta["names"], module.meta["outputs"]
+    labels = [
+        Label(names.get(name, name), is_output=True, is_only=len(outputs) == 1) for name in outputs
+    ]
+    for path, variables in wanted(module, record).items():
+        labels += [Label(path, variable) for variable in VARIABLES if variable in variables]
+    return labels
+
+
+def recorded(module: ConvertedModule, labels: Sequence[Label], *, with_spikes: bool) -> list[str]:
+    """What `run_sequence` is to record: what was asked for, and what the summary needs."""
+    from nirtorch_cli.watching import SPIKING_TYPES, node_types
+
+    asked = [label.key for label in labels if not label.is_output]
+    spiking = [path for path, kind in node_types(module) if kind in SPIKING_TYPES]
+    needed = [f"{path}:count" for path in spiking]
+    needed += [f"{path}:spikes" for path in spiking if with_spikes]
+    return [*asked, *(request for request in needed if request not in asked)]
+
+
+def fed(
+    module: ConvertedModule, inputs: Sequence[str], options: InputOptions
+) -> tuple[dict[str, str], dict[str, Any]]:
+    """What each input is fed with: as it was asked for, and the array; by argument.
+
+    Raises:
+        ReadError: a file cannot be read.
+        UsageError: inputs that are missing, or do not fit the model or each other.
+    """
+    from nirtorch_cli.driving import ports_of
+    from nirtorch_cli.signals.inputs import assigned, read_inputs
+
+    ports = ports_of(module)
+    specs = assigned(inputs, ports)
+    uses_stdin = any(spec.startswith("-") for spec in specs.values())
+    if uses_stdin and sys.stdin.isatty():
+        raise usage_error("--input is - but stdin is a terminal", "pipe a file into it")
+    stdin = sys.stdin.buffer if uses_stdin else None
+    return specs, read_inputs(specs, ports, options, stdin)
+
+
+def array_type(like: torch.Tensor) -> str:
+    """The type in which inputs are read; NumPy has no bfloat16, which float32 contains."""
+    name = str(like.dtype).removeprefix("torch.")
+    return "float32" if name == "bfloat16" else name
+
+
+def starting_state(
+    module: ConvertedModule,
+    path: str,
+    arrays: Mapping[str, Any],
+    like: torch.Tensor,
+    max_bytes: int,
+) -> Any:
+    """The state of a file, as the module takes it.
+
+    Raises:
+        ReadError: the file cannot be read.
+        UsageError: it is a state of another model, or for another batch.
+    """
+    from nirtorch_cli.driving import as_arrays, resting_template, tensors_like
+    from nirtorch_cli.signals.states import fitted, read_state
+
+    found = read_state(path, max_bytes=max_bytes)
+    template = resting_template(module, arrays, like)
+    return tensors_like(fitted(found, as_arrays(template), path), template)
+
+
+def _is_saved(model: str) -> bool:
+    """Whether a file is one that torch.save wrote."""
+    if model == "-" or os.path.splitext(model)[1].lower() in _SAVED:
+        return model != "-"
+    try:
+        with open(model, "rb") as file:
+            return file.read(len(_ZIP)) == _ZIP
+    except (OSError, ValueError):
+        return False  # reading says what is wrong
+
+
+def _as_converted(model: str, module: Any) -> ConvertedModule:
+    from nirtorch_cli.graph_module import ConvertedModule
+
+    if not isinstance(module, ConvertedModule):
+        text = f"holds a {type(module).__name__}, not a module that nirtorch converted"
+        raise ReadError(Finding("NIR020", "error", text, file=model))
+    return module

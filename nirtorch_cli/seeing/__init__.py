@@ -1,0 +1,5 @@
+"""What a run did, for people to see: a table, a raster of characters, a picture.
+
+In: recorded arrays with time first, (T, B, *shape), and the length of a step. Out: plain
+values, text, or a picture's bytes. Nothing here runs a module or prints.
+"""

@@ -1,0 +1,143 @@
+"""NumPy's own files, .npy and .npz, without pickle.
+
+In: bytes. Out: an array that shares them, or the arrays of an archive by name; and back.
+Always holds: what a header or an archive's directory claims is counted before it is
+allocated; nothing is unpickled. Cost: linear in the bytes.
+"""
+
+from __future__ import annotations
+
+import io
+import lzma
+import math
+import struct
+import tokenize
+import zipfile
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from nirtorch_cli.findings import listed, quoted
+from nirtorch_cli.signals.sources import Place
+
+Array = np.ndarray[Any, Any]
+
+NPY_SIGNATURE = b"\x93NUMPY"
+NPZ_SIGNATURES = (b"PK\x03\x04", b"PK\x05\x06")
+
+_DAMAGE = (
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    EOFError,
+    OSError,
+    SyntaxError,
+    OverflowError,
+    RecursionError,
+    RuntimeError,  # a password; NotImplementedError is one too
+    MemoryError,  # of Python's parser, which reads the header
+    struct.error,
+    tokenize.TokenError,
+    zlib.error,
+    lzma.LZMAError,
+    zipfile.BadZipFile,
+)
+"""What numpy and zipfile raise on damaged files."""
+
+
+def array_of(content: bytes, place: Place, max_bytes: int) -> Array:
+    """The array of a .npy file, which cannot be written to.
+
+    Raises:
+        ReadError: it is damaged, too large, or holds Python objects.
+    """
+    stream = io.BytesIO(content)
+    try:
+        version = np.lib.format.read_magic(stream)
+        read_header = {
+            (1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0,
+        }[version]
+        shape, is_fortran, dtype = read_header(stream)
+        count = math.prod(shape)
+        if any(length < 0 for length in shape):
+            raise ValueError("an axis of negative length")
+        if dtype.hasobject:
+            raise place.problem(
+                "holds Python objects", "they are never unpickled here: save an array of numbers"
+            )
+        place.claim(count * dtype.itemsize, max_bytes)
+        flat = np.frombuffer(content, dtype, count, stream.tell())
+        return flat.reshape(shape[::-1]).T if is_fortran else flat.reshape(shape)
+    except _DAMAGE as error:
+        text = "is a damaged .npy file, or one that was not written to its end"
+        raise place.problem(text, "save it again with numpy.save") from error
+
+
+def arrays_of(
+    content: bytes, place: Place, max_bytes: int, name: str | None = None
+) -> dict[str, Array]:
+    """The arrays of a .npz file by name: all, or only the one that is asked for.
+
+    Raises:
+        ReadError: it is damaged, too large, lacks the array, or holds what is no array.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            members = {_array_name(info.filename): info for info in archive.infolist()}
+            if name is not None and name not in members:
+                raise place.problem(f"has no array {quoted(name)}", _held(members))
+            wanted = members if name is None else {name: members[name]}
+            place.claim(sum(info.file_size for info in wanted.values()), max_bytes)
+            unpacked = {key: archive.read(info) for key, info in wanted.items()}
+    except _DAMAGE as error:
+        text = "is a damaged .npz file, or one that was not written to its end"
+        raise place.problem(text, "save it again with numpy.savez") from error
+    return {
+        key: array_of(part, Place(place.file, key), max_bytes) for key, part in unpacked.items()
+    }
+
+
+def only_array_of(content: bytes, place: Place, max_bytes: int) -> Array:
+    """The array of a .npz file that the place names, or its only one.
+
+    Raises:
+        ReadError: see `arrays_of`; or there are several, and none is named.
+    """
+    if place.part is None:
+        try:
+            with zipfile.ZipFile(io.BytesIO(content)) as archive:
+                names = [_array_name(name) for name in archive.namelist()]
+        except _DAMAGE:
+            names = [""]  # reading says what is wrong
+        if len(names) != 1:
+            text = f"holds {len(names)} arrays" if names else "holds no array"
+            first = "".join(quoted(f"{place.file}:{name}") for name in names[:1])
+            raise place.problem(text, f"name one, {first}: {_held(names)}" if names else None)
+        (array,) = arrays_of(content, place, max_bytes).values()
+        return array
+    return arrays_of(content, place, max_bytes, place.part)[place.part]
+
+
+def archive_of(arrays: Mapping[str, Array]) -> bytes:
+    """A .npz file with these arrays, which numpy.load reads; the same bytes for the same arrays."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for name, array in arrays.items():
+            member_name = f"{name}.npy".encode("utf8", "backslashreplace").decode()
+            info = zipfile.ZipInfo(member_name)  # dated 1980, whenever it is written
+            info.compress_type = zipfile.ZIP_DEFLATED
+            with archive.open(info, "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
+    return stream.getvalue()
+
+
+def _array_name(member: str) -> str:
+    return member.removesuffix(".npy")
+
+
+def _held(names: Any) -> str:
+    return f"it holds {listed(sorted(names))}" if names else "it holds none"

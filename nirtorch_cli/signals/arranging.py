@@ -1,0 +1,117 @@
+"""An array as somebody saved it, to the axes and the type that a model's Input takes.
+
+In: an array and an Input's shape. Out: (T, B, *shape), contiguous, finite. Only the number of
+axes decides what they mean; nothing is broadcast, guessed from sizes or cut off. An axis of
+neurons, as NIR data and .csv have it, is taken for all axes of the Input in C order.
+Cost: linear.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from nirtorch_cli.errors import UsageError
+from nirtorch_cli.findings import Finding
+
+Array = np.ndarray[Any, Any]
+Layout = Literal["TB", "BT"]
+
+
+@dataclass(frozen=True)
+class Port:
+    """An Input of a model.
+
+    argument: its name in the module. name: its NIR name. shape: without batch axes; None if
+    the model does not say it.
+    """
+
+    argument: str
+    name: str
+    shape: tuple[int, ...] | None
+
+    def problem(self, file: str, text: str, hint: str | None = None) -> UsageError:
+        """The error that a file does not fit this input."""
+        return UsageError(Finding("NIR605", "error", text, self.name, hint=hint, file=file))
+
+
+def arranged(values: Array, port: Port, *, layout: Layout, is_flat: bool, file: str) -> Array:
+    """The same numbers with the axes (T, B, *shape).
+
+    Arguments:
+        layout: the order of the first two axes, where there are both; without a batch axis
+            there is one batch row.
+        is_flat: whether the axes are (T, B, neurons) whatever the layout.
+        file: how messages call it.
+
+    Raises:
+        UsageError: the shape does not fit the input, or there is no step.
+    """
+    if is_flat and not len(values):
+        raise port.problem(file, "has no time steps")
+    arrangement = _flat(values, port, file) if is_flat else _shaped(values, port, layout, file)
+    if not len(arrangement):
+        raise port.problem(file, "has no time steps")
+    if not arrangement.shape[1]:
+        raise port.problem(file, "has no batch rows")
+    return arrangement
+
+
+def _flat(values: Array, port: Port, file: str) -> Array:
+    if port.shape is None:
+        return values
+    neurons = math.prod(port.shape)
+    if values.shape[2] != neurons:
+        text = f"has {values.shape[2]:,} neurons; expected {neurons:,}"
+        text += "" if len(port.shape) == 1 else f", for the shape {_text(port.shape)}"
+        raise port.problem(file, text)
+    arranged: Array = values.reshape(*values.shape[:2], *port.shape)
+    return arranged
+
+
+def _shaped(values: Array, port: Port, layout: Layout, file: str) -> Array:
+    if port.shape is None:
+        if values.ndim < 2:
+            text = "the model does not say this input's shape"
+            raise port.problem(file, text, f"give an array with both axes {', '.join(layout)}")
+        return values if layout == "TB" else values.swapaxes(0, 1)
+    extra = values.ndim - len(port.shape)
+    if extra in (1, 2) and values.shape[extra:] == port.shape:
+        if extra == 1:
+            return values[:, np.newaxis]
+        return values if layout == "TB" else values.swapaxes(0, 1)
+    first, second = layout
+    expected = f"{_text((first, second, *port.shape))} or {_text(('T', *port.shape))}"
+    hint = None
+    if extra in (1, 2) and values.shape[: len(port.shape)] == port.shape:
+        hint = "its last axes seem to be time and batch, which must come first"
+    raise port.problem(file, f"has the shape {_text(values.shape)}; expected {expected}", hint)
+
+
+def cast(values: Array, port: Port, *, dtype: str, allow_nan: bool, file: str) -> Array:
+    """The same numbers, (T, B, *shape), in a type of the model: a copy that can be written to.
+
+    Raises:
+        UsageError: one is NaN or infinite, here or in that type, and that is not allowed.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        array = np.array(values, dtype, order="C")
+    if allow_nan or np.isfinite(array).all():
+        return array
+    place = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+    where = f"at step {place[0]}, batch row {place[1]}"
+    where += f", neuron {_text(place[2:])}" if place[2:] else ""
+    value = values[place]
+    if np.isfinite(value):
+        raise port.problem(file, f"has {value:g} {where}, which {dtype} does not hold")
+    hint = "--allow-nan feeds it all the same"
+    code = Finding("NIR606", "error", f"has {value} {where}", port.name, hint=hint, file=file)
+    raise UsageError(code)
+
+
+def _text(shape: Any) -> str:
+    """A shape as Python writes it, with letters for what is not fixed."""
+    return f"({', '.join(map(str, shape))}{',' if len(tuple(shape)) == 1 else ''})"

@@ -1,0 +1,218 @@
+"""All inputs of a run: what a user asked to feed, to an array for each Input of the model.
+
+In: texts such as `spikes.npz`, `left=poisson:rate=50`, and the model's Inputs. Out: for each
+its array (T, B, *shape), all with the same T and B. Always holds: all that is wrong is said at
+once. Cost: linear in the numbers.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from nirtorch_cli.errors import NirtorchError, ReadError, UsageError
+from nirtorch_cli.findings import Finding, listed, quoted
+from nirtorch_cli.limits import DEFAULT_MAX_BYTES
+from nirtorch_cli.signals.arranging import Layout, Port, arranged, cast
+from nirtorch_cli.signals.generators import EXAMPLES, Generator, generated, is_generator, parsed
+from nirtorch_cli.signals.recordings import recording_of
+from nirtorch_cli.signals.sources import STDIN, Place, place_of
+
+Array = np.ndarray[Any, Any]
+
+DEFAULT_STEPS = 100
+DEFAULT_BATCH = 1
+
+
+@dataclass(frozen=True)
+class InputOptions:
+    """How inputs are made and read.
+
+    dt: the length of a step. steps, batch: what generators make, and what files must have;
+    fewer steps than a file has cut it short. layout: the order of the first two axes of arrays.
+    """
+
+    dt: float
+    steps: int | None = None
+    batch: int | None = None
+    layout: Layout = "TB"
+    seed: int = 0
+    dtype: str = "float32"
+    allow_nan: bool = False
+    max_bytes: int = DEFAULT_MAX_BYTES
+
+
+def assigned(specs: Iterable[str], ports: Sequence[Port]) -> dict[str, str]:
+    """Which Input each spec is for: from the Inputs' arguments, in the model's order, to SPEC.
+
+    A spec is `SPEC`, for a model of one input, or `NAME=SPEC` with the Input's NIR name or the
+    name of its argument.
+
+    Raises:
+        UsageError: an Input that is not there, has none or two, or a spec without a name.
+    """
+    if not ports:
+        raise _error("the model has no input that is fed")
+    found: dict[str, str] = {}
+    problems: list[str] = []
+    names = [port.name for port in ports]
+    for text in specs:
+        named = [
+            (port, name)
+            for port in ports
+            for name in {port.name: 0, port.argument: 0}
+            if text.startswith(f"{name}=")
+        ]
+        before, equals, _ = text.partition("=")
+        if named:
+            port, name = max(named, key=lambda pair: len(pair[1]))
+            spec = text[len(name) + 1 :]
+        elif equals and not any(mark in before for mark in ":/\\"):
+            problems.append(f"the model has no input {quoted(before)}: it has {listed(names)}")
+            continue
+        elif len(ports) > 1:
+            problems.append(f"--input {quoted(text)} does not say which of {listed(names)} is fed")
+            continue
+        else:
+            port, spec = ports[0], text
+        if port.argument in found:
+            problems.append(f"the input {quoted(port.name)} is given twice")
+        found[port.argument] = spec
+    missing = [port.name for port in ports if port.argument not in found]
+    if missing and not problems:
+        of = "" if len(ports) == 1 else f" for {listed(missing)}"
+        name = "" if len(ports) == 1 else f"{missing[0]}="
+        problems.append(f"no input is given{of}: --input {name}FILE, or a generator: {EXAMPLES}")
+    if sum(spec == STDIN or spec.startswith(STDIN + ":") for spec in found.values()) > 1:
+        problems.append("stdin can be read once only, and several inputs are -")
+    if problems:
+        raise UsageError([Finding("NIR700", "error", text) for text in problems])
+    return {port.argument: found[port.argument] for port in ports}
+
+
+def read_inputs(
+    specs: Mapping[str, str],
+    ports: Sequence[Port],
+    options: InputOptions,
+    stdin: BinaryIO | None = None,
+) -> dict[str, Array]:
+    """The array of each Input, (T, B, *shape), by its argument; see `assigned` for the specs.
+
+    Raises:
+        ReadError: files that cannot be read.
+        UsageError: inputs that do not fit the model or each other.
+    """
+    problems: list[NirtorchError] = []
+    recordings: dict[str, Array] = {}
+    generators: dict[str, Generator] = {}
+    for port in ports:
+        text = specs[port.argument]
+        try:
+            place = place_of(text)
+            if is_generator(text) or _is_no_file(text, place):
+                generators[port.argument] = parsed(text)
+                _require_shape(port, text)
+            else:
+                recordings[port.argument] = _recorded(place, port, options, stdin)
+        except NirtorchError as error:
+            problems.append(error)
+    _raise(problems)
+    steps, batch = _size(recordings, specs, options)
+    arrays: dict[str, Array] = {}
+    for stream, port in enumerate(ports):
+        try:
+            if port.argument in generators:
+                values = generated(
+                    generators[port.argument],
+                    (steps, batch, *(port.shape or ())),
+                    dt=options.dt,
+                    seed=options.seed,
+                    stream=stream,
+                )
+            else:
+                values = recordings[port.argument][:steps]
+            file = _shown(specs[port.argument])
+            arrays[port.argument] = cast(
+                values, port, dtype=options.dtype, allow_nan=options.allow_nan, file=file
+            )
+        except NirtorchError as error:
+            problems.append(error)
+    _raise(problems)
+    return arrays
+
+
+def _recorded(place: Place, port: Port, options: InputOptions, stdin: BinaryIO | None) -> Array:
+    recording = recording_of(place, dt=options.dt, max_bytes=options.max_bytes, stdin=stdin)
+    return arranged(
+        recording.values,
+        port,
+        layout=options.layout,
+        is_flat=recording.is_flat,
+        file=place.name,
+    )
+
+
+def _is_no_file(text: str, place: Place) -> bool:
+    """Whether a text can only be a generator, one that does not exist: `posson:rate=50`."""
+    is_word = text.partition(":")[0].isidentifier()
+    return is_word and not os.path.lexists(place.file)
+
+
+def _require_shape(port: Port, text: str) -> None:
+    if port.shape is None:
+        hint = "feed an array with the axes T, B and the neurons'"
+        raise port.problem(text, "the model does not say this input's shape", hint)
+
+
+def _size(
+    recordings: Mapping[str, Array], specs: Mapping[str, str], options: InputOptions
+) -> tuple[int, int]:
+    """The numbers of steps and of batch rows."""
+    if not recordings:
+        steps = DEFAULT_STEPS if options.steps is None else options.steps
+        return steps, DEFAULT_BATCH if options.batch is None else options.batch
+    problems = []
+    sizes = {_shown(specs[name]): array.shape[:2] for name, array in recordings.items()}
+    for place, what in enumerate(("steps", "batch rows")):
+        if len({size[place] for size in sizes.values()}) > 1:
+            each = ", ".join(f"{file} {size[place]:,}" for file, size in sizes.items())
+            problems.append(Finding("NIR605", "error", f"the inputs differ in {what}: {each}"))
+    file, (steps, batch) = next(iter(sizes.items()))
+    other = "BT" if options.layout == "TB" else "TB"
+    wanted_steps = steps if options.steps is None else options.steps
+    wanted_batch = batch if options.batch is None else options.batch
+    hint = None
+    if options.batch is not None and (wanted_batch, wanted_steps) in (
+        (steps, batch),
+        (steps, steps),
+    ):
+        hint = f"--layout {other} would fit"
+    if wanted_steps > steps:
+        text = f"has {steps:,} steps, and --steps asks for {wanted_steps:,}"
+        problems.append(Finding("NIR605", "error", text, file=file, hint=hint))
+    if wanted_batch != batch:
+        text = f"has {batch:,} batch rows, and --batch asks for {wanted_batch:,}"
+        problems.append(Finding("NIR605", "error", text, file=file, hint=hint))
+    if problems:
+        raise UsageError(problems)
+    return wanted_steps, batch
+
+
+def _shown(spec: str) -> str:
+    return "<stdin>" if spec == STDIN else spec
+
+
+def _raise(problems: Sequence[NirtorchError]) -> None:
+    """Raise what was found, all at once; what cannot be read decides the exit code."""
+    if problems:
+        kind = ReadError if any(isinstance(e, ReadError) for e in problems) else UsageError
+        findings = [finding for error in problems for finding in error.findings]
+        raise kind(findings) from problems[0]
+
+
+def _error(text: str) -> UsageError:
+    return UsageError(Finding("NIR700", "error", text))

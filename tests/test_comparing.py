@@ -1,0 +1,773 @@
+"""Two runs compared: each number against one that is found by trying everything."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import nir
+import numpy as np
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from networks import DT, NETWORKS, converted
+from scipy.sparse import csr_matrix
+from scipy.sparse.csgraph import maximum_bipartite_matching
+
+from nirtorch_cli import default_map, nir_to_torch, save
+from nirtorch_cli.comparing.comparison import Comparison, compare
+from nirtorch_cli.comparing.differences import Place, are_spikes, spike_difference, value_difference
+from nirtorch_cli.comparing.grids import coarser_spikes, coarser_values, common_grid
+from nirtorch_cli.comparing.pairing import Asked, paired
+from nirtorch_cli.comparing.recording import Recording, read_recording
+from nirtorch_cli.comparing.rehearsal import expected_variables, recordable, same_inputs
+from nirtorch_cli.comparing.rows import comparison_rows
+from nirtorch_cli.comparing.specs import Side, parse_side
+from nirtorch_cli.comparing.trains import Match, largest_shift, matched, van_rossum
+from nirtorch_cli.errors import NirtorchError, ReadError, UsageError
+from nirtorch_cli.reading import ModelFile
+from nirtorch_cli.sampling import random_inputs
+
+trains = st.lists(st.integers(0, 30), max_size=9).map(sorted)
+shifts = st.integers(0, 5)
+
+
+# ------------------------------------------------------------------------- spike trains
+
+
+def most_pairs(a: list[int], b: list[int], max_shift: int) -> int:
+    """The size of a largest matching, by another program."""
+    if not a or not b:
+        return 0
+    near = np.abs(np.subtract.outer(a, b)) <= max_shift
+    return int((maximum_bipartite_matching(csr_matrix(near.astype(int))) >= 0).sum())
+
+
+@given(trains, trains, shifts)
+@example([1, 2], [2, 3], 1)
+@example([1, 2], [2], 1)
+@example([0, 3, 3], [3, 3, 6], 3)
+def test_as_many_spikes_are_matched_as_can_be(a: list[int], b: list[int], max_shift: int) -> None:
+    found = matched(a, b, max_shift)
+    pairs = most_pairs(a, b, max_shift)
+    assert found.same + found.shifted == pairs
+    assert (found.missing, found.extra) == (len(a) - pairs, len(b) - pairs)
+    common = sum(min(a.count(step), b.count(step)) for step in set(a))
+    assert found.same <= common
+    if max_shift == 0 or pairs == common:
+        assert found.same == common
+    mirrored = matched(b, a, max_shift)
+    assert (mirrored.missing, mirrored.extra) == (found.extra, found.missing)
+
+
+def test_spikes_at_the_same_step_stay_together_if_that_costs_none() -> None:
+    assert matched([1, 2], [2], 1) == Match(same=1, shifted=0, missing=1, extra=0)
+    assert matched([1, 2], [2, 3], 1) == Match(same=0, shifted=2, missing=0, extra=0)
+    assert matched([], [4, 4], 9) == Match(same=0, shifted=0, missing=0, extra=2)
+
+
+@given(st.lists(st.tuples(st.integers(0, 12), st.integers(0, 12)), max_size=6))
+def test_the_largest_shift_is_the_least_that_is_enough(pairs: list[tuple[int, int]]) -> None:
+    a, b = (sorted(train) for train in zip(*pairs)) if pairs else ([], [])
+    everyway = (
+        max((abs(x - y) for x, y in zip(a, order)), default=0)
+        for order in itertools.permutations(b)
+    )
+    assert largest_shift(a, b) == min(everyway)
+
+
+@given(trains, trains, shifts)
+def test_the_largest_shift_is_where_nothing_is_missing(
+    a: list[int], b: list[int], max_shift: int
+) -> None:
+    least, found = largest_shift(a, b), matched(a, b, max_shift)
+    assert (least is not None and least <= max_shift) == (found.missing == found.extra == 0)
+
+
+def directly(a: list[int], b: list[int], tau: float) -> float:
+    """Van Rossum's distance by the integrals of all products of two exponentials."""
+
+    def products(x: list[int], y: list[int]) -> float:
+        return sum(math.exp(-abs(s - t) / tau) for s in x for t in y) / 2
+
+    return math.sqrt(max(products(a, a) + products(b, b) - 2 * products(a, b), 0.0))
+
+
+def counts_of(train: list[int], steps: int = 31) -> np.ndarray:
+    return np.bincount(np.array(train, dtype=int), minlength=steps)[:, None]
+
+
+@given(trains, trains, st.sampled_from([0.01, 0.5, 1.0, 7.3, 50.0, 1e4]))
+def test_van_rossum_is_the_sum_over_all_pairs(a: list[int], b: list[int], tau: float) -> None:
+    [found] = van_rossum(counts_of(a), counts_of(b), tau)
+    assert found == pytest.approx(directly(a, b, tau), rel=1e-6, abs=1e-6)
+
+
+def test_van_rossum_is_the_integral_that_defines_it() -> None:
+    a, b, tau = [0, 3, 4, 20], [1, 4, 4, 30], 6.0
+    time = np.linspace(0, 400, 4_000_001)
+    difference = np.zeros_like(time)
+    for sign, train in ((1, a), (-1, b)):
+        for spike in train:
+            difference[time >= spike] += sign * np.exp(-(time[time >= spike] - spike) / tau)
+    expected = math.sqrt(np.sum(difference**2) * (time[1] - time[0]) / tau)
+    assert van_rossum(counts_of(a), counts_of(b), tau)[0] == pytest.approx(expected, rel=1e-4)
+
+
+def test_van_rossum_takes_all_neurons_at_once_and_any_type() -> None:
+    random = np.random.default_rng(0)
+    a, b = random.random((2, 40, 7)) < 0.2
+    expected = [van_rossum(a[:, n : n + 1], b[:, n : n + 1], 4.0)[0] for n in range(7)]
+    for kind in (bool, np.uint8, np.float16, np.int64):
+        np.testing.assert_allclose(van_rossum(a.astype(kind), b.astype(kind), 4.0), expected)
+    one, none = np.zeros((9, 1)), np.zeros((9, 1))
+    one[5] = 1
+    assert van_rossum(one, none, 3.0)[0] ** 2 == pytest.approx(0.5)
+
+
+# ---------------------------------------------------------------------------------- grids
+
+
+@pytest.mark.parametrize(
+    ("dt_a", "dt_b", "expected"),
+    [
+        (1e-4, 1e-4, (1e-4, 1, 1)),
+        (1e-4, 1e-5, (1e-4, 1, 10)),
+        (1e-3, 3e-3, (3e-3, 3, 1)),
+        (float(np.float32(1e-4)), 1e-5, (float(np.float32(1e-4)), 1, 10)),
+    ],
+)
+def test_common_grids(dt_a: float, dt_b: float, expected: tuple[float, int, int]) -> None:
+    grid = common_grid(dt_a, dt_b)
+    assert (grid.dt, grid.a, grid.b) == expected
+
+
+@pytest.mark.parametrize(
+    ("dt_a", "dt_b", "text"),
+    [
+        (2e-3, 3e-3, "the steps 0.002 and 0.003 have no common grid; one dt must be a whole"),
+        (1e-3, 1.001e-3, "have no common grid"),
+        (None, 1e-3, "how long a step is in A is not known; add ',dt=SECONDS' to its spec"),
+        (1e-3, None, "how long a step is in B is not known"),
+    ],
+)
+def test_no_common_grid(dt_a: float | None, dt_b: float | None, text: str) -> None:
+    with pytest.raises(UsageError, match=text) as caught:
+        common_grid(dt_a, dt_b)
+    assert caught.value.exit_code == 2
+
+
+def test_coarser_spikes_are_counted_and_values_are_those_at_the_end() -> None:
+    values = np.arange(14).reshape(7, 1, 2)
+    assert coarser_spikes(values, 3)[:, 0].tolist() == [[6, 9], [24, 27]]
+    assert coarser_values(values, 3)[:, 0].tolist() == [[4, 5], [10, 11]]
+    assert coarser_spikes(np.ones((4, 1), bool), 2).tolist() == [[2], [2]]
+    assert coarser_spikes(values, 1) is values
+    np.testing.assert_array_equal(coarser_values(values, 1), values)
+
+
+# ---------------------------------------------------------------------------- differences
+
+
+@given(st.integers(0, 2**31), st.sampled_from([0.0, 0.3, 1.0, np.inf]))
+@settings(deadline=None)
+def test_value_differences(seed: int, atol: float) -> None:
+    random = np.random.default_rng(seed)
+    shape = tuple(random.integers(1, 4, size=random.integers(2, 5)))
+    a, b = random.integers(0, 4, size=(2, *shape)) / 2
+    a[random.random(shape) < 0.1] = random.choice([np.nan, np.inf, -np.inf])
+    b[random.random(shape) < 0.1] = random.choice([np.nan, np.inf, -np.inf])
+    found = value_difference(a, b, atol)
+    beyond, wrong, largest, first = 0, 0, [], []
+    for place in itertools.product(*map(range, shape)):
+        x, y = float(a[place]), float(b[place])
+        if not (math.isfinite(x) and math.isfinite(y)):
+            wrong += 1
+            first.append(place[0])
+            continue
+        largest.append(abs(x - y))
+        if abs(x - y) > atol:
+            beyond += 1
+            first.append(place[0])
+    assert (found.beyond, found.not_finite) == (beyond, wrong)
+    assert found.largest == (max(largest) if largest else None)
+    assert found.first_step == (min(first) if first else None)
+    if found.place is not None:
+        place = (found.place.step, found.place.row, *found.place.neuron)
+        assert abs(a[place] - b[place]) == found.largest
+
+
+def test_value_differences_are_the_same_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    a, b = np.random.default_rng(1).random((2, 50, 2, 3))
+    b[17, 1, 2] = np.nan
+    whole = value_difference(a, b, 0.99)
+    for size in (1, 7, 100):
+        monkeypatch.setattr("nirtorch_cli.comparing.differences._AT_A_TIME", size)
+        assert value_difference(a, b, 0.99) == whole
+
+
+def test_values_of_half_precision_are_subtracted_in_double() -> None:
+    a, b = np.full((1, 1, 1), 60_000, np.float16), np.full((1, 1, 1), -60_000, np.float16)
+    assert value_difference(a, b, 0).largest == 120_000  # float16 has no such number
+
+
+@given(st.integers(0, 2**31), shifts)
+@settings(deadline=None)
+def test_spike_differences(seed: int, max_shift: int) -> None:
+    random = np.random.default_rng(seed)
+    shape = (12, *random.integers(1, 4, size=random.integers(1, 3)))
+    a = (random.random(shape) < 0.3).astype(np.float32)
+    b = a.copy()
+    for place in zip(*(random.integers(0, size, size=3) for size in shape)):
+        b[place] = 1 - b[place]
+    found = spike_difference(a, b, dt=0.5, max_shift=max_shift, tau=3.0)
+    totals, distances, least = np.zeros(3, int), [], []
+    for neuron in itertools.product(*map(range, shape[1:])):
+        train_a, train_b = ([t for t in range(12) if x[(t, *neuron)]] for x in (a, b))
+        match = matched(train_a, train_b, max_shift)
+        totals += match.missing, match.extra, match.shifted
+        distances.append(directly(train_a, train_b, 3.0))
+        least.append(largest_shift(train_a, train_b))
+    assert (found.missing, found.extra, found.shifted) == tuple(totals)
+    assert found.least_shift == (None if None in least else max(least))  # type: ignore[type-var]
+    assert (found.spikes_a, found.spikes_b) == (a.sum(), b.sum())
+    assert found.rate_a == pytest.approx(a.mean() / 0.5)
+    assert found.rate_b == pytest.approx(b.mean() / 0.5)
+    assert found.van_rossum == pytest.approx(np.mean(distances), abs=1e-6)
+    assert found.largest_van_rossum == pytest.approx(max(distances), abs=1e-6)
+    places = np.argwhere(a != b)
+    assert found.first_step == (int(places[0][0]) if len(places) else None)
+    if found.first is not None:
+        assert [found.first.step, found.first.row, *found.first.neuron] == places[0].tolist()
+
+
+def test_what_can_be_numbers_of_spikes() -> None:
+    assert are_spikes(np.array([True, False]))
+    assert are_spikes(np.array([0, 1.0, 3.0], np.float16))
+    for wrong in (0.5, -1, np.nan, np.inf):
+        assert not are_spikes(np.array([0, wrong]))
+
+
+# ----------------------------------------------------------------------------- comparison
+
+Trace = Mapping[str, Mapping[str, np.ndarray]]
+
+
+def trace(seed: int = 0, steps: int = 20) -> dict[str, dict[str, np.ndarray]]:
+    random = np.random.default_rng(seed)
+    spikes = (random.random((steps, 2, 3)) < 0.2).astype(np.float32)
+    return {
+        "lif": {"spikes": spikes, "v": random.random((steps, 2, 3))},
+        "out": {"output": random.random((steps, 2, 1))},
+    }
+
+
+def compared(a: Trace, b: Trace, dt_b: float = DT, **settings: Any) -> Comparison:
+    return compare(Recording("a", DT, a), Recording("b", dt_b, b), **settings)
+
+
+def test_equal_runs_pass_whatever_is_asked() -> None:
+    found = compared(trace(), trace(), atol=0.0)
+    assert found.passes()
+    assert found.failures() == []
+    assert found.first_parting is None
+    assert (found.steps, found.rows, found.dt) == (20, 2, DT)
+    assert found.nodes[0].spikes.van_rossum == 0
+    assert found.nodes[0].values["v"].largest == 0
+
+
+@given(st.data())
+@settings(deadline=None)
+def test_any_single_change_is_found(data: st.DataObject) -> None:
+    a, b = trace(), trace()
+    node, name = data.draw(st.sampled_from([("lif", "spikes"), ("lif", "v"), ("out", "output")]))
+    values = b[node][name]
+    place = tuple(data.draw(st.integers(0, size - 1)) for size in values.shape)
+    values[place] = 1 - values[place] if name == "spikes" else values[place] + 0.25
+    found = compared(a, b)
+    assert not found.passes()
+    assert found.first_parting is not None
+    assert (found.first_parting.node, found.first_parting.first_step) == (node, place[0])
+    [failure] = found.failures()
+    assert (failure.code, failure.node) == ("NIR620", node)
+    assert f"at step {place[0]}" in failure.message
+    if name == "spikes":
+        assert not found.passes(atol=np.inf, max_spike_shift=1000)
+    else:
+        assert f"(step {place[0]}, row {place[1]}, neuron {place[2]})" in failure.message
+        assert found.passes(atol=0.26)
+        assert not found.passes(atol=0.24)
+
+
+@given(st.integers(0, 2**31), shifts)
+@settings(deadline=None)
+def test_tolerances_may_be_given_later(seed: int, max_shift: int) -> None:
+    """What passes by the numbers of one comparison passes if compared so, and the other way."""
+    random = np.random.default_rng(seed)
+    a, b = trace(), trace()
+    b["lif"]["spikes"] = np.roll(b["lif"]["spikes"], random.integers(0, 4), axis=0)
+    b["lif"]["v"] = b["lif"]["v"] + random.random() / 10
+    later = compared(a, b).passes(atol=0.05, max_spike_shift=max_shift)
+    assert later == compared(a, b, atol=0.05, max_spike_shift=max_shift).passes()
+
+
+def test_shifted_spikes() -> None:
+    a, b = trace(), trace()
+    spikes = np.zeros((20, 2, 3))
+    a["lif"]["spikes"], b["lif"]["spikes"] = spikes.copy(), spikes.copy()
+    a["lif"]["spikes"][5, 1, 2] = b["lif"]["spikes"][7, 1, 2] = 1
+    found = compared(a, b)
+    [failure] = found.failures()
+    assert failure.message == "the runs part at step 5: spikes shifted by up to 2 steps"
+    assert (found.nodes[0].spikes.missing, found.nodes[0].spikes.extra) == (1, 1)
+    assert not found.passes(max_spike_shift=1)
+    assert found.passes(max_spike_shift=2)
+    near = compared(a, b, max_spike_shift=2)
+    assert near.passes()
+    assert (near.nodes[0].spikes.shifted, near.nodes[0].spikes.missing) == (1, 0)
+    assert near.first_parting is not None  # it passes, and is told all the same
+
+
+UNFIT = {
+    "missing in A": (("lif", "v"), None, "v could not be compared: A does not have it"),
+    "missing in B": (None, ("lif", "v"), "v could not be compared: B does not have it"),
+}
+
+
+@pytest.mark.parametrize("case", UNFIT)
+def test_a_variable_of_one_run_only_fails(case: str) -> None:
+    gone_a, gone_b, text = UNFIT[case]
+    runs = trace(), trace()
+    for run, gone in zip(runs, (gone_a, gone_b)):
+        if gone is not None:
+            del run[gone[0]][gone[1]]
+    found = compared(*runs)
+    assert not found.passes(atol=np.inf, max_spike_shift=1000)
+    assert [(f.code, f.node, f.message) for f in found.failures()] == [("NIR621", "lif", text)]
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_node_of_one_run_only_fails(which: int) -> None:
+    runs = trace(), trace()
+    del runs[which]["out"]
+    found = compared(*runs)
+    [failure] = found.failures(atol=np.inf)
+    assert (failure.code, failure.node) == ("NIR621", "out")
+
+
+def test_what_was_expected_and_neither_has_fails() -> None:
+    expected = {"gone": ["v"], "lif": ["spikes", "v", "i"]}
+    found = compared(trace(), trace(), expected=expected)
+    assert [(f.node, f.message) for f in found.failures()] == [
+        ("gone", "v could not be compared: neither has it"),
+        ("lif", "i could not be compared: neither has it"),
+    ]
+    assert [node.node for node in found.nodes] == ["gone", "lif", "out"]
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (lambda x: x[:-1], "A has 20 steps of it and B 19"),
+        (lambda x: x[:, :1], "(T, B, ...) is 20x2x3 in A and 20x1x3 in B"),
+        (lambda x: x[..., :2], "(T, B, ...) is 20x2x3 in A and 20x2x2 in B"),
+        (lambda x: x[:, 0, 0], "(T, B, ...) is 20x2x3 in A and 20 in B"),
+        (lambda x: x[0, 0, 0], "(T, B, ...) is 20x2x3 in A and one number in B"),
+    ],
+)
+@pytest.mark.parametrize("name", ["spikes", "v"])
+def test_other_shapes_fail(change: Any, text: str, name: str) -> None:
+    a, b = trace(), trace()
+    b["lif"][name] = np.asarray(change(b["lif"][name]))
+    [failure] = compared(a, b).failures(np.inf, 1000)
+    assert failure.message == f"{name} could not be compared: {text}"
+
+
+def test_two_empty_runs_do_not_agree() -> None:
+    for run in ({}, {"lif": {"v": np.zeros((0, 1, 2))}}, {"lif": {"v": np.zeros((5, 1, 0))}}):
+        found = compared(run, run)
+        assert not found.passes(np.inf, 1000)
+        assert "nothing was recorded that could be compared" in found.failures()[0].message
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("sides", [(0,), (1,), (0, 1)])
+def test_nan_fails_even_where_both_have_it(value: float, sides: tuple[int, ...]) -> None:
+    runs = trace(), trace()
+    for side in sides:
+        runs[side]["lif"]["v"][4, 0, 1] = value
+    found = compared(*runs)
+    [failure] = found.failures(atol=np.inf)
+    assert failure.message == "the runs part at step 4: v is NaN or infinity in 1 places"
+    for side in sides:
+        runs[side]["lif"]["v"][4, 0, 1] = 0
+        runs[side]["lif"]["spikes"][3, 1, 1] = value
+    [failure] = compared(*runs).failures(np.inf, 1000)[:1]
+    assert failure.code == "NIR621"
+    assert "no whole numbers from 0 up" in failure.message
+
+
+def test_an_output_of_spikes_is_compared_as_such() -> None:
+    a, b = np.zeros((20, 2, 1)), np.zeros((20, 2, 1))
+    a[4, 0, 0] = b[5, 0, 0] = 1
+    found = compared({"out": {"output": a}}, {"out": {"output": b}})
+    assert not found.passes()
+    assert found.passes(max_spike_shift=1)
+    b[9] = 0.5
+    assert list(compared({"out": {"output": a}}, {"out": {"output": b}}).nodes[0].values) == [
+        "output"
+    ]
+
+
+def test_other_steps_are_compared_over_time() -> None:
+    """B with half the steps' length: two steps of it for each of A."""
+    a, fine = trace(), {}
+    halves = np.zeros((40, 2, 3))
+    halves[1::2] = a["lif"]["spikes"]
+    fine["lif"] = {"spikes": halves, "v": np.repeat(a["lif"]["v"], 2, axis=0)}
+    fine["lif"]["v"][::2] += 5  # between A's steps
+    fine["out"] = {"output": np.repeat(a["out"]["output"], 2, axis=0)}
+    assert compared(a, fine, DT / 2, atol=0.0).passes()
+    back = compare(Recording("b", DT / 2, fine), Recording("a", DT, a), atol=0.0)
+    assert back.passes()
+    assert (back.steps, back.dt) == (20, DT)
+    fine["lif"]["spikes"][6] += 1
+    assert compared(a, fine, DT / 2).first_parting.first_step == 3
+    fine["lif"]["v"] = fine["lif"]["v"][:-1]
+    messages = [failure.message for failure in compared(a, fine, DT / 2).failures()]
+    assert "v could not be compared: A has 20 steps of it and B 39" in messages
+
+
+def test_a_comparison_is_json() -> None:
+    b = trace(seed=1)
+    b["lif"]["v"][0] = np.nan
+    del b["out"]
+    found = compared(trace(), b, atol=np.inf)
+    told = json.loads(json.dumps(found.to_json(), allow_nan=False))
+    assert told["atol"] == "inf"
+    assert (told["passes"], told["first_parting"]) == (False, "lif")
+    lif, out = told["nodes"]
+    assert lif["spikes"]["spikes_a"] == found.nodes[0].spikes.spikes_a
+    assert lif["values"]["v"]["not_finite"] == 6
+    assert lif["values"]["v"]["place"] == {
+        "step": found.nodes[0].values["v"].place.step,
+        "row": found.nodes[0].values["v"].place.row,
+        "neuron": list(found.nodes[0].values["v"].place.neuron),
+    }
+    assert out["not_compared"] == {"output": "could not be compared: B does not have it"}
+    assert told["tau"] == pytest.approx(10 * DT)
+
+
+def test_a_comparison_as_rows() -> None:
+    b = trace()
+    b["lif"]["spikes"] = np.roll(b["lif"]["spikes"], 1, axis=0)
+    b["lif"]["v"][2, 0, 0] = np.nan
+    del b["out"]
+    columns, rows = comparison_rows(compared(trace(), b))
+    told = [dict(zip(columns, row, strict=True)) for row in rows]
+    assert told[0]["node"] == "lif"
+    assert told[0]["parts at"].startswith("step ")
+    assert told[0]["v differs"] == "0 1 NaN"
+    assert told[1]["not compared"] == "output"
+    assert "i differs" not in columns
+    equal_columns, _ = comparison_rows(compared(trace(), trace()))
+    assert "missing" not in equal_columns
+
+
+def test_a_place_of_a_node_with_axes() -> None:
+    a, b = np.zeros((3, 2, 4, 5)), np.zeros((3, 2, 4, 5))
+    b[1, 1, 3, 2] = -2
+    assert value_difference(a, b, 0).place == Place(1, 1, (3, 2))
+    b[1, 1, 3, 2] = 1
+    assert spike_difference(a, b, dt=1, max_shift=0, tau=1).first == Place(1, 1, (3, 2))
+    text = compared({"n": {"v": a}}, {"n": {"v": b}}).failures()[0].message
+    assert "(step 1, row 1, neuron 3, 2)" in text
+
+
+# ---------------------------------------------------------------------------------- specs
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ("default", Side("default", "default")),
+        ("default,dt=1e-5", Side("default,dt=1e-5", "default", "", 1e-5)),
+        ("map:mymaps:MAP,dt=1e-3", Side("map:mymaps:MAP,dt=1e-3", "map", "mymaps:MAP", 1e-3)),
+        ("map:a,b/m.py", Side("map:a,b/m.py", "map", "a,b/m.py")),
+        (
+            "default,integration=exact,integrator-input=current",
+            Side(
+                "default,integration=exact,integrator-input=current",
+                "default",
+                options={"integration": "exact", "integrator_input": "current"},
+            ),
+        ),
+        ("file:C:\\model.pt", Side("file:C:\\model.pt", "file", "C:\\model.pt")),
+        ("trace:a.npz,dt=2", Side("trace:a.npz,dt=2", "trace", "a.npz", 2.0)),
+    ],
+)
+def test_specs(spec: str, expected: Side) -> None:
+    assert parse_side(spec) == expected
+
+
+@pytest.mark.parametrize(
+    ("spec", "text"),
+    [
+        ("", "'' is not of a form that is known; a spec is default, map:SPEC"),
+        ("defaults", "is not of a form that is known"),
+        ("default:x", "is not of a form that is known"),
+        ("map", "is not of a form that is known"),
+        ("file:", "is not of a form that is known"),
+        ("default,exact", "is not of a form that is known"),
+        ("default,dt=0", "says dt='0'; dt is a positive number"),
+        ("default,dt=fast", "says dt='fast'"),
+        ("default,dt=nan", "says dt='nan'"),
+        ("default,reset=maybe", "says reset='maybe'; reset is value or subtract"),
+        ("default,size=3", "has no option 'size'; default takes 'dt', 'integration'"),
+        ("file:m.pt,dt=1", "has no option 'dt'; file takes none"),
+        ("trace:m.npz,reset=value", "has no option 'reset'; trace takes 'dt'"),
+        ("default,dt=1,dt=2", "says dt twice"),
+    ],
+)
+def test_wrong_specs(spec: str, text: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_side(spec)
+    assert text in str(caught.value)
+
+
+# ------------------------------------------------------------------------------ recordings
+
+
+def test_a_recording_is_read(tmp_path: Path) -> None:
+    arrays = {
+        "output": np.zeros((4, 1, 2)),
+        "a/b:v": np.ones((4, 1, 3)),
+        "a:b:spikes": np.ones((4, 1, 3), bool),
+        "lif:count": np.ones((1, 3)),
+        "odd:name": np.ones((4, 1)),
+    }
+    path = tmp_path / "run.npz"
+    np.savez(path, **arrays)
+    found = read_recording(path)
+    assert (found.name, found.dt) == (f"trace:{path}", None)
+    assert {p: list(v) for p, v in found.trace.items()} == {
+        "output": ["output"],
+        "a/b": ["v"],
+        "a:b": ["spikes"],
+        "odd:name": ["output"],
+    }
+    np.savez(path, **arrays, dt=1e-3)
+    assert read_recording(path).dt == 1e-3
+    assert read_recording(path, dt=2.0).dt == 2.0
+    for wrong in (0.0, -1.0, np.nan, [1.0, 2.0], 1j):
+        np.savez(path, dt=np.array(wrong))
+        assert read_recording(path).dt is None
+
+
+def content_of(**arrays: Any) -> bytes:
+    stream = io.BytesIO()
+    np.savez(stream, **arrays)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        (None, "no such file"),
+        (b"", "is empty"),
+        (b"not a zip", "is no recording"),
+        (content_of(v=np.ones(9))[:-30], "damaged"),
+        (content_of(v=np.array([object()])), "Python objects"),
+        (content_of(v=np.array(["text"])), "holds <U4, not real numbers"),
+        (content_of(v=np.ones((1000, 1000))), "claim more than 1,000,000 bytes"),
+    ],
+)
+def test_a_recording_that_cannot_be_read(tmp_path: Path, content: bytes | None, text: str) -> None:
+    path = tmp_path / "run.npz"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ReadError, match=r"run\.npz") as caught:
+        read_recording(path, max_bytes=1_000_000)
+    assert text in str(caught.value)
+    assert caught.value.exit_code == 3
+
+
+# --------------------------------------------------------------------------------- pairs
+
+
+def feed(asked: Asked) -> dict[str, torch.Tensor]:
+    made = random_inputs(asked.module, asked.steps or 12, asked.rows or 2, seed=4)
+    return {asked.module.meta["names"][name]: values for name, values in made.items()}
+
+
+def pair(model: Any, a: str, b: str, **settings: Any) -> Any:
+    file = ModelFile(model, nir.version, "model.nir")
+    names = settings.pop("variables", ["spikes", "v", "i", "output"])
+    return paired((parse_side(a), parse_side(b)), file, feed, names, **settings)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_graph_agrees_with_itself_in_every_node(name: str) -> None:
+    found = pair(NETWORKS[name](), "default", "default")
+    comparison = compare(*found.recordings, expected=found.expected, atol=0.0)
+    assert comparison.passes(), comparison.failures()
+    module = converted(NETWORKS[name]())
+    assert {node.node for node in comparison.nodes} == set(expected_variables(module))
+    types = dict(zip(module.meta["names"].values(), module.meta["types"].values()))
+    spiking = [n.node for n in comparison.nodes if types.get(n.node) in ("IF", "LIF", "CubaLIF")]
+    assert all(n.spikes for n in comparison.nodes if n.node in spiking)
+
+
+def test_two_integrations_differ_and_the_numbers_are_those_of_two_runs() -> None:
+    graph = NETWORKS["feedforward"]()
+    found = pair(graph, f"default,dt={DT}", f"default,integration=exact,dt={DT}")
+    comparison = compare(*found.recordings, expected=found.expected)
+    assert not comparison.passes()
+    runs = []
+    for integration in ("euler", "exact"):
+        module = nir_to_torch(graph, {}, default_map(DT, integration=integration))
+        x = random_inputs(module, 12, 2, seed=4)["input"]
+        state, v, z = None, [], []
+        for step in x:
+            _, state = module(step, state)
+            v.append(state["cuba"]["v"].detach().numpy())
+        module.cuba.register_forward_hook(
+            lambda m, args, out, z=z: z.append(out[0].detach().numpy())
+        )
+        state = None
+        for step in x:
+            _, state = module(step, state)
+        runs.append((np.stack(v), np.stack(z)))
+    [cuba] = [node for node in comparison.nodes if node.node == "cuba"]
+    expected = np.abs(runs[0][0] - runs[1][0]).max()
+    assert cuba.values["v"].largest == pytest.approx(float(expected), rel=1e-5)
+    assert (cuba.spikes.spikes_a, cuba.spikes.spikes_b) == tuple(z.sum() for _, z in runs)
+
+
+def test_a_finer_step_gets_the_same_input_for_longer() -> None:
+    """A neuron without leak that takes a current: half the step twice is the step."""
+    graph = nir.NIRGraph(
+        {
+            "in": nir.Input(np.array([3])),
+            "i": nir.I(np.full(3, 2.0)),
+            "out": nir.Output(np.array([3])),
+        },
+        [("in", "i"), ("i", "out")],
+    )
+    spec = "default,integrator_input=current,dtype=float64,dt="
+    found = pair(graph, f"{spec}1e-3", f"{spec}2.5e-4")
+    comparison = compare(*found.recordings, expected=found.expected, atol=1e-12)
+    assert comparison.passes(), comparison.failures()
+    assert comparison.nodes[0].values["v"].largest < 1e-12
+    assert [len(r.trace["i"]["v"]) for r in found.recordings] == [12, 48]
+    assert any("over which the input is constant" in note for note in found.notes)
+    assert set(found.expected) == {"i", "out"}
+
+
+def test_a_saved_module_and_a_trace(tmp_path: Path) -> None:
+    graph = NETWORKS["recurrent"]()
+    module = nir_to_torch(graph, {}, default_map(DT))
+    save(module, tmp_path / "m.pt")
+    spec = f"file:{tmp_path / 'm.pt'}"
+    with pytest.raises(UsageError, match=r"is a saved module, a pickle.*give --trust"):
+        pair(graph, f"default,dt={DT}", spec)
+    found = pair(graph, f"default,dt={DT}", spec, trust=True)
+    assert compare(*found.recordings, expected=found.expected, atol=0.0).passes()
+    v, output = (found.recordings[0].trace[node] for node in ("lif", "output"))
+    np.savez(tmp_path / "t.npz", **{"lif:v": v["v"], "output": output["output"]})
+    traced = pair(graph, f"trace:{tmp_path / 't.npz'}", spec, trust=True)
+    assert traced.expected == {"lif": ["v"], "output": ["output"]}
+    assert traced.recordings[0].dt == DT
+    assert any("does not say dt" in note for note in traced.notes)
+    assert any("only what trace:" in note for note in traced.notes)
+    comparison = compare(*traced.recordings, expected=traced.expected, atol=0.0)
+    assert comparison.passes(), comparison.failures()
+    np.savez(tmp_path / "t.npz", **{"gone:v": v["v"], "lif:v": v["v"] + 1, "lif:i": v["v"]})
+    traced = pair(graph, f"trace:{tmp_path / 't.npz'}", spec, trust=True)
+    messages = [f.line() for f in compare(*traced.recordings).failures(atol=0.5)]
+    assert len(messages) == 3
+    assert "node 'gone': v could not be compared: B does not have it" in messages
+    assert "node 'lif': i could not be compared: B does not have it" in messages
+    with pytest.raises(ReadError, match="holds no spikes of any node"):
+        pair(graph, f"trace:{tmp_path / 't.npz'}", spec, trust=True, variables=["spikes"])
+
+
+def test_an_only_output_may_have_any_name(tmp_path: Path) -> None:
+    graph = nir.NIRGraph(
+        {"x": nir.Input(np.array([2])), "w": nir.Linear(np.eye(2)), "y": nir.Output(np.array([2]))},
+        [("x", "w"), ("w", "y")],
+    )
+    first = pair(graph, "default", "default").recordings[0]
+    np.savez(tmp_path / "t.npz", output=first.trace["y"]["output"], dt=1e-4)
+    found = pair(graph, f"trace:{tmp_path / 't.npz'}", "default")
+    assert found.expected == {"y": ["output"]}
+    assert compare(*found.recordings, atol=0.0).passes()
+
+
+class Elsewhere(torch.nn.Module):
+    """A neuron of another framework, which calls its voltage `mem`."""
+
+    def forward(self, x: torch.Tensor, state: Any = None) -> tuple[torch.Tensor, Any]:
+        mem = x if state is None else state["mem"] * 0.9 + x
+        return (mem > 1).to(x), {"mem": mem}
+
+
+class Failing(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("no luck")
+
+
+def mapped(kind: type[torch.nn.Module]) -> Any:
+    return nir_to_torch(NETWORKS["feedforward"](), {nir.CubaLIF: lambda node: kind()})
+
+
+def test_a_module_is_asked_only_for_what_it_has() -> None:
+    module = mapped(Elsewhere)
+    inputs = random_inputs(module, 3, 1, 0)
+    wanted = expected_variables(module)
+    assert wanted["cuba"] == ["spikes", "v", "i"]
+    found = recordable(module, inputs, wanted)
+    every = [f"{path}:{name}" for path, names in wanted.items() for name in names]
+    assert set(every) - set(found) == {"cuba:v", "cuba:i"}
+    assert recordable(module, inputs, {"gone": ["v"], "if": ["v", "i"]}) == ["if:v"]
+
+
+def test_what_another_framework_does_not_tell_is_a_failure(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere.py").write_text(
+        "import nir\nfrom test_comparing import Elsewhere\n"
+        "MAP = {nir.CubaLIF: lambda node: Elsewhere()}\n"
+    )
+    spec = f"map:{tmp_path / 'elsewhere.py'}"
+    found = pair(NETWORKS["feedforward"](), spec, spec)
+    failures = compare(*found.recordings, expected=found.expected).failures()
+    assert [failure.line() for failure in failures] == [
+        "node 'cuba': v could not be compared: neither has it",
+        "node 'cuba': i could not be compared: neither has it",
+    ]
+    fewer = pair(NETWORKS["feedforward"](), spec, spec, variables=["spikes", "output"])
+    assert compare(*fewer.recordings, expected=fewer.expected).passes()
+
+
+def test_a_module_that_raises_is_named_as_the_cause() -> None:
+    module = mapped(Failing)
+    with pytest.raises(
+        NirtorchError, match="raised RuntimeError when it was run: no luck"
+    ) as caught:
+        recordable(module, random_inputs(module, 3, 1, 0), expected_variables(module))
+    assert caught.value.exit_code == 1
+
+
+def test_modules_of_two_graphs_are_refused() -> None:
+    with pytest.raises(UsageError, match="A and B are not of one graph: A takes"):
+        same_inputs(converted(NETWORKS["recurrent"]()), converted(NETWORKS["several_ends"]()))
+
+
+def test_a_device_without_values_is_refused() -> None:
+    with pytest.raises(UsageError, match="on the device 'meta' nothing has values"):
+        pair(NETWORKS["recurrent"](), "default", "default", device="meta")

@@ -1,0 +1,575 @@
+"""What a run did, as a table, as characters and as a picture; each against counting by hand."""
+
+from __future__ import annotations
+
+import io
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from networks import NETWORKS, converted
+
+from nirtorch_cli.arrays import as_array
+from nirtorch_cli.errors import MissingFrameworkError, OutputError, UsageError
+from nirtorch_cli.seeing.activity import COLUMNS, NodeActivity, activity, activity_rows
+from nirtorch_cli.seeing.axes import binned, flat_rows, hertz, part_size, round_step, time_unit
+from nirtorch_cli.seeing.pictures import (
+    MOST_PANELS,
+    Recorded,
+    figure,
+    picture,
+    picture_format,
+    plot,
+)
+from nirtorch_cli.seeing.raster import HEIGHT, WIDTH, can_draw, raster, rasters
+from nirtorch_cli.seeing.thresholds import thresholds
+
+DT = 1e-3
+RANDOM = np.random.default_rng(5)
+sizes = st.integers(1, 40)
+seeds = st.integers(0, 2**31)
+
+
+def random_spikes(steps: int, neurons: int, seed: int, part: float = 0.2) -> np.ndarray:
+    return np.random.default_rng(seed).random((steps, neurons)) < part
+
+
+# ------------------------------------------------------------------------------- arrays
+
+
+def test_tensors_of_any_type_become_arrays() -> None:
+    values = [0.0, 1.5, -2.0]
+    for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
+        array = as_array(torch.tensor(values, dtype=dtype, requires_grad=True))
+        assert array.tolist() == values
+    assert as_array(torch.tensor([True])).dtype == bool
+    assert as_array([[1, 2]]).shape == (1, 2)
+
+
+# ------------------------------------------------------------------------------ activity
+
+
+@given(st.integers(1, 6), st.integers(1, 3), st.integers(1, 5), seeds)
+def test_activity_is_what_counting_gives(steps: int, rows: int, neurons: int, seed: int) -> None:
+    spikes = np.random.default_rng(seed).random((steps, rows, neurons)) < 0.6
+    [found] = activity({"n": spikes.sum(axis=0)}, steps, DT)
+    trains = [
+        [bool(spikes[t, b, n]) for t in range(steps) for b in range(rows)] for n in range(neurons)
+    ]
+    total = sum(map(sum, trains))
+    assert (found.neurons, found.spikes) == (neurons, total)
+    assert found.per_step == pytest.approx(total / (steps * rows * neurons))
+    assert found.rate == pytest.approx(total / (steps * rows * neurons * DT))
+    assert found.silent == sum(not any(train) for train in trains)
+    assert found.saturated == sum(all(train) for train in trains)
+    expected = None
+    if found.silent == neurons:
+        expected = "silent"
+    elif found.saturated == neurons:
+        expected = "saturated"
+    assert found.mark == expected
+
+
+def test_activity_counts_neurons_of_any_shape_and_keeps_the_order() -> None:
+    counts = {"z": torch.zeros(2, 3, 4, 5), "a": torch.full((2,), 7.0), "none": np.zeros((2, 0))}
+    assert activity(counts, 7, DT) == [
+        NodeActivity("z", 60, 0, 0.0, 0.0, 60, 0, "silent"),
+        NodeActivity("a", 1, 14, 1.0, 1000.0, 0, 1, "saturated"),
+        NodeActivity("none", 0, 0, 0.0, 0.0, 0, 0, None),
+    ]
+    assert [node.mark for node in activity({"a": np.zeros((2, 3))}, 0, DT)] == [None]
+
+
+def test_activity_as_rows() -> None:
+    rows = activity_rows(activity({"lif": [[0, 5, 2000, 2000]], "quiet": [[0]]}, 2000, 1e-4))
+    assert rows == [
+        ["lif", "4", "4,005", "50.06%", "5,006 Hz", "1", "2", ""],
+        ["quiet", "1", "0", "0.00%", "0 Hz", "1", "", "all silent"],
+    ]
+    assert all(len(row) == len(COLUMNS) for row in rows)
+
+
+# ---------------------------------------------------------------------------------- axes
+
+
+@given(sizes, sizes, sizes, sizes, seeds)
+def test_bins_sum_equal_parts(steps: int, neurons: int, columns: int, rows: int, seed: int) -> None:
+    values = random_spikes(steps, neurons, seed)
+    bins = binned(values, part_size(steps, columns), part_size(neurons, rows))
+    assert bins.sums.shape[0] <= columns
+    assert bins.sums.shape[1] <= rows
+    for size, length, most in ((bins.steps, steps, columns), (bins.neurons, neurons, rows)):
+        assert size == 1 or -(-length // (size - 1)) > most  # less would not be enough
+    assert bins.sums.sum() == values.sum()
+    assert bins.sizes.sum() == values.size
+    for (column, row), found in np.ndenumerate(bins.sums):
+        part = [
+            values[t, n]
+            for t in range(column * bins.steps, min((column + 1) * bins.steps, steps))
+            for n in range(row * bins.neurons, min((row + 1) * bins.neurons, neurons))
+        ]
+        assert found == sum(part)
+        assert bins.means[column, row] == pytest.approx(sum(part) / len(part))
+
+
+@pytest.mark.parametrize(
+    ("length", "most", "expected"),
+    [(1, 10, 0.1), (1, 9, 0.2), (100, 7, 20), (0.03, 3, 0.01), (0.031, 3, 0.02), (7, 1, 10)],
+)
+def test_round_steps(length: float, most: int, expected: float) -> None:
+    assert round_step(length, most) == pytest.approx(expected)
+    assert round_step(0, most) == round_step(float("inf"), most) == 1
+
+
+@pytest.mark.parametrize(
+    ("duration", "name"),
+    [
+        (2, "s"),
+        (1, "s"),
+        (0.5, "ms"),
+        (1e-3, "ms"),
+        (3e-6, "µs"),
+        (5e-9, "ns"),
+        (0, "s"),
+        (1e-12, "s"),
+    ],
+)
+def test_time_units(duration: float, name: str) -> None:
+    assert time_unit(duration).name == name
+
+
+def test_rates_as_text() -> None:
+    assert [hertz(rate) for rate in (0, 12.345, 999.94, 12345.6)] == [
+        "0 Hz",
+        "12.35 Hz",
+        "999.9 Hz",
+        "12,346 Hz",
+    ]
+
+
+def test_one_batch_row_in_a_line() -> None:
+    values = np.arange(2 * 3 * 4).reshape(2, 3, 2, 2)
+    assert flat_rows(values, 1).tolist() == [[4, 5, 6, 7], [16, 17, 18, 19]]
+    assert flat_rows(np.zeros((5, 2))).shape == (5, 1)
+    assert flat_rows(np.zeros((0, 2, 3))).shape == (0, 3)
+
+
+# -------------------------------------------------------------------------------- raster
+
+
+def rows_of(text: str) -> list[str]:
+    """What stands right of the axis, a line for each row of neurons."""
+    first = re.search(r"^ +0 [┤+]", text, re.MULTILINE)
+    if first is None:
+        return []
+    lines = text[first.start() :].splitlines()
+    return [
+        line[len(first[0]) :] for line in lines if line[len(first[0]) - 1 :][:1] in tuple("│┤|+")
+    ]
+
+
+def test_a_raster_to_look_at() -> None:
+    spikes = np.zeros((30, 3))
+    spikes[[0, 10, 29], 0] = spikes[4, 2] = 1
+    assert raster(spikes, DT, title="lif") == "\n".join(
+        [
+            "lif: 3 neurons, 30 steps, 4 spikes, 44.44 Hz",
+            " 0 ┤│         │                  │",
+            " 1 ┤",
+            " 2 ┤    │",
+            "    ┬─────────┬─────────┬─────────",
+            "    0         10        20",
+            " time in ms; │ = a spike in 1 step (1 ms)",
+        ]
+    )
+
+
+def test_a_raster_in_ascii_to_look_at() -> None:
+    spikes = np.zeros((60, 2))
+    spikes[:6, 0] = spikes[5::20, 1] = 1
+    assert raster(spikes, 1e-6, title="µ²", width=24, ascii_only=True) == "\n".join(
+        [
+            "u\\xb2: 2 neurons, 60",
+            "steps, 9 spikes, 75,000",
+            "Hz",
+            " 0 +42",
+            " 1 + 1    1    1",
+            "    +-----------+--",
+            "    0           50",
+            " time in us; 3 = 3",
+            " spikes in 4 steps (4",
+            " us)",
+        ]
+    )
+
+
+def test_the_example_in_the_docstring() -> None:
+    text = raster(np.eye(3), 1e-3, title="lif", ascii_only=True)
+    shown = [line.strip() for line in str(raster.__doc__).splitlines()]
+    assert all(line.strip() in shown for line in text.splitlines())
+
+
+def dots_of(rows: list[str]) -> set[tuple[int, int]]:
+    """Column and row of every dot of braille characters, by Unicode's numbering of dots."""
+    numbered = {
+        1: (0, 0),
+        2: (0, 1),
+        3: (0, 2),
+        4: (1, 0),
+        5: (1, 1),
+        6: (1, 2),
+        7: (0, 3),
+        8: (1, 3),
+    }
+    return {
+        (2 * x + column, 4 * y + row)
+        for y, line in enumerate(rows)
+        for x, character in enumerate(line)
+        for dot, (column, row) in numbered.items()
+        if character != " " and (ord(character) - 0x2800) >> (dot - 1) & 1
+    }
+
+
+@given(st.integers(1, 400), st.integers(13, 4 * HEIGHT), seeds)
+def test_each_dot_is_a_neuron_with_a_spike(steps: int, neurons: int, seed: int) -> None:
+    spikes = random_spikes(steps, neurons, seed, part=0.02)
+    text = raster(spikes, DT)
+    assert "= a neuron with a spike" in text
+    cells = WIDTH - len(str(neurons - 1)) - 3
+    if steps <= cells:  # a step is a character, which is two dots wide
+        expected = {(2 * t + half, n) for t, n in zip(*np.nonzero(spikes)) for half in (0, 1)}
+    else:
+        per = -(-steps // (2 * cells))
+        expected = {(t // per, n) for t, n in zip(*np.nonzero(spikes))}
+    assert dots_of(rows_of(text)) == expected
+
+
+@given(st.integers(1, 300), st.integers(1, 300), seeds, st.booleans())
+@settings(deadline=None)
+def test_every_spike_is_seen(steps: int, neurons: int, seed: int, ascii_only: bool) -> None:
+    """One spike alone is drawn in one place, which is where it is."""
+    random = np.random.default_rng(seed)
+    spikes = np.zeros((steps, neurons), bool)
+    step, neuron = random.integers(steps), random.integers(neurons)
+    spikes[step, neuron] = True
+    rows = rows_of(raster(spikes, DT, ascii_only=ascii_only))
+    [(y, line)] = [(y, line) for y, line in enumerate(rows) if line.strip()]
+    x = len(line) - 1
+    assert line.strip() == line[-1]
+    columns = WIDTH - len(str(neurons - 1)) - 3
+    assert x == (step if steps <= columns else step // (2 * -(-steps // (2 * columns))))
+    assert y == pytest.approx(neuron * len(rows) / neurons, abs=2)
+
+
+@given(st.integers(0, 300), st.integers(0, 300), st.integers(0, 120), st.integers(0, 30), seeds)
+@settings(deadline=None)
+def test_no_line_is_too_long(steps: int, neurons: int, width: int, height: int, seed: int) -> None:
+    spikes = random_spikes(steps, neurons, seed)
+    for ascii_only in (False, True):
+        text = raster(spikes, 1e-4, title="a/node of some length", width=width, height=height,
+                      ascii_only=ascii_only)  # fmt: skip
+        assert max(map(len, text.splitlines())) <= max(width, 24)
+        assert len(rows_of(text)) <= max(height, 1)
+        assert not ascii_only or text.isascii()
+
+
+def test_shades_grow_with_the_spikes() -> None:
+    """A quarter of the neurons each fire never, seldom, often, always."""
+    steps, neurons = 700, 1200
+    parts = np.repeat([0.0, 0.1, 0.6, 1.0], neurons // 4)
+    spikes = RANDOM.random((steps, neurons)) < parts
+    for shades, ascii_only in ((" ░▓█", False), (" .*@", True)):
+        rows = rows_of(raster(spikes, DT, ascii_only=ascii_only))
+        assert len(rows) == 12
+        for quarter, shade in enumerate(shades):
+            middle = rows[quarter * 3 + 1].ljust(60)
+            assert middle.count(shade) > 0.8 * len(middle), (quarter, middle)
+    assert "█ = 1 spikes a step and neuron, in 100 neurons × 10 steps (10 ms)" in " ".join(
+        raster(spikes, DT).split()
+    )
+
+
+def test_a_small_part_at_the_end_does_not_set_the_scale() -> None:
+    spikes = np.zeros((80, 1201), bool)
+    spikes[:, :1200] = RANDOM.random((80, 1200)) < 0.25
+    spikes[:, 1200] = True
+    assert "█" in "".join(rows_of(raster(spikes, DT))[:10])
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (5, 0), (0, 0)])
+def test_a_raster_of_nothing_is_its_title(shape: tuple[int, int]) -> None:
+    text = raster(np.zeros(shape), DT, title="n")
+    assert text.startswith(f"n: {shape[1]} neurons, {shape[0]} steps, 0 spikes, 0 Hz")
+    assert "\n" not in text
+
+
+@pytest.mark.parametrize("neurons", [1, 100, 10_000])
+def test_rasters_of_every_size_are_small(neurons: int) -> None:
+    started = time.perf_counter()
+    text = raster(random_spikes(1000, neurons, 0), DT)
+    assert len(text.splitlines()) <= HEIGHT + 5
+    assert time.perf_counter() - started < 20
+
+
+def test_a_raster_for_each_node_with_spikes() -> None:
+    spikes = np.zeros((4, 2, 2))
+    spikes[1, 1, 0] = 1
+    trace = {"a/b\n": {"spikes": torch.tensor(spikes), "v": spikes}, "li": {"v": spikes}}
+    text = rasters(trace, DT, row=1)
+    assert text == raster(spikes[:, 1], DT, title="a/b\\n, batch row 1 of 2")
+    both = rasters({"x": {"spikes": spikes[:, :1]}, "y": {"spikes": spikes[:, :1]}}, DT)
+    assert both.split("\n\n") == [raster(spikes[:, 0], DT, title=name) for name in "xy"]
+    assert rasters({"li": {"v": spikes}}, DT) == ""
+
+
+def test_rasters_of_one_run_have_one_axis_of_time() -> None:
+    for steps in (40, 150, 997):
+        trace = {
+            f"{neurons}": {"spikes": random_spikes(steps, neurons, 0, part=0.01)[:, None]}
+            for neurons in (1, 12, 40, 3000)
+        }
+        axes = re.findall(r"^ +┬.*\n.*$", rasters(trace, DT), re.MULTILINE)
+        assert len(axes) == 4
+        assert len(set(axes)) == 1
+
+
+def test_what_a_terminal_can_draw() -> None:
+    assert can_draw("utf-8")
+    assert not any(map(can_draw, ("ascii", "latin-1", "cp437", "no-such-encoding", None)))
+
+
+# ------------------------------------------------------------------------------ pictures
+
+SIGNATURES = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}
+
+
+def recorded(steps: int = 50, rows: int = 1, neurons: int = 4, **settings: Any) -> Recorded:
+    random = np.random.default_rng(3)
+    spikes = (random.random((steps, rows, neurons)) < 0.1).astype(np.float32)
+    v = random.random((steps, rows, neurons))
+    return Recorded(
+        **{
+            "dt": DT,
+            "inputs": {"input": random.random((steps, rows, neurons))},
+            "trace": {"a": {"spikes": spikes, "v": v, "count": spikes.sum(0)}, "li": {"v": v}},
+            "thresholds": {"a": np.array(0.8)},
+            "title": "a run",
+            **settings,
+        }
+    )
+
+
+def texts_of(axes: Any) -> str:
+    return str(axes.get_title(loc="left"))
+
+
+@pytest.fixture
+def matplotlib() -> Any:
+    return pytest.importorskip("matplotlib", reason="matplotlib, the extra 'plot', is not there")
+
+
+@pytest.mark.parametrize("form", SIGNATURES)
+def test_pictures_are_the_same_every_time(matplotlib: Any, form: str) -> None:
+    before = dict(matplotlib.rcParams)
+    first = picture(recorded(), form)
+    assert first.startswith(SIGNATURES[form])
+    assert dict(matplotlib.rcParams) == before
+    with matplotlib.rc_context({"lines.linewidth": 9.0, "font.size": 30.0, "axes.grid": True}):
+        mine = dict(matplotlib.rcParams)
+        assert picture(recorded(), form) == first
+        assert dict(matplotlib.rcParams) == mine
+    changed = recorded()
+    changed.trace["a"]["v"][7] += 0.5
+    assert picture(changed, form) != first
+
+
+def test_pictures_leave_pyplot_alone(matplotlib: Any) -> None:
+    code = (
+        "import sys, numpy as np; from nirtorch_cli.seeing.pictures import Recorded, picture; "
+        "assert 'matplotlib' not in sys.modules; "
+        "picture(Recorded(1e-3, trace={'a': {'spikes': np.eye(3)[:, None]}})); "
+        "assert 'matplotlib' in sys.modules; assert 'matplotlib.pyplot' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_panels_in_order_over_one_axis_of_time(matplotlib: Any) -> None:
+    drawn = figure(recorded(steps=50, rows=2, row=1))
+    panels = drawn.axes
+    assert [texts_of(axes).partition(": ")[0] for axes in panels] == ["input", "a", "a:v", "li:v"]
+    assert {axes.get_xlim() for axes in panels} == {(0.0, 50.0)}
+    assert panels[-1].get_xlabel() == "time (ms)"
+    heights = [axes.get_position().y0 for axes in panels]
+    assert heights == sorted(heights, reverse=True)
+    assert drawn.texts[0].get_text() == "a run, batch row 1 of 2"
+
+
+def test_marks_are_where_the_spikes_are(matplotlib: Any) -> None:
+    run = recorded(neurons=30)
+    spikes = run.trace["a"]["spikes"][:, 0]
+    [axes] = [axes for axes in figure(run).axes if texts_of(axes).startswith("a: ")]
+    [marks] = axes.lines
+    x, y = marks.get_xdata(), marks.get_ydata()
+    expected = {(t + 0.5, n) for t, n in zip(*np.nonzero(spikes))}
+    assert {(round(float(a), 6), int(b)) for a, b in zip(x, y)} == expected
+    assert len(x) == spikes.sum()
+
+
+def images_of(drawn: Any) -> list[Any]:
+    return [image for axes in drawn.axes for image in axes.images]
+
+
+def test_many_spikes_are_an_image_of_rates(matplotlib: Any) -> None:
+    spikes = random_spikes(700, 2000, 1, part=0.1)[:, None]
+    [image] = images_of(figure(Recorded(DT, trace={"a": {"spikes": spikes}})))
+    rates = np.asarray(image.get_array())
+    assert rates.shape[0] < 500
+    assert rates.shape[1] <= 380
+    assert rates.mean() == pytest.approx(100, rel=0.05)  # Hz: a tenth of the steps of 1 ms
+    left, right, bottom, top = image.get_extent()
+    assert (left, top) == (0, -0.5)
+    assert right >= 700
+    assert bottom >= 1999.5
+
+
+def test_an_input_of_many_values_is_an_image(matplotlib: Any) -> None:
+    values = np.tile(np.linspace(-1, 3, 20), (50, 1))[:, None]
+    [image] = images_of(figure(Recorded(DT, inputs={"x": values})))
+    np.testing.assert_allclose(np.asarray(image.get_array())[:, 0], np.linspace(-1, 3, 20))
+    assert image.get_clim() == (-3, 3)
+    assert (
+        figure(Recorded(DT, inputs={"x": values[..., :3]})).axes[0].lines[2].get_ydata()[0]
+        == (values[0, 0, 2])
+    )
+    binary = (values > 0).astype(float)
+    assert "spikes" in texts_of(figure(Recorded(DT, inputs={"x": binary})).axes[0])
+
+
+def test_traces_of_some_neurons_and_the_range_of_all(matplotlib: Any) -> None:
+    v = RANDOM.random((50, 1, 100))
+    axes = figure(Recorded(DT, trace={"li": {"v": v}})).axes[0]
+    chosen = [int(line.get_label()) for line in axes.lines]
+    assert chosen == [0, 25, 50, 74, 99]
+    for neuron, line in zip(chosen, axes.lines):
+        np.testing.assert_array_equal(line.get_ydata(), v[:, 0, neuron])
+        np.testing.assert_allclose(line.get_xdata(), np.arange(50) + 0.5)
+    corners = axes.collections[0].get_paths()[0].vertices
+    assert corners[:, 1].min() == v.min()
+    assert corners[:, 1].max() == v.max()
+
+
+def test_thresholds_are_drawn_where_they_belong(matplotlib: Any) -> None:
+    v = RANDOM.random((20, 1, 2))
+
+    def dashed(threshold: Any) -> list[float]:
+        run = Recorded(DT, trace={"a": {"v": v}}, thresholds={"a": threshold})
+        lines = figure(run).axes[0].lines
+        return [float(line.get_ydata()[0]) for line in lines if line.is_dashed()]
+
+    assert dashed(np.array(0.7)) == [0.7]
+    assert dashed(np.array([0.7, 0.9])) == [0.7, 0.9]
+    assert dashed(np.array([1e6, 1e6])) == []  # it would squeeze the traces into a line
+    assert dashed(np.zeros((3, 3))) == []
+    assert dashed(torch.tensor([0.5])) == [0.5]
+
+
+def test_the_thresholds_of_a_module() -> None:
+    found = thresholds(converted(NETWORKS["nested"]()))
+    assert set(found) == {"first.layer", "middle/lambda/lif", "middle/0"}
+    np.testing.assert_allclose(found["first.layer"], np.linspace(0.3, 0.6, 3), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "name", ["$x_1$", "a$", "\u4e2d\u6587", "line\nbreak", "x" * 400, "\udc80", "%s {0}", "\u0301"]
+)
+@pytest.mark.parametrize("form", SIGNATURES)
+def test_any_name_can_be_drawn(matplotlib: Any, name: str, form: str) -> None:
+    run = recorded(steps=3)
+    run = Recorded(DT, {name: run.inputs["input"]}, {name: run.trace["a"]}, title=name)
+    assert picture(run, form).startswith(SIGNATURES[form])
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.full((5, 1, 3), np.nan),
+        np.full((5, 1, 9), np.inf),
+        np.zeros((5, 1, 9)),
+        np.full((1, 1, 1), 7.0),
+        np.where(np.arange(50).reshape(5, 1, 10) % 7 == 0, np.nan, 1.5),
+        np.zeros((0, 1, 3)),
+        np.zeros((5, 1, 0)),
+        np.zeros((5, 1)),
+        np.full((5, 1, 2), 1e300),
+        np.ones((5, 1, 2, 3, 4), bool),
+        np.arange(20, dtype=np.int64).reshape(5, 1, 4),
+        torch.ones((5, 1, 3), dtype=torch.bfloat16, requires_grad=True),
+    ],
+)
+def test_any_numbers_can_be_drawn(matplotlib: Any, values: Any) -> None:
+    fired = as_array(values) > 0
+    run = Recorded(DT, {"x": values}, {"a": {"spikes": fired, "v": values, "i": values}})
+    assert picture(run).startswith(SIGNATURES["png"])
+    assert len(rasters(run.trace, DT)) > 0
+
+
+def test_nothing_and_too_much_can_be_drawn(matplotlib: Any) -> None:
+    assert figure(Recorded(DT)).texts[0].get_text() == "nothing was recorded"
+    trace = {f"n{i}": {"v": np.zeros((2, 1, 1))} for i in range(MOST_PANELS + 3)}
+    drawn = figure(Recorded(DT, trace=trace))
+    assert len(drawn.axes) == MOST_PANELS
+    assert drawn.texts[0].get_text() == "3 more panels are not drawn"
+    assert drawn.axes[-1].get_xlabel()
+    assert picture(Recorded(DT, trace=trace)).startswith(SIGNATURES["png"])
+
+
+@pytest.mark.parametrize("form", SIGNATURES)
+def test_ten_thousand_neurons_take_seconds_and_little_room(matplotlib: Any, form: str) -> None:
+    spikes = random_spikes(1000, 10_000, 2)[:, None]
+    v = RANDOM.random((1000, 1, 10_000), dtype=np.float32)
+    run = Recorded(DT, {"x": spikes}, {"a": {"spikes": spikes, "v": v}, "b": {"spikes": spikes}})
+    started = time.perf_counter()
+    content = picture(run, form)
+    assert time.perf_counter() - started < 30  # about one, on an idle machine
+    assert len(content) < 3_000_000
+
+
+def test_a_picture_is_written_as_its_name_ends(matplotlib: Any, tmp_path: Path) -> None:
+    for form, signature in SIGNATURES.items():
+        path = tmp_path / f"run.{form.upper()}"
+        plot(path, recorded())
+        assert path.read_bytes() == picture(recorded(), form)
+        assert path.read_bytes().startswith(signature)
+    with pytest.raises(OutputError, match="exists already"):
+        plot(path, recorded(), clobber=False)
+
+
+@pytest.mark.parametrize("name", ["run", "run.jpg", "png", ""])
+def test_other_names_are_refused(name: str) -> None:
+    with pytest.raises(UsageError, match=r"does not say which picture.*end it in \.png, \.svg"):
+        picture_format(name)
+
+
+def test_without_matplotlib_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(MissingFrameworkError) as caught:
+        picture(recorded())
+    assert caught.value.exit_code == 4
+    assert str(caught.value) == (
+        "pictures need matplotlib, which is not installed; pip install 'nirtorch-cli[plot]'"
+    )
+
+
+def test_a_png_has_the_size_of_its_panels(matplotlib: Any) -> None:
+    image = pytest.importorskip("PIL.Image")
+    one = image.open(io.BytesIO(picture(Recorded(DT, trace={"a": {"v": np.zeros((5, 1, 1))}}))))
+    assert one.size == (1200, 360)
