@@ -25,7 +25,13 @@ from nirtorch_cli import state
 from nirtorch_cli.errors import UsageError
 from nirtorch_cli.findings import Finding, quoted
 from nirtorch_cli.framewise import has_hooks, is_framewise
+from nirtorch_cli.neurons.cuba import CubaLI, CubaLIF
+from nirtorch_cli.neurons.integrators import IF, I
+from nirtorch_cli.neurons.leaky import LI, LIF
 from nirtorch_cli.neurons.population import Population, Stepper
+
+NEURONS = (I, IF, LI, LIF, CubaLI, CubaLIF)
+"""The reference neurons."""
 
 STATE_READERS = (state.entry, state.previous_output)
 
@@ -35,6 +41,11 @@ _STATE = "state"
 Values = dict[Any, Any]
 Call = Callable[[Values], Any]
 StepCall = Callable[[Values, int], Any]
+
+
+def is_reference(module: torch.nn.Module) -> bool:
+    """Whether a module is a reference neuron as it is: no subclass, and nobody looks at it."""
+    return type(module) in NEURONS and not has_hooks(module)
 
 
 class Watched:
@@ -85,8 +96,7 @@ class Loop:
         first = None if before is None else {key: state.entry(before, key) for key in self.carried}
         # Only what leaves no trace of its own can be tried in place, and run again if it must.
         plain = all(
-            (isinstance(module, Population) and not has_hooks(module)) or is_framewise(module)
-            for module in self.modules.values()
+            is_reference(module) or is_framewise(module) for module in self.modules.values()
         )
         if plain and not self.wants_gradients(first):
             done = self.in_place(first, steps)
@@ -143,8 +153,10 @@ class Loop:
                 **torch.fx.node.map_arg(node.kwargs, values.__getitem__),
             )
         module = self.modules[node]
-        plain = isinstance(module, Population) and not has_hooks(module)
-        call = cast(Population, module).settled().forward if plain else self.calls[node]
+        if is_reference(module):
+            call = cast(Population, module).settled().forward
+        else:
+            call = self.calls[node]
         x, before = args[0], node.kwargs.get("state", args[1] if len(args) == 2 else None)
         if before is None:
             return lambda values: call(values[x])
@@ -155,7 +167,7 @@ class Loop:
     def in_place(self, first: dict[str, Any] | None, steps: int) -> LoopRun | None:
         """The same with neurons that keep their variables; None if that is not to be done."""
         done = LoopRun(self)
-        neurons = {n: m for n, m in self.modules.items() if isinstance(m, Population)}
+        neurons = {n: cast(Population, m) for n, m in self.modules.items() if is_reference(m)}
         keys = {node: cast(Any, node.kwargs["state"]).args[1] for node in neurons}
         earlier = {key: node for key, node in self.carried.items() if key not in keys.values()}
         feeds = [(node, values.unbind(0)) for node, values in self.arriving.items()]

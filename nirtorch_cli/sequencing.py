@@ -30,15 +30,12 @@ from nirtorch_cli.errors import UsageError
 from nirtorch_cli.findings import Finding
 from nirtorch_cli.framewise import has_hooks, over_frames, stepped
 from nirtorch_cli.graph_module import ConvertedModule
-from nirtorch_cli.looping import STATE_READERS, Loop, Watched
-from nirtorch_cli.neurons.cuba import CubaLI, CubaLIF
+from nirtorch_cli.looping import NEURONS, STATE_READERS, Loop, Watched
 from nirtorch_cli.neurons.elementwise import Delay
-from nirtorch_cli.neurons.integrators import IF, I
-from nirtorch_cli.neurons.leaky import LI, LIF
 from nirtorch_cli.neurons.overtime import OverflowedError
 from nirtorch_cli.watching import Wanted
 
-_WITH_A_LOOP_OF_THEIR_OWN = (I, IF, LI, LIF, CubaLI, CubaLIF, Delay)
+_WITH_A_LOOP_OF_THEIR_OWN = (*NEURONS, Delay)
 _ALL_FRAMES = (state.add, state.silence)
 
 State = dict[str, Any]

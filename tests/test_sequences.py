@@ -23,6 +23,7 @@ from torch import Tensor
 from nirtorch_cli import StateError, UsageError, nir_to_torch
 from nirtorch_cli.condensing import condensed
 from nirtorch_cli.defaults import default_map
+from nirtorch_cli.neurons.leaky import LIF
 from nirtorch_cli.running import SequenceRun, chunk_length, run_sequence, run_steps
 
 torch.set_num_threads(1)
@@ -332,6 +333,25 @@ def test_modules_of_others_are_stepped() -> None:
     done = run_sequence(module, inputs, chunk=4)
     compare(done.outputs, expected)
     compare(done.state, states[-1])
+
+
+class Tired(LIF):
+    """A reference neuron that somebody made into another."""
+
+    def forward(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+        z, state = super().forward(0.5 * x, state)
+        return 0.5 * z, state
+
+
+@pytest.mark.parametrize("name", ["recurrent", "feedforward"])
+def test_a_subclass_of_a_reference_neuron_is_called(name: str) -> None:
+    module = converted(made_exact(NETWORKS[name]()))
+    for part in module.modules():
+        if type(part) is LIF:
+            part.__class__ = Tired
+        elif type(part).__name__ == "IF":
+            part.register_forward_hook(lambda module, given, output: (output[0] * 0.5, output[1]))
+    assert_is_run_by_steps(module, sequence(module), 1e-6 if name == "feedforward" else 0.0)
 
 
 def test_torchs_own_recurrent_cells() -> None:

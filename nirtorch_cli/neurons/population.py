@@ -6,6 +6,7 @@ any number of batch axes in front of that. Time constants and dt are in the same
 
 from __future__ import annotations
 
+import abc
 import copy
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -84,7 +85,7 @@ class Stepper:
         return bool(torch.isfinite(self.v).all())
 
 
-class Population(torch.nn.Module):
+class Population(torch.nn.Module, abc.ABC):
     """A layer of neurons. Its constants are buffers under their NIR names.
 
     They are read at every step, so a constant may be changed, loaded from a state dict,
@@ -127,6 +128,7 @@ class Population(torch.nn.Module):
         settled.kept = {}
         return settled
 
+    @abc.abstractmethod
     def over_time(
         self, x: Tensor, state: State | None = None, watch: Collection[str] = ()
     ) -> tuple[Tensor, State, State]:
@@ -144,11 +146,10 @@ class Population(torch.nn.Module):
         Raises:
             StateError: as a step would.
         """
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def in_place(self, x: Tensor, variables: State) -> Callable[[Tensor], None]:
         """A function that advances variables, which have the shape of x, by a step's input."""
-        raise NotImplementedError
 
     def stepper(self, x: Tensor, state: State | None) -> Stepper | None:
         """These neurons for inputs that come one by one, like x, where no gradient is asked for.
@@ -161,9 +162,9 @@ class Population(torch.nn.Module):
         variables = {name: value.clone() for name, value in variables.items()}
         return Stepper(variables, self.in_place(x, variables), self.fire_in_place(x))
 
+    @abc.abstractmethod
     def variables(self, x: Tensor, state: State | None) -> State:
         """The variables before a step, in the shape of its input x: as left, or at rest."""
-        raise NotImplementedError
 
     def fire_in_place(self, x: Tensor) -> Callable[[Tensor, Tensor], None] | None:
         """A function that writes spikes and resets voltages; None without spikes."""
