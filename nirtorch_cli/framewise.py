@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.module import _has_any_global_hook
+from torch.nn.modules import module as all_modules
 
 from nirtorch_cli.neurons.convolution import Conv1d, Conv2d
 from nirtorch_cli.neurons.elementwise import Scale, Threshold
@@ -60,9 +60,11 @@ def is_framewise(module: nn.Module) -> bool:
 
 def has_hooks(module: nn.Module) -> bool:
     """Whether somebody wants to see each call."""
-    names = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-    is_global: bool = _has_any_global_hook()  # type: ignore[no-untyped-call]
-    return is_global or any(getattr(module, name, None) for name in names)
+    names = ("forward_hooks", "forward_pre_hooks", "backward_hooks", "backward_pre_hooks")
+    return any(
+        getattr(module, f"_{name}", None) or getattr(all_modules, f"_global_{name}", None)
+        for name in names
+    )
 
 
 def _takes_any_axes(module: nn.Module) -> bool:

@@ -381,6 +381,19 @@ def test_hooks_see_each_step() -> None:
     assert [tuple(shape) for shape in seen] == [(2, 3)] * 5 + [(2, 4)] * 5
 
 
+def test_hooks_of_all_modules_see_each_step() -> None:
+    module = converted(NETWORKS["recurrent"]())
+    seen: list[Any] = []
+    handle = torch.nn.modules.module.register_module_forward_hook(
+        lambda m, i, o: seen.append(m) if m is module.readout else None
+    )
+    try:
+        run_sequence(module, sequence(module, 5))
+    finally:
+        handle.remove()
+    assert len(seen) == 5
+
+
 def test_an_edited_graph_is_run_as_edited() -> None:
     module = converted(made_exact(NETWORKS["recurrent"]()))
     call = next(node for node in module.graph.nodes if node.target == "readout")
