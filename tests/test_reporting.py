@@ -18,7 +18,7 @@ import jsonschema
 import pytest
 import xmlschema
 from conftest import DATA
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from nirtorch_cli.cli.reports import json_report
@@ -395,6 +395,8 @@ hostile = st.text(
 )
 
 
+@example(file="\ud800", node="", message="", stops=False)
+@example(file="../../../\ud800", node="a", message="b", stops=True)
 @settings(max_examples=150, deadline=None)
 @given(file=hostile, node=hostile, message=hostile, stops=st.booleans())
 def test_hostile_names(file: str, node: str, message: str, stops: bool) -> None:

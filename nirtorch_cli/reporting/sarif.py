@@ -102,9 +102,12 @@ def _artifact(file: str, folder: Path) -> dict[str, str]:
     if os.path.splitdrive(path)[0] in ("", folder.drive):
         relative = os.path.relpath(path, folder)
         if relative.split(os.sep)[0] != os.pardir:
-            uri = quote(os.fsencode(relative.replace(os.sep, "/")))
+            uri = quote(_encoded(relative.replace(os.sep, "/")))
             return {"uri": uri, "uriBaseId": "%SRCROOT%"}
-    return {"uri": Path(path).as_uri()}
+    try:
+        return {"uri": Path(path).as_uri()}
+    except UnicodeEncodeError:
+        return {"uri": "file://" + quote(_encoded(path))}
 
 
 def _message(text: str) -> str:
@@ -118,3 +121,11 @@ def _fingerprint(finding: Finding) -> str:
     parts = [finding.code, finding.node, finding.parameter, finding.message]
     text = json.dumps(parts).encode()
     return f"{hashlib.blake2b(text, digest_size=8).hexdigest()}:1"
+
+
+def _encoded(path: str) -> bytes:
+    """A path's bytes; of what can be no file's name, something that tells it apart."""
+    try:
+        return os.fsencode(path)
+    except UnicodeEncodeError:
+        return path.encode("utf8", "backslashreplace")
