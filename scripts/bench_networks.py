@@ -108,8 +108,8 @@ def _counting(runner: Runner, neurons: Iterable[nn.Module]) -> Runner:
 class _Stateful:
     """Calls modules in a row; neurons of a type get their state, and give it back."""
 
-    def __init__(self, stack: list[nn.Module], kind: type[nn.Module], names: int) -> None:
-        self.stack, self.kind, self.names = stack, kind, names
+    def __init__(self, stack: list[nn.Module], kind: type[nn.Module]) -> None:
+        self.stack, self.kind = stack, kind
         self.states: dict[int, Any] = {}
 
     def reset(self) -> None:
@@ -135,14 +135,20 @@ def convolutional_elsewhere(
         from norse.torch import IAFCell, IAFParameters
 
         cells = [IAFCell(p=IAFParameters(v_th=torch.tensor(1.0))) for _ in layers]
-        net = _Stateful(_stack(layers, cells), IAFCell, 1)
+        net = _Stateful(_stack(layers, cells), IAFCell)
         runners["norse, steps"] = _counting(_stepping(net, net.reset), cells)
     if frameworks["snntorch"]:
         from snntorch import Leaky
 
         leaky = [Leaky(1.0, reset_mechanism="zero", reset_delay=False) for _ in layers]
-        net = _Stateful(_stack(layers, leaky), Leaky, 1)
-        runners["snntorch, steps"] = _counting(_stepping(net, net.reset), leaky)
+        net = _Stateful(_stack(layers, leaky), Leaky)
+
+        def reset() -> None:
+            net.reset()
+            for cell in leaky:  # without a state they go on from the last run's
+                cell.reset_mem()
+
+        runners["snntorch, steps"] = _counting(_stepping(net, reset), leaky)
     if frameworks["sinabs"]:
         runners |= _sinabs(layers)
     if frameworks["spikingjelly"]:
@@ -308,7 +314,7 @@ def recurrent_elsewhere(
     first, back, second = (torch.from_numpy(weight) for weight in weights)
     runners: dict[str, Runner] = {}
 
-    def loop(cell: Callable[..., Any], states: int) -> Callable[[Tensor], Tensor]:
+    def loop(cell: Callable[..., Any]) -> Callable[[Tensor], Tensor]:
         def run(x: Tensor) -> Tensor:
             before: list[Any] = [(), ()]
             z = x.new_zeros(x.shape[1], len(first))
@@ -328,7 +334,13 @@ def recurrent_elsewhere(
         layers = [
             Synaptic(alpha, beta, 8.0, reset_mechanism="zero", reset_delay=False) for _ in range(2)
         ]
-        runner = loop(lambda number, x, *state: layers[number](x, *state), 2)
+        run = loop(lambda number, x, *state: layers[number](x, *state))
+
+        def runner(x: Tensor) -> Tensor:
+            for layer in layers:
+                layer.reset_mem()
+            return run(x)
+
         runners["snntorch, steps"] = _counting(runner, layers)
     if frameworks["norse"]:
         from norse.torch import LIFCell, LIFParameters
@@ -339,8 +351,8 @@ def recurrent_elsewhere(
             v_th=torch.tensor(8.0 * DT / TAU_MEM),
         )
         cells = [LIFCell(p=parameters, dt=DT) for _ in range(2)]
-        runner = loop(lambda number, x, *state: cells[number](x, *state), 1)
-        runners["norse, steps (other equations)"] = _counting(runner, cells)
+        norse_runner = loop(lambda number, x, *state: cells[number](x, *state))
+        runners["norse, steps (other equations)"] = _counting(norse_runner, cells)
     if frameworks["nirtorch"]:
         runners |= _nirtorch(graph, {nir.CubaLIF: lambda node: _HandWrittenCuba()})
     return runners
