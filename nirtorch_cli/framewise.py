@@ -58,6 +58,22 @@ def is_framewise(module: nn.Module) -> bool:
     return _takes_any_axes(module) or _takes_a_batch(module)
 
 
+def applied(
+    module: nn.Module, like: Tensor, room: Tensor | None = None
+) -> Callable[[Tensor], Tensor]:
+    """A framewise module as a function of many inputs in the shape of one.
+
+    room: where outputs may be written, each over the one before. Matrices of torch are
+    multiplied as they would multiply themselves, without the way there.
+    """
+    if type(module) is not nn.Linear or like.dim() != 2:
+        return module.forward
+    weight, bias = module.weight.t(), module.bias
+    if bias is None:
+        return lambda x: torch.mm(x, weight, out=room)
+    return lambda x: torch.addmm(bias, x, weight, out=room)
+
+
 def has_hooks(module: nn.Module) -> bool:
     """Whether somebody wants to see each call."""
     names = ("forward_hooks", "forward_pre_hooks", "backward_hooks", "backward_pre_hooks")

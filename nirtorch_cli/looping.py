@@ -24,7 +24,7 @@ from torch.fx import Node
 from nirtorch_cli import state
 from nirtorch_cli.errors import UsageError
 from nirtorch_cli.findings import Finding, quoted
-from nirtorch_cli.framewise import has_hooks, is_framewise
+from nirtorch_cli.framewise import applied, has_hooks, is_framewise
 from nirtorch_cli.neurons.cuba import CubaLI, CubaLIF
 from nirtorch_cli.neurons.integrators import IF, I
 from nirtorch_cli.neurons.leaky import LI, LIF
@@ -186,10 +186,11 @@ class Loop:
                 values[node] = (stepper(x, outputs[node][0]), None)
             elif not self.is_inner(node, neurons):
                 values[node] = self.call_of(node)(values)
-        program = list(self.bound(steppers, outputs))
+        others = [node for node in done.parts if self.pair_of(node) not in outputs]
+        kept = {*others, *earlier.values()}
+        program = list(self.bound(steppers, outputs, values, kept))
         seen = [(done.watched[keys[n]], s.variables) for n, s in steppers.items()
                 if keys[n] in done.watched]  # fmt: skip
-        others = [node for node in done.parts if self.pair_of(node) not in outputs]
         collected = [(node, done.parts[node]) for node in others]
         now = values[_STATE] = {}
         for step in range(steps):
@@ -225,11 +226,21 @@ class Loop:
         return is_choice and node.args[0] in neurons and cast(int, node.args[1]) == 1
 
     def bound(
-        self, steppers: Mapping[Node, Stepper], outputs: Mapping[Node, Tensor]
+        self,
+        steppers: Mapping[Node, Stepper],
+        outputs: Mapping[Node, Tensor],
+        first: Values,
+        kept: Collection[Node],
     ) -> Iterator[tuple[Node, StepCall]]:
-        """The calls of a step after the first, when shapes are known to fit."""
+        """The calls of a step after the first, when shapes are known to fit.
+
+        Where the value of the `first` step is read at once and not `kept`, the next ones are
+        written over it.
+        """
         for node in self.nodes:
             args: Any = node.args
+            at_once = all(user in steppers or user.target is state.add for user in node.users)
+            room = first[node] if at_once and node not in kept and node in first else None
             if self.is_inner(node, steppers):
                 continue
             if node in steppers:
@@ -237,11 +248,11 @@ class Loop:
             elif node.target is state.previous_output:
                 yield node, _remembering(args[1])
             elif node.target is state.add:
-                yield node, _adding(*args)
+                yield node, _adding(args[0], args[1], room)
             elif node.target is operator.getitem:
                 yield node, _choosing(*args)
             elif node in self.modules and len(args) == 1 and not node.kwargs:
-                yield node, _calling(self.modules[node].forward, args[0])
+                yield node, _calling(applied(self.modules[node], first[args[0]], room), args[0])
             else:
                 yield node, _whatever(self.call_of(node))
 
@@ -277,8 +288,8 @@ def _remembering(key: str) -> StepCall:
     return lambda values, step: values[_STATE][key]
 
 
-def _adding(one: Node, other: Node) -> StepCall:
-    return lambda values, step: values[one] + values[other]
+def _adding(one: Node, other: Node, room: Tensor | None) -> StepCall:
+    return lambda values, step: torch.add(values[one], values[other], out=room)
 
 
 def _choosing(pair: Node, place: int) -> StepCall:

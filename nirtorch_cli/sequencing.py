@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import operator
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -37,6 +37,8 @@ from nirtorch_cli.watching import Wanted
 
 _WITH_A_LOOP_OF_THEIR_OWN = (*NEURONS, Delay)
 _ALL_FRAMES = (state.add, state.silence)
+OF_OUTPUTS = {"output", "spikes", "count"}
+"""The variables that are seen in a node's output."""
 
 State = dict[str, Any]
 
@@ -90,7 +92,7 @@ class Sequencer:
         if self.form is None:
             return
         self.names = module.meta["names"]
-        self.outputs = _watched_nodes(module, self.form)
+        self.outputs = self.watched_outputs(_output_nodes(module, self.form))
         self.nested = {
             name: Sequencer(child, trace, f"{prefix}{self.names.get(name, name)}/")
             for name, child in module.named_children()
@@ -98,6 +100,15 @@ class Sequencer:
         }
         self.calls = {node for stage in self.form.stages for node in stage.nodes}
         self.last_use = self.lifetimes(self.form)
+
+    def watched_outputs(self, found: Mapping[Node, list[str]]) -> dict[Node, list[str]]:
+        """Of the nodes that have outputs those that are watched, with the paths of these."""
+        paths = {node: [self.prefix + name for name in names] for node, names in found.items()}
+        watched = {
+            node: [path for path in of_node if self.trace.watched(path) & OF_OUTPUTS]
+            for node, of_node in paths.items()
+        }
+        return {node: of_node for node, of_node in watched.items() if of_node}
 
     def lifetimes(self, form: Condensed) -> list[list[Node]]:
         """For each stage the values that nobody needs after it."""
@@ -134,7 +145,7 @@ class Sequencer:
     def see(self, node: Node, values: Any) -> None:
         """Note a node's output, if it is watched."""
         for path in self.outputs.get(node, ()):
-            self.trace.add_output(self.prefix + path, values)
+            self.trace.add_output(path, values)
 
     def path_of(self, name: str) -> str:
         return self.prefix + str(self.names.get(name, name))
@@ -159,8 +170,8 @@ def _values(outputs: Mapping[str, Node] | Node) -> list[Node]:
     return [outputs] if isinstance(outputs, Node) else list(outputs.values())
 
 
-def _watched_nodes(module: ConvertedModule, form: Condensed) -> dict[Node, list[str]]:
-    """The fx node that has each NIR node's output, with the names of those."""
+def _output_nodes(module: ConvertedModule, form: Condensed) -> dict[Node, list[str]]:
+    """The fx nodes that have the outputs of NIR nodes, with the names of those."""
     found: dict[Node, list[str]] = {}
     names, ends = module.meta["names"], module.meta["outputs"]
     for argument in form.arguments:
@@ -274,7 +285,7 @@ class _Chunk:
             nodes=stage.nodes,
             arriving={node: self.values[node] for node in arriving if node in self.values},
             carried={key: cast(Node, self.form.carried[key]) for key in keys},
-            needed=[node for node in stage.nodes if self.is_needed(node, inside)],
+            needed=[node for node in stage.nodes if self.is_needed(node, inside, keys)],
             modules={n: self.submodule(n) for n in stage.nodes if n.op == "call_module"},
             calls={node: self.caller(node) for node in stage.nodes},
             watch=dict(self.watched_states(stage)),
@@ -286,10 +297,12 @@ class _Chunk:
         for node, values in done.values().items():
             self.keep(node, values)
 
-    def is_needed(self, node: Node, inside: set[Node]) -> bool:
-        """Whether a value of a loop is used outside, or watched."""
-        used = any(user in self.owner.calls and user not in inside for user in node.users)
-        return used or node in self.owner.outputs or node in _values(self.form.outputs)
+    def is_needed(self, node: Node, inside: set[Node], keys: Collection[str]) -> bool:
+        """Whether a value of a loop, which reads those keys of the state, is used elsewhere."""
+        carried = {source for key, source in self.form.carried.items() if key not in keys}
+        read = any(user in self.owner.calls and user not in inside for user in node.users)
+        ends = (*_values(self.form.outputs), *self.owner.outputs)
+        return read or node in carried or node in ends
 
     def watched_states(self, stage: Stage) -> Iterator[tuple[str, tuple[str, set[str]]]]:
         for node in stage.nodes:

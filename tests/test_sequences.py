@@ -8,6 +8,7 @@ to 1e-6, and in networks stand behind all that spikes.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +24,7 @@ from torch import Tensor
 from nirtorch_cli import StateError, UsageError, nir_to_torch
 from nirtorch_cli.condensing import condensed
 from nirtorch_cli.defaults import default_map
+from nirtorch_cli.looping import Loop
 from nirtorch_cli.neurons.leaky import LIF
 from nirtorch_cli.running import SequenceRun, chunk_length, run_sequence, run_steps
 
@@ -526,7 +528,44 @@ def test_no_python_work_for_each_layer_and_step(monkeypatch: pytest.MonkeyPatch)
             lambda self, *a, _f=original, _n=name: (calls.append(_n), _f(self, *a))[1],
         )  # fmt: skip
     run_sequence(module, sequence(module, 50))
-    assert sorted(calls) == ["conv", "linear", "pool"] or len(calls) <= 5
+    assert sorted(calls) == ["conv", "conv", "linear", "pool", "pool"]  # two of a type each
+
+
+def test_outputs_of_layers_are_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a deep net's outputs over time only those of a layer and the next are there at once."""
+    module = converted(nir.NIRGraph.from_list(*[lif(16) for _ in range(12)]))
+    outputs: list[weakref.ref[Tensor]] = []
+    alive: list[int] = []
+    original = LIF.over_time
+
+    def watched(self: LIF, *arguments: Any) -> Any:
+        alive.append(sum(output() is not None for output in outputs))
+        done = original(self, *arguments)
+        outputs.append(weakref.ref(done[0]))
+        return done
+
+    monkeypatch.setattr(LIF, "over_time", watched)
+    with torch.no_grad():
+        run_sequence(module, sequence(module, 300), chunk=300)
+    assert len(outputs) == 12
+    assert max(alive) == 1
+
+
+def test_a_loop_keeps_only_what_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = converted(made_exact(NETWORKS["recurrent"]()))
+    kept: list[list[str]] = []
+    original = Loop.run
+
+    def watched(self: Loop, *arguments: Any) -> Any:
+        kept.append(sorted(node.name for node in self.needed))
+        return original(self, *arguments)
+
+    monkeypatch.setattr(Loop, "run", watched)
+    run_sequence(module, sequence(module, 5))
+    assert kept == [["lif"], ["echo"]]
+    trace = run_sequence(module, sequence(module, 5), record=["back"]).trace
+    assert kept[2:] == [["back", "lif"], ["echo"]]
+    assert trace["back"]["output"].shape == (5, 2, 4)
 
 
 def test_the_chunk_follows_from_the_sizes() -> None:

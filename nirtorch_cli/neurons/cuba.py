@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection
 import torch
 from torch import Tensor
 
-from nirtorch_cli.neurons.overtime import Leaky, approach, integrated, scaled, scaling
+from nirtorch_cli.neurons.overtime import Leaky, approach, integrated, scaled, scaling, spread
 from nirtorch_cli.neurons.population import Population, Spiking, State, previous, require_fit
 
 
@@ -108,7 +108,7 @@ class CubaLI(Population):
 
     def in_place(self, x: Tensor, variables: State) -> Callable[[Tensor], None]:
         i, v = variables["i"], variables["v"]
-        decay, gain = self.gain(self.tau_syn), self.gain(self.tau_mem)
+        decay, gain = spread(self.gain(self.tau_syn), x), spread(self.gain(self.tau_mem), x)
         weighted, target = scaling(self.w_in, x), scaling(self.r, x, self.v_leak)
 
         def advance(x: Tensor) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection
 
 from torch import Tensor
 
-from nirtorch_cli.neurons.overtime import Summing, scaled
+from nirtorch_cli.neurons.overtime import Summing, scaled, scaling
 from nirtorch_cli.neurons.population import Population, Spiking, State, previous, require_fit
 
 
@@ -54,10 +54,11 @@ class I(Population):  # noqa: E742 (NIR's name)
         return y, {"v": v}, watched
 
     def in_place(self, x: Tensor, variables: State) -> Callable[[Tensor], None]:
-        v = variables["v"]
+        v, scale, dt = variables["v"], scaling(self.r, x), self.dynamics.dt
+        is_charge = self.dynamics.integrator_input == "charge"
 
         def advance(x: Tensor) -> None:
-            v.add_(self.charge(x))
+            v.add_(scale(x if is_charge else dt * x))
 
         return advance
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection
 
 from torch import Tensor
 
-from nirtorch_cli.neurons.overtime import Leaky, approach, scaled, scaling
+from nirtorch_cli.neurons.overtime import Leaky, approach, scaled, scaling, spread
 from nirtorch_cli.neurons.population import Population, Spiking, State, previous, require_fit
 
 
@@ -56,7 +56,8 @@ class LI(Population):
         return y, {"v": v}, watched
 
     def in_place(self, x: Tensor, variables: State) -> Callable[[Tensor], None]:
-        v, gain, target = variables["v"], self.gain(self.tau), scaling(self.r, x, self.v_leak)
+        v, gain = variables["v"], spread(self.gain(self.tau), x)
+        target = scaling(self.r, x, self.v_leak)
 
         def advance(x: Tensor) -> None:
             v.lerp_(target(x), gain)

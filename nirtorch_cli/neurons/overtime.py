@@ -46,11 +46,25 @@ def scaled(factor: Tensor, x: Tensor, offset: Tensor | None = None) -> Tensor:
 def scaling(
     factor: Tensor, like: Tensor, offset: Tensor | None = None
 ) -> Callable[[Tensor], Tensor]:
-    """`scaled` as a function of x, for many x in the shape of one."""
-    has_factor = not _is(factor, 1, like)
-    if offset is None or _is(offset, 0, like):
-        return (lambda x: factor * x) if has_factor else (lambda x: x)
-    return (lambda x: offset + factor * x) if has_factor else (lambda x: offset + x)
+    """`scaled` as a function of x, for many x in the shape of one.
+
+    What it returns is x itself, or is written over by the next call.
+    """
+    repeated = None if _is(factor, 1, like) else spread(factor, like)
+    shift = None if offset is None or _is(offset, 0, like) else spread(offset, like)
+    room = like if repeated is None and shift is None else torch.empty_like(like)
+
+    def scale(x: Tensor) -> Tensor:
+        if repeated is not None:
+            x = torch.mul(repeated, x, out=room)
+        return x if shift is None else torch.add(shift, x, out=room)
+
+    return scale
+
+
+def spread(constant: Tensor, like: Tensor) -> Tensor:
+    """A constant in the shape of the values that it meets at each step: kernels are quicker so."""
+    return constant.expand(like.shape).contiguous()
 
 
 def _is(constant: Tensor, value: float, x: Tensor) -> bool:
@@ -243,8 +257,7 @@ class Firing:
 
     def firing_into(self, like: Tensor) -> Callable[[Tensor, Tensor], None]:
         """A function that writes the spikes of v into z, and resets v, in place."""
-        # Comparing is quicker with a threshold that need not be repeated.
-        threshold = self.threshold.expand(like.shape).contiguous()
+        threshold = spread(self.threshold, like)
         compare, reset = torch.gt, self.reset
         if self.is_difference:
             difference = self.threshold - self.reset
