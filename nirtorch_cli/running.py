@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 
 from nirtorch_cli.graph_module import ConvertedModule
-from nirtorch_cli.sequencing import Sequencer, Trace
-from nirtorch_cli.watching import SPIKING_TYPES, wanted
+from nirtorch_cli.sequences.compiling import Compiler
+from nirtorch_cli.sequences.sequencing import Sequencer, Trace
+from nirtorch_cli.sequences.watching import SPIKING_TYPES, wanted
 
 CHUNK_BYTES = 16 * 2**20
 """What the outputs of all nodes may take, over the steps that are worked on at a time."""
@@ -45,6 +46,7 @@ def run_sequence(
     record: Iterable[str] | None = None,
     *,
     chunk: int | None = None,
+    compiler: Compiler | None = None,
 ) -> SequenceRun:
     """Run a converted module over a sequence: what calling it for each step gives.
 
@@ -59,6 +61,8 @@ def run_sequence(
             `lif:i`, `lif:spikes`, `lif:output`, `lif:count`); see `watching`.
         chunk: how many steps are worked on at a time, which bounds the memory that is needed
             and changes no result; None to choose it by the sizes.
+        compiler: compiles the loops of neurons, in seconds, and keeps what it compiled for the
+            next call that it is given to; results are then the same to rounding.
 
     Raises:
         ValueError: no inputs, no steps, inputs with different numbers of steps or of another
@@ -72,7 +76,7 @@ def run_sequence(
     length = chunk_length(module, named) if chunk is None else chunk
     if length < 1:
         raise ValueError(f"a chunk has at least one step, not {chunk}")
-    sequencer = Sequencer(module, trace)
+    sequencer = Sequencer(module, trace, compiler)
     outputs: list[Any] = []
     for start in range(0, steps, length):
         part = tuple(named[name][start : start + length] for name in module.meta["inputs"])

@@ -22,11 +22,11 @@ from networks import DT, NETWORKS, converted, flat, lif, weights
 from torch import Tensor
 
 from nirtorch_cli import StateError, UsageError, nir_to_torch
-from nirtorch_cli.condensing import condensed
 from nirtorch_cli.defaults import default_map
-from nirtorch_cli.looping import Loop
 from nirtorch_cli.neurons.leaky import LIF
 from nirtorch_cli.running import SequenceRun, chunk_length, run_sequence, run_steps
+from nirtorch_cli.sequences.condensing import condensed
+from nirtorch_cli.sequences.looping import Loop
 
 torch.set_num_threads(1)
 

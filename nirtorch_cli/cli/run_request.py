@@ -164,8 +164,8 @@ def labels_of(module: ConvertedModule, record: Sequence[str]) -> list[Label]:
     Raises:
         UsageError: a node that is not there, or a variable that it does not have.
     """
+    from nirtorch_cli.sequences.watching import VARIABLES, wanted
     from nirtorch_cli.signals.outputs import Label
-    from nirtorch_cli.watching import VARIABLES, wanted
 
     names, outputs = module.meta["names"], module.meta["outputs"]
     labels = [
@@ -178,7 +178,7 @@ def labels_of(module: ConvertedModule, record: Sequence[str]) -> list[Label]:
 
 def recorded(module: ConvertedModule, labels: Sequence[Label], *, with_spikes: bool) -> list[str]:
     """What `run_sequence` is to record: what was asked for, and what the summary needs."""
-    from nirtorch_cli.watching import SPIKING_TYPES, node_types
+    from nirtorch_cli.sequences.watching import SPIKING_TYPES, node_types
 
     asked = [label.key for label in labels if not label.is_output]
     spiking = [path for path, kind in node_types(module) if kind in SPIKING_TYPES]

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from nirtorch_cli.arrays import Array
 from nirtorch_cli.findings import quoted
 from nirtorch_cli.limits import DEFAULT_MAX_BYTES
+from nirtorch_cli.sequences.watching import VARIABLES
 from nirtorch_cli.signals.archives import NPZ_SIGNATURES, arrays_of
 from nirtorch_cli.signals.sources import Place, bytes_of
-from nirtorch_cli.watching import VARIABLES
 
 DT = "dt"
 """The name of the array that holds the length of a step."""

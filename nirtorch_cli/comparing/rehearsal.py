@@ -25,7 +25,7 @@ from nirtorch_cli.reading import ModelFile
 from nirtorch_cli.request import Request
 from nirtorch_cli.running import SequenceRun, run_sequence
 from nirtorch_cli.saving import load
-from nirtorch_cli.watching import node_types, variables_of
+from nirtorch_cli.sequences.watching import node_types, variables_of
 
 COMPARED = ("spikes", "v", "i", "output")
 """The variables that a comparison looks at."""

@@ -25,15 +25,16 @@ from torch import Tensor
 from torch.fx import Node
 
 from nirtorch_cli import state
-from nirtorch_cli.condensing import Condensed, Stage, condensed
 from nirtorch_cli.errors import UsageError
 from nirtorch_cli.findings import Finding
-from nirtorch_cli.framewise import has_hooks, over_frames, stepped
 from nirtorch_cli.graph_module import ConvertedModule
-from nirtorch_cli.looping import NEURONS, STATE_READERS, Loop, Watched
 from nirtorch_cli.neurons.elementwise import Delay
 from nirtorch_cli.neurons.overtime import OverflowedError
-from nirtorch_cli.watching import Wanted
+from nirtorch_cli.sequences.compiling import Compiler, Plainly
+from nirtorch_cli.sequences.condensing import Condensed, Stage, condensed
+from nirtorch_cli.sequences.framewise import has_hooks, over_frames, stepped
+from nirtorch_cli.sequences.looping import NEURONS, STATE_READERS, Loop, StageRun, is_pair
+from nirtorch_cli.sequences.watching import Wanted
 
 _WITH_A_LOOP_OF_THEIR_OWN = (*NEURONS, Delay)
 _ALL_FRAMES = (state.add, state.silence)
@@ -86,15 +87,21 @@ def _joined(parts: list[Tensor]) -> Tensor:
 class Sequencer:
     """Runs a module over chunks of time; `prefix` is the path of a nested one."""
 
-    def __init__(self, module: ConvertedModule, trace: Trace, prefix: str = "") -> None:
-        self.module, self.trace, self.prefix = module, trace, prefix
+    def __init__(
+        self,
+        module: ConvertedModule,
+        trace: Trace,
+        compiler: Compiler | None = None,
+        prefix: str = "",
+    ) -> None:
+        self.module, self.trace, self.compiler, self.prefix = module, trace, compiler, prefix
         self.form: Condensed | None = condensed(module.graph)
         if self.form is None:
             return
         self.names = module.meta["names"]
         self.outputs = self.watched_outputs(_output_nodes(module, self.form))
         self.nested = {
-            name: Sequencer(child, trace, f"{prefix}{self.names.get(name, name)}/")
+            name: Sequencer(child, trace, compiler, f"{prefix}{self.names.get(name, name)}/")
             for name, child in module.named_children()
             if isinstance(child, ConvertedModule)
         }
@@ -238,34 +245,46 @@ class _Chunk:
         reading, node, _ = stage.nodes
         name, key = str(node.target), str(reading.args[1])
         module, inputs = self.submodule(node), self.values[cast(Node, node.args[0])]
-        before = state.entry(self.before, key)
-        path = self.owner.path_of(name)
-        watch = self.owner.trace.watched(path) & {"v", "i"}
         if name in self.owner.nested and not has_hooks(module):
-            output, after = self.owner.nested[name].run((inputs,), before)
+            output, after = self.owner.nested[name].run((inputs,), state.entry(self.before, key))
+            self.take(StageRun({node: output}, {key: after}))
         else:
-            output, after = self.own_loop(module, inputs, before, path, watch)
-        self.states[key] = after
-        self.keep(node, (output, None))
+            self.take(self.over_time(self.loop_of(stage, [node]), own_loop))
 
-    def own_loop(
-        self, module: Any, inputs: Tensor, before: Any, path: str, watch: set[str]
-    ) -> tuple[Tensor, Any]:
-        """All steps of a stateful module: in its own loop, or a call for each."""
-        if type(module) in _WITH_A_LOOP_OF_THEIR_OWN and not has_hooks(module):
-            with contextlib.suppress(OverflowedError):
-                output, after, watched = module.over_time(inputs, before, watch)
-                for variable, values in watched.items():
-                    self.owner.trace.add(path, variable, values)
-                return output, after
-        outputs, seen = [], Watched(path, watch)
-        after, call = before, _caller_of(module)
-        for x in inputs.unbind(0):
-            one, after = call(x, after)
-            outputs.append(one)
-            seen.see(after)
-        self.tell(seen)
-        return torch.stack(outputs), after
+    def together(self, stage: Stage) -> None:
+        """The members of a loop, step by step."""
+        inside = set(stage.nodes)
+        keys = _keys(stage)
+        needed = [node for node in stage.nodes if self.is_needed(node, inside, keys)]
+        self.take(self.over_time(self.loop_of(stage, needed), Loop.run))
+
+    def loop_of(self, stage: Stage, needed: Collection[Node]) -> Loop:
+        """What a stage needs to run step by step."""
+        arriving = {one for node in stage.nodes for one in node.all_input_nodes} - {*stage.nodes}
+        return Loop(
+            nodes=stage.nodes,
+            arriving={node: self.values[node] for node in arriving if node in self.values},
+            carried={key: cast(Node, self.form.carried[key]) for key in _keys(stage)},
+            needed=needed,
+            modules={n: self.submodule(n) for n in stage.nodes if n.op == "call_module"},
+            calls={node: self.caller(node) for node in stage.nodes},
+            watch=dict(self.watched_states(stage)),
+        )
+
+    def over_time(self, loop: Loop, plainly: Plainly) -> StageRun:
+        """All steps of a loop, compiled if that is wanted and can be."""
+        if self.owner.compiler is None:
+            return plainly(loop, self.before, self.steps)
+        return self.owner.compiler.run(loop, self.before, self.steps, plainly)
+
+    def take(self, done: StageRun) -> None:
+        """What came out of a stage."""
+        self.states.update(done.state)
+        for path, variables in done.watched.items():
+            for variable, values in variables.items():
+                self.owner.trace.add(path, variable, values)
+        for node, values in done.values.items():
+            self.keep(node, (values, None) if is_pair(node) else values)
 
     def earlier(self, stage: Stage) -> None:
         """The value of the step before, of something that does not wait for it."""
@@ -275,27 +294,6 @@ class _Chunk:
         source = self.values[self.form.carried[key]]  # type: ignore[index]
         first = state.previous_output(self.before, key, self.values[reference][0], shape, rank)
         self.keep(node, torch.cat([first.unsqueeze(0), source[:-1]]))
-
-    def together(self, stage: Stage) -> None:
-        """The members of a loop, step by step."""
-        inside = set(stage.nodes)
-        arriving = {one for node in stage.nodes for one in node.all_input_nodes} - inside
-        keys = [cast(str, node.args[1]) for node in stage.nodes if node.target in STATE_READERS]
-        loop = Loop(
-            nodes=stage.nodes,
-            arriving={node: self.values[node] for node in arriving if node in self.values},
-            carried={key: cast(Node, self.form.carried[key]) for key in keys},
-            needed=[node for node in stage.nodes if self.is_needed(node, inside, keys)],
-            modules={n: self.submodule(n) for n in stage.nodes if n.op == "call_module"},
-            calls={node: self.caller(node) for node in stage.nodes},
-            watch=dict(self.watched_states(stage)),
-        )
-        done = loop.run(self.before, self.steps)
-        self.states.update(done.state)
-        for watched in done.watched.values():
-            self.tell(watched)
-        for node, values in done.values().items():
-            self.keep(node, values)
 
     def is_needed(self, node: Node, inside: set[Node], keys: Collection[str]) -> bool:
         """Whether a value of a loop, which reads those keys of the state, is used elsewhere."""
@@ -310,10 +308,6 @@ class _Chunk:
                 path = self.owner.path_of(str(node.args[1]))
                 if watch := self.owner.trace.watched(path) & {"v", "i"}:
                     yield str(node.args[1]), (path, watch)
-
-    def tell(self, watched: Watched) -> None:
-        for name, values in watched.values.items():
-            self.owner.trace.add(watched.path, name, torch.stack(values))
 
     def caller(self, node: Node) -> Callable[..., Any]:
         """What a node calls; of a module its input and, if it has one, its state."""
@@ -349,6 +343,25 @@ class _Chunk:
         """How many axes of a node's input stand for the batch."""
         shape = self.owner.module.meta["shapes"].get(node.target, (None, None))[0]
         return -1 if shape is None else x.dim() - 1 - len(shape)
+
+
+def own_loop(loop: Loop, before: Mapping[str, Any] | None, steps: int) -> StageRun:
+    """All steps of one stateful module: in a loop of its own, or a call for each."""
+    ((node, module),) = loop.modules.items()
+    ((key, _),) = loop.carried.items()
+    (inputs,) = (loop.arriving[one] for one in node.all_input_nodes if one in loop.arriving)
+    path, watch = loop.watch.get(key, ("", ()))
+    if type(module) in _WITH_A_LOOP_OF_THEIR_OWN and not has_hooks(module):
+        own: Any = module
+        with contextlib.suppress(OverflowedError):
+            output, after, watched = own.over_time(inputs, state.entry(before, key), watch)
+            return StageRun({node: output}, {key: after}, {path: watched})
+    return loop.with_states(loop.before(before), steps).finished()
+
+
+def _keys(stage: Stage) -> list[str]:
+    """The entries of the state that a stage reads."""
+    return [cast(str, node.args[1]) for node in stage.nodes if node.target in STATE_READERS]
 
 
 def _caller_of(module: torch.nn.Module) -> Callable[..., Any]:

@@ -1,8 +1,8 @@
 """The members of a loop, which wait for each other, step by step together.
 
 In: the calls of a loop in the order of a step, the values that arrive from outside for all steps,
-and the state before. Out: the values that are needed outside, for all steps, the state after, and
-what was watched.
+and the state before. Out: a `StageRun`: the values that are needed outside, for all steps, the
+state after, and what was watched.
 
 A step costs what its kernels cost and little more: calls are bound once to what they read, and
 the reference neurons keep their variables and change them in place, where no gradient is asked
@@ -14,7 +14,7 @@ from __future__ import annotations
 import itertools
 import operator
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import torch
@@ -24,11 +24,11 @@ from torch.fx import Node
 from nirtorch_cli import state
 from nirtorch_cli.errors import UsageError
 from nirtorch_cli.findings import Finding, quoted
-from nirtorch_cli.framewise import applied, has_hooks, is_framewise
 from nirtorch_cli.neurons.cuba import CubaLI, CubaLIF
 from nirtorch_cli.neurons.integrators import IF, I
 from nirtorch_cli.neurons.leaky import LI, LIF
 from nirtorch_cli.neurons.population import Population, Stepper
+from nirtorch_cli.sequences.framewise import applied, has_hooks, is_framewise
 
 NEURONS = (I, IF, LI, LIF, CubaLI, CubaLIF)
 """The reference neurons."""
@@ -46,6 +46,20 @@ StepCall = Callable[[Values, int], Any]
 def is_reference(module: torch.nn.Module) -> bool:
     """Whether a module is a reference neuron as it is: no subclass, and nobody looks at it."""
     return type(module) in NEURONS and not has_hooks(module)
+
+
+@dataclass(frozen=True)
+class StageRun:
+    """What came out of the calls of a stage over some steps.
+
+    values: by call, with time first; of one that gives an output and a state, the output.
+    state: by key, after the last step. watched: by the path of a node and the name of a variable,
+    with time first.
+    """
+
+    values: Mapping[Node, Tensor]
+    state: Mapping[str, Any]
+    watched: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
 
 
 class Watched:
@@ -68,6 +82,10 @@ class Watched:
                 raise UsageError(Finding("NIR604", "error", text, self.path))
             values.append(value.clone() if copied else value)
 
+    def stacked(self) -> dict[str, Tensor]:
+        """The variables with time first."""
+        return {name: torch.stack(values) for name, values in self.values.items()}
+
 
 @dataclass(frozen=True)
 class Loop:
@@ -87,22 +105,32 @@ class Loop:
     calls: Mapping[Node, Callable[..., Any]]
     watch: Mapping[str, tuple[str, Collection[str]]] = field(default_factory=dict)
 
-    def run(self, before: Mapping[str, Any] | None, steps: int) -> LoopRun:
+    def part(self, start: int, stop: int) -> Loop:
+        """The same over some of the steps."""
+        arriving = {node: values[start:stop] for node, values in self.arriving.items()}
+        return replace(self, arriving=arriving)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it can be tried in other ways, and run again: no call leaves a trace."""
+        return all(is_reference(m) or is_framewise(m) for m in self.modules.values())
+
+    def before(self, before: Mapping[str, Any] | None) -> dict[str, Any] | None:
+        """What the loop reads of a module's state."""
+        return None if before is None else {key: state.entry(before, key) for key in self.carried}
+
+    def run(self, before: Mapping[str, Any] | None, steps: int) -> StageRun:
         """Run all steps.
 
         Raises:
             StateError: the state before has not what the loop reads, or in another shape.
         """
-        first = None if before is None else {key: state.entry(before, key) for key in self.carried}
-        # Only what leaves no trace of its own can be tried in place, and run again if it must.
-        plain = all(
-            is_reference(module) or is_framewise(module) for module in self.modules.values()
-        )
-        if plain and not self.wants_gradients(first):
+        first = self.before(before)
+        if self.is_plain and not self.wants_gradients(first):
             done = self.in_place(first, steps)
             if done is not None:
-                return done
-        return self.with_states(first, steps)
+                return done.finished()
+        return self.with_states(first, steps).finished()
 
     def wants_gradients(self, first: Mapping[str, Any] | None) -> bool:
         """Whether anything that the loop reads has a gradient to be followed."""
@@ -116,9 +144,9 @@ class Loop:
 
     # ---- as the graph says it
 
-    def with_states(self, now: dict[str, Any] | None, steps: int) -> LoopRun:
+    def with_states(self, now: dict[str, Any] | None, steps: int) -> _Gathered:
         """Every call takes a state and gives a new one."""
-        done = LoopRun(self)
+        done = _Gathered(self)
         program = [(node, self.call_of(node)) for node in self.nodes]
         feeds = [(node, values.unbind(0)) for node, values in self.arriving.items()]
         for step in range(steps):
@@ -164,9 +192,9 @@ class Loop:
 
     # ---- in place
 
-    def in_place(self, first: dict[str, Any] | None, steps: int) -> LoopRun | None:
+    def in_place(self, first: dict[str, Any] | None, steps: int) -> _Gathered | None:
         """The same with neurons that keep their variables; None if that is not to be done."""
-        done = LoopRun(self)
+        done = _Gathered(self)
         neurons = {n: cast(Population, m) for n, m in self.modules.items() if is_reference(m)}
         keys = {node: cast(Any, node.kwargs["state"]).args[1] for node in neurons}
         earlier = {key: node for key, node in self.carried.items() if key not in keys.values()}
@@ -257,8 +285,8 @@ class Loop:
                 yield node, _whatever(self.call_of(node))
 
 
-class LoopRun:
-    """What came out of a loop: values for all steps, the state after them, what was watched."""
+class _Gathered:
+    """What comes out of a loop, step by step."""
 
     def __init__(self, loop: Loop) -> None:
         self.parts: dict[Node, list[Tensor]] = {node: [] for node in loop.needed}
@@ -266,13 +294,14 @@ class LoopRun:
         self.whole: dict[Node, Tensor] = {}
         self.state: dict[str, Any] = {}
 
-    def values(self) -> Mapping[Node, Any]:
-        """The values that are needed, with time first; of a call that gives a pair, a pair."""
-        stacked = {
+    def finished(self) -> StageRun:
+        """All of it, with time first."""
+        values = {
             node: self.whole[node] if node in self.whole else torch.stack(parts)
             for node, parts in self.parts.items()
         }
-        return {node: (v, None) if is_pair(node) else v for node, v in stacked.items()}
+        watched = {seen.path: seen.stacked() for seen in self.watched.values()}
+        return StageRun(values, self.state, watched)
 
 
 def is_pair(node: Node) -> bool:
