@@ -173,6 +173,7 @@ STAGES = (
 FIRST_WITH_TORCH = "neurons.surrogate"
 
 PUBLIC = (
+    "Compiler",
     "ConversionError",
     "DEFAULT_MAP",
     "Finding",
