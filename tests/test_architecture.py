@@ -122,6 +122,7 @@ STAGES = (
     "sequences",
     "running",
     "sampling",
+    "finiteness",
     "saving",
     "arrays",
     "seeing.axes",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import itertools
 import json
@@ -10,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,8 @@ from typer.testing import CliRunner, Result
 from nirtorch_cli import driving, load, nir_to_torch, running
 from nirtorch_cli.cli import app as application
 from nirtorch_cli.cli.progress import stepping
-from nirtorch_cli.errors import ExitCode
+from nirtorch_cli.errors import ExitCode, OutputError
+from nirtorch_cli.findings import Finding
 from nirtorch_cli.running import run_steps
 from nirtorch_cli.signals.generators import generated, parsed
 
@@ -524,9 +527,9 @@ def test_a_full_disk_leaves_the_old_file(
     Path(path).write_bytes(b"old")
     before = sorted(os.listdir())
     monkeypatch.setattr("os.fsync", full)
-    answer = invoke("model.nir", "-i", "zeros", option, path)
+    answer = invoke("model.nir", "-i", "zeros", option, path, "-q")
     assert answer.exit_code == ExitCode.USAGE
-    assert answer.stdout == ""
+    assert answer.stdout.startswith("fed "), "what the run gave is not lost"
     assert answer.stderr == f"error: {path}: cannot be written: No space left on device\n"
     assert Path(path).read_bytes() == b"old"
     assert sorted(os.listdir()) == before
@@ -557,7 +560,7 @@ def test_ctrl_c_writes_what_there_is(as_json: bool, monkeypatch: pytest.MonkeyPa
     assert answer.exit_code == ExitCode.INTERRUPTED
     assert answer.stderr == (
         "error: interrupted after 21 of 50 steps; wrote out.npz: output, lif:v over 21 steps; "
-        "wrote s.npz: the state after 21 steps\n"
+        "wrote s.npz: the state after 21 steps; --start 21 --state-in s.npz goes on from there\n"
     )
     for name, array in arrays("out.npz").items():
         np.testing.assert_allclose(array, arrays("all.npz")[name][:21], atol=1e-6)
@@ -586,7 +589,7 @@ def test_ctrl_c_before_anything_is_done(monkeypatch: pytest.MonkeyPatch) -> None
     interrupting(monkeypatch, 1)
     answer = invoke("model.nir", "-i", "zeros", "-o", "out.npz")
     assert answer.exit_code == ExitCode.INTERRUPTED
-    assert answer.stderr == "error: interrupted\n"
+    assert answer.stderr == "error: interrupted before the first 100 steps were done\n"
     assert answer.stdout == ""
     assert not Path("out.npz").exists()
 
@@ -595,7 +598,7 @@ def test_ctrl_c_after_the_last_part_changes_nothing(monkeypatch: pytest.MonkeyPa
     module = nir_to_torch("model.nir", {})
     values = {"input": inputs(20, 2, 2)}
 
-    def interrupt(done: int) -> None:
+    def interrupt(done: int, state: Any) -> None:
         if done == 20:
             raise KeyboardInterrupt
 
@@ -674,12 +677,15 @@ def test_a_bar_on_a_terminal_and_none_elsewhere(monkeypatch: pytest.MonkeyPatch)
     ):
         stream = Terminal() if terminal else io.StringIO()
         monkeypatch.setattr(sys, "stderr", stream)
-        with stepping(1000, enabled) as on_steps:
-            on_steps(250)
+        with stepping(1000, enabled) as steps:
+            steps.advance(250)
             time.sleep(0.25)
-            on_steps(1000)
+            steps.compiling("lif")
+            time.sleep(0.25)
+            steps.advance(1000)
         assert ("250/1000" in stream.getvalue()) == shown
         assert ("steps/s" in stream.getvalue()) == shown
+        assert ("compiling lif" in stream.getvalue()) == shown
 
 
 # ------------------------------------------------------------------------ the library's side
@@ -690,10 +696,16 @@ def test_parts_change_nothing_in_a_library_call() -> None:
     values = {"input": inputs(33, 2, 2)}
     record = ["lif:v", "lif:count", "lif"]
     whole = driving.drive(module, values, torch.empty(0), record=record, chunk=33)
+    told: list[int] = []
     for chunk in (1, 5, 32):
-        told: list[int] = []
+        told.clear()
         parts = driving.drive(
-            module, values, torch.empty(0), record=record, chunk=chunk, on_steps=told.append
+            module,
+            values,
+            torch.empty(0),
+            record=record,
+            chunk=chunk,
+            on_steps=lambda done, state: told.append(done),
         )
         assert told[-1] == 33
         assert len(told) == -(-33 // chunk)
@@ -722,3 +734,118 @@ def test_loading_what_was_run_is_untouched() -> None:
     ran("model.pt", "--trust", "-i", "uniform")
     assert Path("model.pt").read_bytes() == before
     assert load("model.pt").training
+
+
+def test_parts_follow_from_sizes_alone() -> None:
+    """And keep no more than one state and one sum of counts, however many they are."""
+    module = nir_to_torch("loop.nir", {})
+    like = torch.empty(0)
+    length = driving.part_length(module, {"input": np.zeros((10**6, 2, 2))}, like)
+    assert 64 < length < 10**5
+    wide = driving.part_length(module, {"input": np.zeros((10**5, 100, 2))}, like)
+    assert 64 <= wide <= length
+    kept: list[Any] = []
+    values = {"input": inputs(40, 2, 2)}
+    driving.drive(
+        module,
+        values,
+        like,
+        record=["lif:count"],
+        chunk=1,
+        on_steps=lambda done, state: kept.append(weakref.ref(state["lif"]["v"])),
+    )
+    gc.collect()
+    assert sum(state() is not None for state in kept) == 0
+
+
+def test_what_could_not_be_written_is_told_and_the_rest_is_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from nirtorch_cli.signals import outputs
+
+    def full(*arguments: Any, **options: Any) -> Any:
+        raise OutputError(Finding("NIR701", "error", "the disk is full", file="o.npz"))
+
+    monkeypatch.setattr(outputs, "write_signals", full)
+    answer = invoke("loop.nir", "-i", "zeros", "-o", "o.npz", "--state-out", "s.npz", "--json")
+    document = json.loads(answer.stdout)
+    assert (answer.exit_code, document["ok"]) == (ExitCode.USAGE, False)
+    assert document["result"]["steps"] == 100
+    assert Path("s.npz").exists()
+    before = Path("s.npz").read_bytes()
+    arguments = ["-i", "constant:1", "-o", "o.npz", "--state-in", "s.npz", "--state-out", "s.npz"]
+    answer = invoke("loop.nir", *arguments, "-q")
+    assert answer.stderr.splitlines() == [
+        "error: o.npz: the disk is full",
+        "error: s.npz: left as it was, since not all could be written",
+    ]
+    assert Path("s.npz").read_bytes() == before, "the run can be done again"
+
+
+def test_a_folder_that_cannot_be_written_to_is_told_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(driving, "run_sequence", None)
+    answer = invoke("loop.nir", "-i", "zeros", "-o", "/proc/o.npz", "-q")
+    assert answer.exit_code == ExitCode.USAGE
+    assert answer.stderr.startswith("error: /proc/o.npz: cannot be written")
+
+
+def test_nan_inside_the_model_is_told() -> None:
+    values = inputs(20, 1, 2)
+    values[3] = np.nan
+    np.save("in.npy", values)
+    answer = invoke("loop.nir", "-i", "in.npy", "--allow-nan", "-r", "lif:v")
+    assert answer.exit_code == ExitCode.DONE
+    assert "warning: node 'lif': NaN or infinity in 'v'" in answer.stderr
+    answer = invoke("loop.nir", "-i", "in.npy", "--allow-nan")
+    assert "warning: node 'lif': NaN or infinity in its state after the last step" in answer.stderr
+
+
+def test_a_module_that_raises_is_told_with_a_state_too() -> None:
+    Path("mymaps.py").write_text(
+        "import nir, torch\n"
+        "class Bad(torch.nn.Module):\n"
+        "    def forward(self, x, state=None):\n"
+        "        raise RuntimeError('boom')\n"
+        "BAD = {nir.LIF: lambda node: Bad()}\n"
+    )
+    ran("loop.nir", "-i", "zeros", "--state-out", "s.npz")
+    for state in ([], ["--state-in", "s.npz"]):
+        answer = invoke("loop.nir", "--map", "mymaps:BAD", "-i", "zeros", "-q", *state)
+        assert answer.exit_code == ExitCode.UNSOUND
+        assert answer.stderr == (
+            "error: loop.nir: the module raised RuntimeError when it was run: boom\n"
+        )
+
+
+def test_compiling() -> None:
+    """With a compiler or without one: the same numbers, and a word about it."""
+    np.save("in.npy", inputs(200, 2, 2))
+    ran("loop.nir", "-i", "in.npy", "-o", "plain.npz", "-r", "lif:v")
+    answer = invoke("loop.nir", "-i", "in.npy", "-o", "made.npz", "-r", "lif:v", "--compile")
+    assert answer.exit_code == ExitCode.DONE
+    assert "note: compiled 1 program in" in answer.stderr or "--compile: run without" in (
+        answer.stderr
+    )
+    for name, array in arrays("plain.npz").items():
+        np.testing.assert_allclose(arrays("made.npz")[name], array, atol=1e-6)
+    answer = invoke("loop.nir", "-i", "in.npy", "--steps", "20", "--compile", "--json")
+    assert json.loads(answer.stdout)["result"]["compiled"] == {
+        "programs": 0,
+        "seconds": 0.0,
+        "problem": None,
+    }
+    assert "note: compiled nothing" in answer.stderr
+
+
+def test_without_a_compiler_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*arguments: Any, **options: Any) -> Any:
+        raise RuntimeError("No working C++ compiler found")
+
+    monkeypatch.setattr(torch, "compile", broken)
+    answer = invoke("loop.nir", "-i", "uniform", "--steps", "200", "--compile", "--json")
+    assert answer.exit_code == ExitCode.DONE
+    (finding,) = json.loads(answer.stdout)["findings"]
+    assert finding["code"] == "NIR616"
+    assert finding["message"] == (
+        "--compile: run without it, since RuntimeError: No working C++ compiler found"
+    )

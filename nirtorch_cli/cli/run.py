@@ -37,7 +37,15 @@ from nirtorch_cli.cli.options import (
 )
 from nirtorch_cli.cli.output import Report, finish
 from nirtorch_cli.cli.progress import progress, stepping
-from nirtorch_cli.cli.run_answers import Done, answer, noticed, show_summary, write
+from nirtorch_cli.cli.run_answers import (
+    Done,
+    answer,
+    exit_code_of,
+    notes_of,
+    noticed,
+    show_summary,
+    write,
+)
 from nirtorch_cli.cli.run_request import (
     Files,
     array_type,
@@ -49,7 +57,6 @@ from nirtorch_cli.cli.run_request import (
     recorded,
     starting_state,
 )
-from nirtorch_cli.errors import ExitCode
 from nirtorch_cli.findings import Finding
 from nirtorch_cli.limits import DEFAULT_MAX_BYTES
 from nirtorch_cli.request import Request
@@ -127,6 +134,12 @@ def run(
         int | None,
         typer.Option(min=1, metavar="N", help="Steps that are run at a time. [default: chosen]"),
     ] = None,
+    compiled: Annotated[
+        bool,
+        typer.Option(
+            "--compile", help="Compile loops of neurons with torch.compile, which takes a while."
+        ),
+    ] = False,
     state_in: Annotated[
         str | None,
         typer.Option(metavar="FILE", help="Start with a state that --state-out wrote."),
@@ -154,8 +167,8 @@ def run(
     """
     from nirtorch_cli.signals.outputs import refuse_form
 
-    files = Files(output, state_out, plot, clobber=not no_clobber)
-    check_files(model, inputs, state_in, files)
+    files = Files(output, state_in, state_out, plot, clobber=not no_clobber)
+    check_files(model, inputs, files)
     request = Request(
         maps=tuple(maps),
         with_defaults=not no_defaults,
@@ -195,9 +208,11 @@ def run(
             if state_in is not None:
                 state = starting_state(module, state_in, arrays, like, max_bytes)
         from nirtorch_cli.driving import drive
+        from nirtorch_cli.sequences.compiling import Compiler
 
         total, started = len(next(iter(arrays.values()))), time.perf_counter()
-        with stepping(total, enabled=not quiet) as on_steps:
+        with stepping(total, enabled=not quiet) as shown:
+            compiler = Compiler(told=shown.compiling) if compiled else None
             outcome = drive(
                 module,
                 arrays,
@@ -205,18 +220,19 @@ def run(
                 state=state,
                 record=recorded(module, labels, with_spikes=raster or plot is not None),
                 chunk=chunk,
-                on_steps=on_steps,
+                compiler=compiler,
+                on_steps=lambda done, state: shown.advance(done),
             )
     elapsed = time.perf_counter() - started
-    done = Done(module, outcome, specs, arrays, labels, total, seed, elapsed)
-    lines = write(done, files)
+    done = Done(module, outcome, specs, arrays, labels, total, seed, elapsed, compiler)
+    lines, problems = write(done, files)
     report = Report(
         "run",
         lambda: answer(done, files),
-        findings=[*findings, *noticed(done, lines)],
-        notes=[f"dt {module.meta['dt']:g}: {module.meta['dt_reason']}", *lines],
+        findings=[*findings, *noticed(done, lines, files), *problems],
+        notes=notes_of(done, lines),
         show=lambda: _shown(done, raster=raster),
-        exit_code=ExitCode.INTERRUPTED if outcome.is_interrupted else ExitCode.DONE,
+        exit_code=exit_code_of(done, problems),
     )
     finish(report, as_json=as_json, quiet=quiet)
 

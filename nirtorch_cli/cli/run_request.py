@@ -31,15 +31,16 @@ _ZIP = b"PK\x03\x04"
 
 @dataclass(frozen=True)
 class Files:
-    """What is written and where; None for what is not."""
+    """What is written and where, and the state that is read; None for what is not."""
 
     output: str | None
+    state_in: str | None
     state: str | None
     plot: str | None
     clobber: bool
 
 
-def check_files(model: str, inputs: Sequence[str], state_in: str | None, files: Files) -> None:
+def check_files(model: str, inputs: Sequence[str], files: Files) -> None:
     """Refuse files that cannot or must not be written, before any work is done.
 
     A state that was read may be replaced by the one after it; nothing else that is read is.
@@ -67,7 +68,10 @@ def check_files(model: str, inputs: Sequence[str], state_in: str | None, files: 
         require_matplotlib()
     written = [path for path in (files.output, files.state, files.plot) if path is not None]
     for path in written:
-        for source in [*read, *([state_in] if state_in and path != files.state else [])]:
+        for source in [
+            *read,
+            *([files.state_in] if files.state_in and path != files.state else []),
+        ]:
             refuse_output(path, clobber=files.clobber, source=None if source == "-" else source)
         same = [other for other in written if os.path.realpath(other) == os.path.realpath(path)]
         if len(same) > 1:
@@ -177,14 +181,19 @@ def labels_of(module: ConvertedModule, record: Sequence[str]) -> list[Label]:
 
 
 def recorded(module: ConvertedModule, labels: Sequence[Label], *, with_spikes: bool) -> list[str]:
-    """What `run_sequence` is to record: what was asked for, and what the summary needs."""
+    """What `run_sequence` is to record: what was asked for, and what the summary needs.
+
+    In the order of the graph, in which people then see it.
+    """
     from nirtorch_cli.sequences.watching import SPIKING_TYPES, node_types
 
-    asked = [label.key for label in labels if not label.is_output]
-    spiking = [path for path, kind in node_types(module) if kind in SPIKING_TYPES]
-    needed = [f"{path}:count" for path in spiking]
-    needed += [f"{path}:spikes" for path in spiking if with_spikes]
-    return [*asked, *(request for request in needed if request not in asked)]
+    found = []
+    for path, kind in node_types(module):
+        asked = [label.key for label in labels if label.node == path and not label.is_output]
+        if kind in SPIKING_TYPES:
+            asked += [f"{path}:count", *([f"{path}:spikes"] if with_spikes else [])]
+        found += asked
+    return list(dict.fromkeys(found))
 
 
 def fed(
