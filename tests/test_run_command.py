@@ -482,6 +482,18 @@ def test_a_model_that_cannot_be_read() -> None:
     assert "not a module that nirtorch converted" in failure(3, "relu.pt", "--trust", "-i", "zeros")
 
 
+def test_what_is_no_model() -> None:
+    np.savez("in.npz", x=inputs(4, 1, 2))
+    answer = invoke("in.npz", "-i", "zeros", "-q")
+    assert answer.exit_code == ExitCode.UNREADABLE
+    assert answer.stderr.startswith("error: in.npz: is not an HDF5 file")
+    answer = invoke("nothing.pt", "-i", "zeros", "-q")
+    assert (answer.exit_code, answer.stderr) == (
+        ExitCode.UNREADABLE,
+        "error: nothing.pt: no such file\n",
+    )
+
+
 def test_a_saved_module_is_not_converted_again() -> None:
     convert("model.nir", "-o", "model.pt")
     line = failure(2, "model.pt", "--trust", "-i", "zeros", "--dt", "1e-3", "--reset", "subtract")

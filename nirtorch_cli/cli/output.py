@@ -92,7 +92,8 @@ def say(text: str, kind: str) -> None:
     label = f"{kind}:"
     if sys.stderr.isatty() and "NO_COLOR" not in os.environ:
         label = typer.style(label, fg=_COLOURS.get(kind), bold=True)
-    print(label, text, file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError):  # a full or closed stderr is no reason to fail
+        print(label, text, file=sys.stderr, flush=True)
 
 
 def table(

@@ -99,7 +99,8 @@ def run(
             "--record",
             "-r",
             metavar="NODE[:v|:i|:spikes]",
-            help="Record a node's output, or its state; nested ones by path. May be repeated.",
+            help="Record a node's output, or its state; nested ones by path, several by a pattern "
+            "('*:v'). May be repeated.",
         ),
     ] = [],  # noqa: B006
     steps: Annotated[

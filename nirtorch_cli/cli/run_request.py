@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from nirtorch_cli.signals.outputs import Label
 
 _SAVED = (".pt", ".pth")
-_ZIP = b"PK\x03\x04"
 
 
 @dataclass(frozen=True)
@@ -245,14 +245,16 @@ def starting_state(
 
 
 def _is_saved(model: str) -> bool:
-    """Whether a file is one that torch.save wrote."""
-    if model == "-" or os.path.splitext(model)[1].lower() in _SAVED:
-        return model != "-"
-    try:
-        with open(model, "rb") as file:
-            return file.read(len(_ZIP)) == _ZIP
-    except (OSError, ValueError):
+    """Whether a file is one that torch.save wrote, by its name or by what is in it."""
+    if model == "-" or not os.path.exists(model):
         return False  # reading says what is wrong
+    if os.path.splitext(model)[1].lower() in _SAVED:
+        return True
+    try:
+        with zipfile.ZipFile(model) as archive:
+            return any(name.endswith("/data.pkl") for name in archive.namelist())
+    except (OSError, ValueError, zipfile.BadZipFile):
+        return False
 
 
 def _as_converted(model: str, module: Any) -> ConvertedModule:
