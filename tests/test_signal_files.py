@@ -258,6 +258,12 @@ def table(text: str) -> np.ndarray:
         "# made by hand\n\n1, 2\n# more\n3, 4.5\n\n",
         "nan_1,inf_2\n1,2\n3,4.5\n",
         "1e0,2\n3,4.5 # the end\n",
+        "1,2 # the start, and\n3,4.5 # the end\n",
+        "  # by hand\n1,2\n3,4.5\n",
+        "a,b\r1,2\r3,4.5\r",
+        "# old\r1,2\r3,4.5",
+        '"a,1", "b"\n1,2\n3,4.5\n',
+        "n#1,n#2\n1,2\n3,4.5\n",
     ],
 )
 def test_tables(text: str) -> None:
@@ -272,8 +278,9 @@ def test_a_table_of_one_neuron_and_one_of_one_step() -> None:
 
 
 def test_a_column_of_batch_rows() -> None:
-    text = "batch,n0\n1,10\n0,0\n0,1\n1,11\n"
-    assert table(text)[:, :, 0].tolist() == [[0, 10], [1, 11]]
+    for name in ("batch", "Batch", "BATCH"):
+        text = f"{name},n0\n1,10\n0,0\n0,1\n1,11\n"
+        assert table(text)[:, :, 0].tolist() == [[0, 10], [1, 11]]
     with pytest.raises(ReadError, match="batch rows have from 1 to 2 steps; all must have"):
         table("batch,n0\n0,1\n0,1\n1,1\n")
     with pytest.raises(ReadError, match="does not count the batch rows from 0"):
@@ -284,10 +291,29 @@ def test_a_column_of_batch_rows() -> None:
     ("text", "said"),
     [
         ("a,b\n1,2\n3,x\n", "is no table of numbers: line 3 has 'x'; a row is a time step"),
-        ("1,2\n3\n", "line 2 has 1 columns, the one before it 2"),
+        ("1,2\n3\n", "line 2 has 1 column, the one before it 2"),
         ("1,2\n\n3,\n", "line 3 has ''"),
         ("a,b\n1\n", "names 2 columns and has 1"),
-        ("1;2\n3;4\n", "line 2 has '3;4'"),
+        ("a\n1,2\n", "names 1 column and has 2"),
+        ('"a,b",c,d\n1,2,3\n1,2,3\n1,2,x\n', "line 4 has 'x'"),
+        ("1;2\n3;4\n", "line 1 has '1;2' in column 1, which is neither a number nor a name; col"),
+        ("a;b\n3;4\n", "line 2 has '3;4'; columns are separated by commas"),
+        ("1\t2\n3\t4\n", "; columns are separated by commas"),
+        ("a\tb\n3\t4\n", "line 2 has '3\\t4'; columns are separated by commas"),
+        ("1 2\n3 4\n", "; columns are separated by commas"),
+        ("1,0,,0,1\n1,0,0,0,1\n", "line 1 has '' in column 3, beside numbers; a row is"),
+        ("# made\n1;0,0\n1,0\n", "line 2 has '1;0' in column 1, beside numbers; columns are sep"),
+        ("1,0,O,1\n1,0,0,1\n", "line 1 has 'O' in column 3, beside numbers"),
+        ("1,nan,O\n", "line 1 has 'O' in column 3, beside numbers"),
+        ('"1","0"\n1,0\n', "line 1 has '1' in column 1, which is a number in quotes"),
+        ("1..0,0..1\n1,0\n", "line 1 has '1..0' in column 1, which is neither a number nor a na"),
+        ("a,,b\n1,2,3\n", "line 1 has '' in column 2, which is neither"),
+        (",\n1,2\n", "line 1 has '' in column 1, which is neither"),
+        (",0,1\n0,5,6\n", "line 1 names no first column, which seems to number the lines; leave"),
+        (",a,b\n0,5,6\n", "line 1 names no first column"),
+        ("t,0,1\n0,5,6\n", "line 1 has 't' in column 1, beside numbers"),
+        ("0,1,2\n0,0,1\n", "line 1 is 0, 1, .. 2: are these names or a step?; put '#' before it"),
+        (f"{'x' * 200_000},y\n1,2\n", "line 1 is no line of names: field larger"),
         ("\0\1", "holds neither arrays nor text; give .npy, .npz, .csv or NIR data"),
     ],
 )
@@ -296,9 +322,18 @@ def test_tables_that_are_none(text: str, said: str) -> None:
     assert said in refused("t.csv")
 
 
+def test_a_first_step_that_counts_its_columns() -> None:
+    """What the refusal says makes it one or the other; two columns are spikes as likely."""
+    assert table("#0,1,2\n0,0,1\n").tolist() == [[[0, 0, 1]]]
+    assert table("a,b,c\n0,1,2\n0,0,1\n").tolist() == [[[0, 1, 2]], [[0, 0, 1]]]
+    for row in ("0,1", "0.0,1.0,2.0", "1,0,0", "0,0,1", "0,1,3", "0"):
+        assert table(f"{row}\n{row}\n").shape == (2, 1, row.count(",") + 1)
+
+
 def test_a_table_that_claims_too_much() -> None:
-    Path("t.csv").write_text("," * 1000)
-    assert "claim more than 2,000 bytes" in refused("t.csv", max_bytes=2000)
+    for mark in ",\n\r":
+        Path("t.csv").write_text(mark * 1000, newline="")
+        assert "claim more than 2,000 bytes" in refused("t.csv", max_bytes=2000)
 
 
 @settings(deadline=None)

@@ -46,6 +46,11 @@ class Place:
             raise self.problem(text, hint, "NIR014")
 
 
+def counted(number: int, what: str) -> str:
+    """A number of things in words: 1 step, 1,000 steps."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
 def place_of(text: str) -> Place:
     """File and part of `FILE` or `FILE:PART`; a file's own name may have colons.
 

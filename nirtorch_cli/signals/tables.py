@@ -1,28 +1,37 @@
 """Comma-separated values: a row for each time step, a column for each neuron.
 
 In: the bytes of a .csv file. Out: an array (T, B, neurons); and back. A first line of names is
-optional. Where its first name is `batch`, that column says which batch row a line belongs to,
-and the lines of each batch row are its steps in order; elsewhere B is 1. Lines that begin with
-`#` and empty ones are skipped. Always holds: what is written is read back as the same numbers.
-Cost: linear in the bytes.
+optional; a name has a letter, and no number stands beside it. Where the first name is `batch`,
+that column says which batch row a line belongs to, and the lines of each batch row are its steps
+in order; elsewhere B is 1. Lines that begin with `#` and empty ones are skipped.
+
+Always holds: what is written is read back as the same numbers; no line is taken for names that
+may be a time step. Cost: linear in the bytes.
 """
 
 from __future__ import annotations
 
+import csv
 import io
 import itertools
 import math
+import re
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
+from nirtorch_cli.errors import ReadError
 from nirtorch_cli.findings import quoted
-from nirtorch_cli.signals.sources import Place
+from nirtorch_cli.signals.sources import Place, counted
 
 Array = np.ndarray[Any, Any]
 
 BATCH = "batch"
+
+_FEWEST_COUNTED = 3
+"""So many columns make `0,1,2` a count of columns; `0,1` are spikes as likely."""
 
 
 def table_of(content: bytes, place: Place, max_bytes: int) -> Array:
@@ -32,7 +41,7 @@ def table_of(content: bytes, place: Place, max_bytes: int) -> Array:
         ReadError: it is no text, a cell holds no number, lines have different lengths, or the
             batch rows have different numbers of steps.
     """
-    place.claim((content.count(b",") + content.count(b"\n") + 1) * 8, max_bytes)
+    place.claim((sum(map(content.count, (b",", b"\n", b"\r"))) + 1) * 8, max_bytes)
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -40,17 +49,16 @@ def table_of(content: bytes, place: Place, max_bytes: int) -> Array:
         raise place.problem("holds neither arrays nor text", hint) from error
     if "\0" in text:
         raise place.problem("holds neither arrays nor text", "give .npy, .npz, .csv or NIR data")
-    names, lines = _header(text)
+    names, lines = _header(text, place)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # NumPy's that there are no lines: said elsewhere
             table = np.loadtxt(lines, np.float64, comments="#", delimiter=",", ndmin=2)
     except ValueError as error:
-        hint = "a row is a time step, a column a neuron"
-        raise place.problem(f"is no table of numbers: {_first_fault(text)}", hint) from error
+        raise _first_fault(text, names, place) from error
     if names and table.size and len(names) != table.shape[1]:
-        raise place.problem(f"names {len(names)} columns and has {table.shape[1]}")
-    if names and names[0] == BATCH:
+        raise place.problem(f"names {counted(len(names), 'column')} and has {table.shape[1]}")
+    if names and names[0].lower() == BATCH:
         return _by_batch_row(table, place)
     return table[:, np.newaxis]
 
@@ -72,30 +80,97 @@ def csv_of(values: Array) -> bytes:
     return stream.getvalue()
 
 
-def _header(text: str) -> tuple[list[str], Any]:
-    """The names in the first line, none where that is numbers already, and the other lines."""
-    lines = (line for line in io.StringIO(text) if line.strip() and not line.startswith("#"))
-    first = next(lines, "")
-    cells = [cell.strip().strip('"') for cell in first.split(",")]
-    if first and not all(map(_is_number, cells)):
-        return cells, lines
-    return [], itertools.chain([first] if first else [], lines)
+def _header(text: str, place: Place) -> tuple[list[str], Iterator[str]]:
+    """The names in the first line, none where that is numbers already, and the other lines.
+
+    Raises:
+        ReadError: the line is neither names nor numbers, or may be either.
+    """
+    lines = _lines(text)
+    number, first = next(lines, (0, None))
+    if first is None:
+        return [], iter(())
+    rest = (line for _, line in lines)
+    cells = _cells(first)
+    if all(map(_is_number, cells)):
+        if len(cells) >= _FEWEST_COUNTED and cells == [str(i) for i in range(len(cells))]:
+            shown = f"0, 1, .. {len(cells) - 1}"
+            hint = "put '#' before it if it numbers the columns, or a line of names above it"
+            raise place.problem(f"line {number} is {shown}: are these names or a step?", hint)
+        return [], itertools.chain([first], rest)
+    try:
+        names = [name.strip() for name in next(csv.reader([first], skipinitialspace=True))]
+    except csv.Error as error:  # a cell of 100,000 letters
+        raise place.problem(f"line {number} is no line of names: {error}", _hint("")) from error
+    _refuse_unnamed(names, number, place)
+    return names, rest
 
 
-def _first_fault(text: str) -> str:
+def _refuse_unnamed(names: list[str], number: int, place: Place) -> None:
+    """Refuse a first line that is neither names nor numbers.
+
+    Raises:
+        ReadError: it is so, and there the cell is named.
+    """
+    others = names[1:]
+    is_counted = others == [str(i) for i in range(len(others))]
+    if others and names[0] == "" and (is_counted or all(map(_is_name, others))):
+        text = f"line {number} names no first column, which seems to number the lines"
+        raise place.problem(text, "leave that column out; pandas does with index=False")
+    wrong = [name for name in names if not _is_name(name)]
+    if not wrong:
+        return
+    odd = [name for name in names if not _is_number(name)]
+    if not odd:
+        cell, why = names[0], "which is a number in quotes"
+    elif len(odd) < len(names):
+        cell, why = odd[0], "beside numbers"
+    else:
+        cell, why = wrong[0], "which is neither a number nor a name"
+    text = f"line {number} has {quoted(cell[:40])} in column {names.index(cell) + 1}, {why}"
+    raise place.problem(text, _hint(cell))
+
+
+def _lines(text: str) -> Iterator[tuple[int, str]]:
+    """The lines that are no comments and not empty, with their numbers; any line ends."""
+    for number, line in enumerate(io.StringIO(text, newline=None), start=1):
+        if line.strip() and not line.lstrip().startswith("#"):
+            yield number, line
+
+
+def _cells(line: str) -> list[str]:
+    """What NumPy takes for the cells of a line."""
+    return [cell.strip() for cell in line.partition("#")[0].split(",")]
+
+
+def _first_fault(text: str, names: list[str], place: Place) -> ReadError:
     """What is wrong with the first line that does not fit the ones before it."""
-    width = 0
-    for number, line in enumerate(io.StringIO(text), start=1):
-        cells = [cell.strip() for cell in line.partition("#")[0].split(",")]
-        if cells == [""]:
-            continue
+    width, fault, hint = len(names), "NumPy does not read it", _hint("")
+    for number, line in itertools.islice(_lines(text), 1 if names else 0, None):
+        cells = _cells(line)
         wrong = [cell for cell in cells if not _is_number(cell)]
-        if wrong and width:
-            return f"line {number} has {quoted(wrong[0][:40])}"
+        if wrong:
+            fault, hint = f"line {number} has {quoted(wrong[0][:40])}", _hint(wrong[0])
+            break
         if width not in (0, len(cells)):
-            return f"line {number} has {len(cells)} columns, the one before it {width}"
+            fault = f"line {number} has {counted(len(cells), 'column')}, the one before it {width}"
+            break
         width = len(cells)
-    return "NumPy does not read it"
+    return place.problem(f"is no table of numbers: {fault}", hint)
+
+
+def _hint(cell: str) -> str:
+    """What to do about a cell that is no number."""
+    parts = re.split(r"[;\s]+", cell)
+    if ";" in cell or (len(parts) > 1 and all(map(_is_number, parts))):
+        return "columns are separated by commas"
+    return "a row is a time step, a column a neuron"
+
+
+def _is_name(cell: str) -> bool:
+    """Whether a cell names a column, and cannot be a number or several."""
+    has_letter = any(c.isalpha() for c in cell)
+    return has_letter and not all(map(_is_number, re.split(r"[;\s]+", cell)))
 
 
 def _is_number(cell: str) -> bool:
