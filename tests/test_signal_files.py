@@ -23,7 +23,7 @@ from hypothesis.extra import numpy as hnp
 
 from nirtorch_cli.errors import NirtorchError, OutputError, ReadError, UsageError
 from nirtorch_cli.limits import DEFAULT_MAX_BYTES
-from nirtorch_cli.signals.archives import archive_of, arrays_of
+from nirtorch_cli.signals.archives import archive_of
 from nirtorch_cli.signals.nirdata_writing import nirdata_of
 from nirtorch_cli.signals.outputs import FORMS, Label, refuse_form, write_signals
 from nirtorch_cli.signals.recordings import recording_of
@@ -171,6 +171,44 @@ def test_npy_files_that_are_damaged(content: bytes) -> None:
         "save it again with numpy.save"
     )
     assert not Path("exploded").exists()
+
+
+def test_of_two_files_that_were_joined_none_is_lost() -> None:
+    np.save("a.npy", numbers(3))
+    np.savez("a.npz", numbers(3))
+    np.savez("b.npz", x=numbers(4), y=numbers(5))
+    np.savez("none.npz")
+    npy, a, b, none = (Path(f).read_bytes() for f in ("a.npy", "a.npz", "b.npz", "none.npz"))
+    Path("j.npy").write_bytes(npy + npy)
+    assert refused("j.npy") == (
+        "j.npy: has a second array after its array; save each array in a file of its own"
+    )
+    Path("j.npy").write_bytes(npy + b"\0")
+    assert "j.npy: has 1 byte after its array; save" in refused("j.npy")
+    assert "a second array" in refused("-", stdin=io.BytesIO(npy + npy))
+    for joined in (a + a, b + a, a + none, none + a, a + npy, a + b"\n", a + bytes(10**5)):
+        Path("j.npz").write_bytes(joined)
+        line = refused("j.npz")
+        assert "before or after its archive, as two files have that were joined" in line or (
+            len(joined) > 10**5 and "is a damaged .npz file" in line
+        )
+    Path("j.npz").write_bytes(a + b)
+    assert "before or after its archive" in refused("j.npz:x")
+
+
+def test_an_archive_with_one_name_twice() -> None:
+    stream = io.BytesIO(zipped({"x": b""}))
+    with zipfile.ZipFile(stream, "a") as archive:
+        archive.writestr("x", b"")
+    Path("a.npz").write_bytes(stream.getvalue())
+    assert refused("a.npz:x") == "a.npz: has 2 arrays 'x'; give each its own name"
+
+
+def test_an_archive_with_a_comment() -> None:
+    np.savez("a.npz", x=numbers(3))
+    with zipfile.ZipFile("a.npz", "a") as archive:
+        archive.comment = b"of monday"
+    assert len(read("a.npz")) == 3
 
 
 @pytest.mark.parametrize("make", ["npy", "npz", "h5", "csv"])
@@ -787,7 +825,3 @@ def test_a_state_that_claims_too_much() -> None:
     write_state("s.npz", {"v": np.zeros(10**6)})
     with pytest.raises(ReadError, match="claim more than 1,000,000 bytes"):
         read_state("s.npz", max_bytes=10**6)
-
-
-def test_archives_that_hold_one_name_twice_are_read() -> None:
-    assert list(arrays_of(archive_of({"a": numbers(2)}), Place("x"), 10**6)) == ["a"]
