@@ -57,6 +57,8 @@ def is_generator(text: str) -> bool:
 def parsed(text: str) -> Generator:
     """The generator that a text asks for: NAME, NAME:VALUE or NAME:PARAMETER=VALUE,...
 
+    The first value may stand without the name of its parameter, which is then the first.
+
     >>> parsed("constant:0.3")
     Generator(name='constant', values={'value': 0.3})
 
@@ -68,8 +70,11 @@ def parsed(text: str) -> Generator:
         raise _error(f"{quoted(text)} is neither a file nor a generator", f"such as {EXAMPLES}")
     known = PARAMETERS[name]
     given: dict[str, float] = {}
-    for part in filter(None, rest.split(",")):
+    for place, part in enumerate(filter(None, rest.split(","))):
         key, equals, value = part.rpartition("=")
+        if place and known and not equals:
+            text = f"{quoted(text)}: {quoted(value)} is no NAME=VALUE, as all but the first are"
+            raise _error(text, f"{name} has {', '.join(known)}")
         key = key.strip() if equals else next(iter(known), "")
         if key not in known:
             exists = f"it has {', '.join(known)}" if known else "it has none"
@@ -142,6 +147,8 @@ def _fraction(bits: Array, digits: int) -> Array:
 
 def _number(text: str, key: str, value: str) -> float:
     try:
+        if "_" in value:  # Python reads 0_3 as 3
+            raise ValueError
         number = float(int(value)) if key == "at" else float(value)
     except (ValueError, OverflowError):
         number = math.nan
