@@ -402,7 +402,7 @@ def test_outputs_that_are_not_finite_are_told() -> None:
         (
             ["-i", "nan.npy"],
             2,
-            "nan.npy: node 'input': has nan at step 2, batch row 1, neuron (0,)",
+            "nan.npy: node 'input': has nan at step 2, batch row 1, neuron 0",
         ),
         (["-i", "empty.npy"], 2, "empty.npy: node 'input': has no time steps"),
         (["-i", "text.npy"], 3, "text.npy: is not a .npy file"),
@@ -418,6 +418,9 @@ def test_outputs_that_are_not_finite_are_told() -> None:
         (["-i", "data.nir", "-o", "data.nir"], 2, "the output is the input, which is never"),
         (["-i", "input=data.nir", "-o", "data.nir"], 2, "the output is the input, which is never"),
         (["-i", "data.nir:input", "-o", "data.nir"], 2, "the output is the input, which is never"),
+        (["-i", "lr=0.1/s.npz", "-o", "lr=0.1/s.npz"], 2, "the output is the input, which is nev"),
+        (["-i", "./lr=0.1/s.npz", "-o", "lr=0.1/s.npz"], 2, "the output is the input, which is n"),
+        (["-i", "input=lr=0.1/s.npz", "-o", "lr=0.1/s.npz"], 2, "the output is the input, which"),
         (["-i", "zeros", "-o", "old.npz", "-n"], 2, "old.npz: exists already; leave out"),
         (["-i", "zeros", "--state-out", "old.npz", "-n"], 2, "old.npz: exists already"),
         (["-i", "zeros", "-o", "a.npz", "--state-out", "a.npz"], 2, "'a.npz' would be written twi"),
@@ -446,16 +449,25 @@ def test_refusals(arguments: list[str], code: int, said: str) -> None:
     np.save("nan.npy", spoilt)
     Path("text.npy").write_text("1,2\n")
     Path("old.npz").write_bytes(b"old")
+    Path("lr=0.1").mkdir(exist_ok=True)
+    np.savez("lr=0.1/s.npz", inputs(5, 4, 2))
     data = nir.NIRNodeData({"s": nir.TimeGriddedData(inputs(1, 5, 2), DT)})
     nir.write_data("data.nir", nir.NIRGraphData({"input": data}))
-    before = {name: Path(name).read_bytes() for name in os.listdir() if Path(name).is_file()}
+    before = contents()
     if arguments[2:3] == ["--no-defaults"]:
         answer = invoke("model.nir", *arguments)  # a line for each type
         assert answer.exit_code == code
     else:
         assert said in failure(code, "model.nir", *arguments)
-    after = {name: Path(name).read_bytes() for name in os.listdir() if Path(name).is_file()}
-    assert after == before
+    assert contents() == before
+
+
+def contents() -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in Path().rglob("*.*") if path.is_file()}
+
+
+def test_a_file_whose_name_begins_as_stdin_does() -> None:
+    assert failure(3, "model.nir", "-i", "-no.npy") == "-no.npy: no such file"
 
 
 def test_a_node_that_is_not_there_is_told_before_anything_is_run(

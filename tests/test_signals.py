@@ -232,8 +232,9 @@ def test_neurons_in_one_axis_are_those_of_all_axes() -> None:
     flat = numbers(5, 4, 6)
     found = arranged(flat, ONE[0], layout="BT", is_flat=True, file="f")
     assert (found == flat.reshape(5, 4, 2, 3)).all()
-    with pytest.raises(UsageError, match=r"has 7 neurons; expected 6, for the shape \(2, 3\)"):
-        arranged(numbers(5, 4, 7), ONE[0], layout="TB", is_flat=True, file="f")
+    for count, said in ((7, "7 neurons"), (1, "1 neuron")):
+        with pytest.raises(UsageError, match=rf"has {said}; expected 6, for the shape \(2, 3\)"):
+            arranged(numbers(5, 4, count), ONE[0], layout="TB", is_flat=True, file="f")
 
 
 def test_an_input_that_has_no_shape() -> None:
@@ -267,6 +268,9 @@ def test_what_the_type_does_not_hold() -> None:
         refused("a.npy")
     )
     assert fed("a.npy", dtype="float64")["input"].dtype == np.float64
+    np.save("line.npy", np.full((5, 3), np.nan))
+    line = refused("line.npy", ports=[Port("x", "x", (3,))])
+    assert "has nan at step 0, batch row 0, neuron 0; --allow-nan" in line
     np.save("a.npy", np.full((5, 2, 3), 7e4))
     assert "which float16 does not hold" in refused("a.npy", dtype="float16")
 
@@ -335,11 +339,21 @@ def test_one_input_that_is_missing() -> None:
 
 
 def test_a_name_with_an_equals_sign() -> None:
+    """A file may have one, and so may an Input, whose name wins."""
     np.save("a=b.npy", numbers(5, 2, 3))
-    assert "no input 'a'" in refused("a=b.npy")
+    np.savez("a=b.npz", x=numbers(5, 2, 3))
+    assert fed("a=b.npy")["input"].shape == (5, 1, 2, 3)
+    assert fed("a=b.npz:x")["input"].shape == (5, 1, 2, 3)
     assert fed("./a=b.npy")["input"].shape == (5, 1, 2, 3)
+    assert fed("input=a=b.npy")["input"].shape == (5, 1, 2, 3)
+    assert "no input 'a'" in refused("a=c.npy")
     port = [Port("x", "a=b", (2, 3))]
     assert not fed("a=b=zeros", ports=port)["x"].any()
+    np.save("b.npy", numbers(9, 2, 3))
+    port = [Port("x", "a", (2, 3))]
+    assert len(fed("a=b.npy", ports=port)["x"]) == 9
+    assert len(fed("./a=b.npy", ports=port)["x"]) == 5
+    assert "does not say which of 'left', 'in' is fed" in refused("a=b.npy", ports=TWO)
 
 
 def test_all_that_is_wrong_with_the_files_is_said_at_once() -> None:
@@ -360,6 +374,26 @@ def test_sizes_that_differ() -> None:
     ]
 
 
+def test_one_file_for_two_inputs() -> None:
+    """What differs is told of each Input, not of each name of a file."""
+    ports = [Port("a", "a", (3,)), Port("b", "b", (4, 3))]
+    np.save("x.npy", numbers(5, 4, 3))
+    assert refused("a=x.npy", "b=x.npy", ports=ports) == (
+        "the inputs differ in batch rows: x.npy 4, x.npy 1"
+    )
+
+
+def test_inputs_are_cut_before_they_are_compared() -> None:
+    np.save("a.npy", numbers(5, 4, 2))
+    np.save("b.npy", numbers(6, 4, 3))
+    found = fed("left=a.npy", "in=b.npy", ports=TWO, steps=4)
+    assert [len(values) for values in found.values()] == [4, 4]
+    assert refused("left=a.npy", "in=b.npy", ports=TWO, steps=7).splitlines() == [
+        "a.npy: has 5 steps, and --steps asks for 7",
+        "b.npy: has 6 steps, and --steps asks for 7",
+    ]
+
+
 def test_one_file_for_both_inputs_of_different_sizes() -> None:
     np.savez("a.npz", l=numbers(5, 4, 2), r=numbers(6, 4, 3))
     line = refused("left=a.npz:l", "in=a.npz:r", ports=TWO)
@@ -373,6 +407,9 @@ def test_steps_cut_a_file_and_never_stretch_it() -> None:
     assert (fed("a.npy", steps=5, batch=4)["input"] == values).all()
     assert refused("a.npy", steps=6) == "a.npy: has 5 steps, and --steps asks for 6"
     assert refused("a.npy", batch=1) == "a.npy: has 4 batch rows, and --batch asks for 1"
+    np.save("a.npy", values[:1, :1])
+    assert refused("a.npy", batch=2) == "a.npy: has 1 batch row, and --batch asks for 2"
+    assert refused("a.npy", steps=2) == "a.npy: has 1 step, and --steps asks for 2"
 
 
 def test_from_stdin() -> None:
@@ -382,6 +419,8 @@ def test_from_stdin() -> None:
     stream.seek(0)
     assert (fed("-", stdin=stream)["input"] == values).all()
     assert refused("-", stdin=io.BytesIO(), kind=ReadError).startswith("<stdin>: is empty")
+    assert refused("-no.npy", stdin=stream, kind=ReadError) == "-no.npy: no such file"
+    assert refused("-", "-no.npy") == "the input 'input' is given twice"
 
 
 # -------------------------------------------------------------------------------- events

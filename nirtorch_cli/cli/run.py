@@ -74,7 +74,8 @@ def run(
             "-i",
             metavar="[NAME=]SPEC",
             help="What is fed: a .npy, .npz, .csv or NIR data file, FILE:PART of one, - for stdin; "
-            "or poisson:rate=HZ, constant:X, impulse, uniform, zeros. NAME is the Input's.",
+            "or poisson:rate=HZ, constant:X, impulse, uniform, zeros. NAME is the Input's, "
+            "and wins over a file called NAME=SPEC.",
         ),
     ] = [],  # noqa: B006 (Typer reads it)
     output: Annotated[

@@ -49,10 +49,11 @@ def check_files(model: str, inputs: Sequence[str], state_in: str | None, files: 
         MissingFrameworkError: a picture is asked for, and matplotlib is not there.
         OutputError: see `refuse_output`.
     """
+    from nirtorch_cli.signals.inputs import readings
     from nirtorch_cli.signals.outputs import refuse_form
     from nirtorch_cli.signals.sources import place_of
 
-    specs = [text.partition("=")[2] or text for text in inputs]
+    specs = [spec for text in inputs for spec in readings(text)]
     read = [model, *(place_of(spec).file for spec in specs)]
     if read.count("-") > 1 and model == "-":
         raise usage_error("MODEL and --input are both -, and stdin can be read once only")
@@ -198,10 +199,11 @@ def fed(
     """
     from nirtorch_cli.driving import ports_of
     from nirtorch_cli.signals.inputs import assigned, read_inputs
+    from nirtorch_cli.signals.sources import STDIN, place_of
 
     ports = ports_of(module)
     specs = assigned(inputs, ports)
-    uses_stdin = any(spec.startswith("-") for spec in specs.values())
+    uses_stdin = any(place_of(spec).file == STDIN for spec in specs.values())
     if uses_stdin and sys.stdin.isatty():
         raise usage_error("--input is - but stdin is a terminal", "pipe a file into it")
     stdin = sys.stdin.buffer if uses_stdin else None

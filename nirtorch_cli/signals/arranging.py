@@ -16,6 +16,7 @@ import numpy as np
 
 from nirtorch_cli.errors import UsageError
 from nirtorch_cli.findings import Finding
+from nirtorch_cli.signals.sources import counted
 
 Array = np.ndarray[Any, Any]
 Layout = Literal["TB", "BT"]
@@ -65,7 +66,7 @@ def _flat(values: Array, port: Port, file: str) -> Array:
         return values
     neurons = math.prod(port.shape)
     if values.shape[2] != neurons:
-        text = f"has {values.shape[2]:,} neurons; expected {neurons:,}"
+        text = f"has {counted(values.shape[2], 'neuron')}; expected {neurons:,}"
         text += "" if len(port.shape) == 1 else f", for the shape {_text(port.shape)}"
         raise port.problem(file, text)
     arranged: Array = values.reshape(*values.shape[:2], *port.shape)
@@ -103,7 +104,8 @@ def cast(values: Array, port: Port, *, dtype: str, allow_nan: bool, file: str) -
         return array
     place = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
     where = f"at step {place[0]}, batch row {place[1]}"
-    where += f", neuron {_text(place[2:])}" if place[2:] else ""
+    neuron = place[2:]
+    where += f", neuron {neuron[0] if len(neuron) == 1 else _text(neuron)}" if neuron else ""
     value = values[place]
     if np.isfinite(value):
         raise port.problem(file, f"has {value:g} {where}, which {dtype} does not hold")

@@ -20,7 +20,7 @@ from nirtorch_cli.limits import DEFAULT_MAX_BYTES
 from nirtorch_cli.signals.arranging import Layout, Port, arranged, cast
 from nirtorch_cli.signals.generators import EXAMPLES, Generator, generated, is_generator, parsed
 from nirtorch_cli.signals.recordings import recording_of
-from nirtorch_cli.signals.sources import STDIN, Place, place_of
+from nirtorch_cli.signals.sources import STDIN, Place, counted, place_of
 
 Array = np.ndarray[Any, Any]
 
@@ -50,7 +50,8 @@ def assigned(specs: Iterable[str], ports: Sequence[Port]) -> dict[str, str]:
     """Which Input each spec is for: from the Inputs' arguments, in the model's order, to SPEC.
 
     A spec is `SPEC`, for a model of one input, or `NAME=SPEC` with the Input's NIR name or the
-    name of its argument.
+    name of its argument. Such a name wins over a file that is called so; `./` before the file
+    says that it is meant.
 
     Raises:
         UsageError: an Input that is not there, has none or two, or a spec without a name.
@@ -71,7 +72,7 @@ def assigned(specs: Iterable[str], ports: Sequence[Port]) -> dict[str, str]:
         if named:
             port, name = max(named, key=lambda pair: len(pair[1]))
             spec = text[len(name) + 1 :]
-        elif equals and not any(mark in before for mark in ":/\\"):
+        elif equals and not any(mark in before for mark in ":/\\") and not _is_there(text):
             problems.append(f"the model has no input {quoted(before)}: it has {listed(names)}")
             continue
         elif len(ports) > 1:
@@ -87,11 +88,21 @@ def assigned(specs: Iterable[str], ports: Sequence[Port]) -> dict[str, str]:
         of = "" if len(ports) == 1 else f" for {listed(missing)}"
         name = "" if len(ports) == 1 else f"{missing[0]}="
         problems.append(f"no input is given{of}: --input {name}FILE, or a generator: {EXAMPLES}")
-    if sum(spec == STDIN or spec.startswith(STDIN + ":") for spec in found.values()) > 1:
+    if sum(place_of(spec).file == STDIN for spec in found.values()) > 1:
         problems.append("stdin can be read once only, and several inputs are -")
     if problems:
         raise UsageError([Finding("NIR700", "error", text) for text in problems])
     return {port.argument: found[port.argument] for port in ports}
+
+
+def readings(text: str) -> list[str]:
+    """Every SPEC that an --input may come to mean, whatever the model's Inputs are called.
+
+    >>> readings("a=b=c.npz")
+    ['a=b=c.npz', 'b=c.npz', 'c.npz']
+    """
+    parts = text.split("=")
+    return ["=".join(parts[i:]) for i in range(len(parts))]
 
 
 def read_inputs(
@@ -156,6 +167,11 @@ def _recorded(place: Place, port: Port, options: InputOptions, stdin: BinaryIO |
     )
 
 
+def _is_there(text: str) -> bool:
+    """Whether a text as a whole names a file, or a part of one."""
+    return os.path.lexists(place_of(text).file)
+
+
 def _is_no_file(text: str, place: Place) -> bool:
     """Whether a text can only be a generator, one that does not exist: `posson:rate=50`."""
     is_word = text.partition(":")[0].isidentifier()
@@ -176,13 +192,23 @@ def _size(
         steps = DEFAULT_STEPS if options.steps is None else options.steps
         return steps, DEFAULT_BATCH if options.batch is None else options.batch
     problems = []
-    sizes = {_shown(specs[name]): array.shape[:2] for name, array in recordings.items()}
+    files = {name: _shown(specs[name]) for name in recordings}
     for place, what in enumerate(("steps", "batch rows")):
-        if len({size[place] for size in sizes.values()}) > 1:
-            each = ", ".join(f"{file} {size[place]:,}" for file, size in sizes.items())
+        sizes = {name: array.shape[place] for name, array in recordings.items()}
+        if len(set(sizes.values())) > 1 and (what != "steps" or options.steps is None):
+            each = ", ".join(f"{files[name]} {size:,}" for name, size in sizes.items())
             problems.append(Finding("NIR605", "error", f"the inputs differ in {what}: {each}"))
-    file, (steps, batch) = next(iter(sizes.items()))
-    other = "BT" if options.layout == "TB" else "TB"
+    for name, array in recordings.items():
+        problems += _misfits(array, files[name], options)
+    if problems:
+        raise UsageError(problems)
+    steps, batch = next(iter(recordings.values())).shape[:2]
+    return steps if options.steps is None else options.steps, batch
+
+
+def _misfits(array: Array, file: str, options: InputOptions) -> list[Finding]:
+    """Where a recording is shorter than asked for, or has other batch rows."""
+    steps, batch = array.shape[:2]
     wanted_steps = steps if options.steps is None else options.steps
     wanted_batch = batch if options.batch is None else options.batch
     hint = None
@@ -190,16 +216,13 @@ def _size(
         (steps, batch),
         (steps, steps),
     ):
-        hint = f"--layout {other} would fit"
+        hint = f"--layout {'BT' if options.layout == 'TB' else 'TB'} would fit"
+    texts = []
     if wanted_steps > steps:
-        text = f"has {steps:,} steps, and --steps asks for {wanted_steps:,}"
-        problems.append(Finding("NIR605", "error", text, file=file, hint=hint))
+        texts.append(f"has {counted(steps, 'step')}, and --steps asks for {wanted_steps:,}")
     if wanted_batch != batch:
-        text = f"has {batch:,} batch rows, and --batch asks for {wanted_batch:,}"
-        problems.append(Finding("NIR605", "error", text, file=file, hint=hint))
-    if problems:
-        raise UsageError(problems)
-    return wanted_steps, batch
+        texts.append(f"has {counted(batch, 'batch row')}, and --batch asks for {wanted_batch:,}")
+    return [Finding("NIR605", "error", text, file=file, hint=hint) for text in texts]
 
 
 def _shown(spec: str) -> str:
