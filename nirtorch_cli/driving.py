@@ -23,6 +23,7 @@ from nirtorch_cli.graph_module import ConvertedModule
 from nirtorch_cli.running import chunk_length, run_sequence
 from nirtorch_cli.sampling import OutputStatistics
 from nirtorch_cli.signals.arranging import Port
+from nirtorch_cli.signals.feeding import Signal
 
 Array = np.ndarray[Any, Any]
 
@@ -62,7 +63,7 @@ def ports_of(module: ConvertedModule) -> list[Port]:
 
 def drive(
     module: ConvertedModule,
-    inputs: Mapping[str, Array],
+    inputs: Mapping[str, Signal],
     like: Tensor,
     *,
     state: Any = None,
@@ -92,7 +93,7 @@ def drive(
             length = chunk or _chunk(module, inputs, like)
             for start in range(0, steps, length):
                 part = {
-                    name: torch.from_numpy(values[start : start + length]).to(like)
+                    name: torch.from_numpy(values.part(start, start + length)).to(like)
                     for name, values in inputs.items()
                 }
                 outputs, state, trace = _run(module, part, state, record)
@@ -116,7 +117,7 @@ def drive(
     )
 
 
-def resting_template(module: ConvertedModule, inputs: Mapping[str, Array], like: Tensor) -> Any:
+def resting_template(module: ConvertedModule, inputs: Mapping[str, Signal], like: Tensor) -> Any:
     """A state of a module for the batch of these inputs: what a step of silence returns."""
     silence = {
         name: torch.zeros(values.shape[1:], dtype=like.dtype, device=like.device)
@@ -180,7 +181,7 @@ def _run(
         raise NirtorchError(Finding("NIR610", "error", text)) from error
 
 
-def _chunk(module: ConvertedModule, inputs: Mapping[str, Array], like: Tensor) -> int:
+def _chunk(module: ConvertedModule, inputs: Mapping[str, Signal], like: Tensor) -> int:
     shapes = {
         name: torch.empty(values.shape, dtype=like.dtype, device="meta")
         for name, values in inputs.items()

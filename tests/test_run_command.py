@@ -25,6 +25,7 @@ from nirtorch_cli.cli import app as application
 from nirtorch_cli.cli.progress import stepping
 from nirtorch_cli.errors import ExitCode
 from nirtorch_cli.running import run_steps
+from nirtorch_cli.signals.feeding import Signal
 from nirtorch_cli.signals.generators import generated, parsed
 
 DT = 1e-4
@@ -605,7 +606,7 @@ def test_ctrl_c_before_anything_is_done(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_ctrl_c_after_the_last_part_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     module = nir_to_torch("model.nir", {})
-    values = {"input": inputs(20, 2, 2)}
+    values = {"input": Signal.of(inputs(20, 2, 2))}
 
     def interrupt(done: int) -> None:
         if done == 20:
@@ -699,7 +700,7 @@ def test_a_bar_on_a_terminal_and_none_elsewhere(monkeypatch: pytest.MonkeyPatch)
 
 def test_parts_change_nothing_in_a_library_call() -> None:
     module = nir_to_torch("loop.nir", {})
-    values = {"input": inputs(33, 2, 2)}
+    values = {"input": Signal.of(inputs(33, 2, 2))}
     record = ["lif:v", "lif:count", "lif"]
     whole = driving.drive(module, values, torch.empty(0), record=record, chunk=33)
     for chunk in (1, 5, 32):

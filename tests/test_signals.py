@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import itertools
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nirtorch_cli.errors import ExitCode, NirtorchError, ReadError, UsageError
-from nirtorch_cli.signals.arranging import Port, arranged
+from nirtorch_cli.signals.arranging import Port, arranged, refuse_unfit
 from nirtorch_cli.signals.binning import binned, steps_of
+from nirtorch_cli.signals.feeding import Signal, blocks
 from nirtorch_cli.signals.generators import PARAMETERS, generated, is_generator, parsed
 from nirtorch_cli.signals.inputs import InputOptions, assigned, read_inputs
 
@@ -27,10 +30,17 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def fed(*specs: str, ports: list[Port] = ONE, stdin: Any = None, **options: Any) -> Any:
-    """The arrays for some --input options, at dt 1e-3."""
+def signals(
+    *specs: str, ports: list[Port] = ONE, stdin: Any = None, **options: Any
+) -> dict[str, Signal]:
+    """The signals for some --input options, at dt 1e-3."""
     chosen = InputOptions(**{"dt": 1e-3, **options})
     return read_inputs(assigned(specs, ports), ports, chosen, stdin)
+
+
+def fed(*specs: str, **options: Any) -> Any:
+    """The whole arrays for some --input options, at dt 1e-3."""
+    return {name: signal.part() for name, signal in signals(*specs, **options).items()}
 
 
 def refused(
@@ -51,8 +61,8 @@ def numbers(*shape: int) -> np.ndarray:
 # ------------------------------------------------------------------------------ generators
 
 
-def made(text: str, *shape: int, dt: float = 1e-3, seed: int = 0, stream: int = 0) -> np.ndarray:
-    return generated(parsed(text), shape, dt=dt, seed=seed, stream=stream)
+def made(text: str, *shape: int, dt: float = 1e-3, seed: int = 0, **more: int) -> np.ndarray:
+    return generated(parsed(text), shape, dt=dt, seed=seed, **more)
 
 
 def test_constants_impulses_and_zeros() -> None:
@@ -106,10 +116,113 @@ def test_seeds_streams_and_lengths(text: str) -> None:
     assert (made(text, 100, 2, 3, seed=-1) != base).any()
 
 
+@settings(deadline=None)
+@given(
+    text=st.sampled_from(
+        ["poisson:rate=300", "uniform:-1,high=2", "impulse:at=7", "constant:0.1", "zeros"]
+    ),
+    cuts=st.lists(st.integers(0, 20), max_size=5),
+    start=st.integers(0, 9),
+)
+def test_parts_of_a_generator_leave_no_seam(text: str, cuts: list[int], start: int) -> None:
+    """Wherever it is cut, and wherever it begins; two inputs are cut apart."""
+    whole = made(text, 20 + start, 2, 3, seed=3, stream=1)[start:]
+    ports = [Port("other", "other", (5,)), Port("x", "x", (3,))]
+    options = {"steps": 20, "batch": 2, "seed": 3, "start": start, "ports": ports}
+    signal = signals("other=uniform", f"x={text}", **options)["x"]
+    assert (signal.shape, signal.dtype, len(signal)) == ((20, 2, 3), np.float32, 20)
+    places = [0, *sorted(cuts), 20]
+    parts = [signal.part(*pair) for pair in itertools.pairwise(places)]
+    assert (np.concatenate(parts) == whole).all()
+    assert (signal.part(13) == whole[13:]).all()
+    assert (signal.row(1) == whole[:, 1:]).all()
+    assert (signal.row(0, 5, 9) == whole[5:9, :1]).all()
+
+
 def test_blocks_leave_no_seam(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = made("uniform", 50, 3, 7)
     monkeypatch.setattr("nirtorch_cli.signals.generators._BLOCK", 13)
     assert (made("uniform", 50, 3, 7) == whole).all()
+    monkeypatch.setattr("nirtorch_cli.signals.feeding._BLOCK", 13)
+    for width in (1, 5, 7, 13, 99):
+        values = numbers(50, width)
+        pieces = list(blocks(50, width))
+        assert all((stop - start) * width <= max(13, width) for start, stop in pieces)
+        assert (np.concatenate([values[a:b] for a, b in pieces]) == values).all()
+        assert (Signal.of(values).row(0)[:, 0] == values[:, 0]).all()
+
+
+def test_a_signal_is_made_when_a_part_is_asked_for() -> None:
+    """A run as long as it may be takes the memory of a part."""
+    for text in ("uniform", "poisson:50", "constant:1", "zeros", "impulse:at=1000000000"):
+        signal = signals(text, steps=10**12)["input"]
+        assert signal.shape == (10**12, 1, 2, 3)
+        assert signal.part(10**9, 10**9 + 5).shape == (5, 1, 2, 3)
+    assert signal.part(10**9 - 1, 10**9 + 2)[:, 0, 0, 0].tolist() == [0, 1, 0]
+    tracemalloc.start()
+    values = np.zeros((1000, 1, 2, 3000), np.float64)
+    held = tracemalloc.get_traced_memory()[1]
+    signal = read_held(values)
+    signal.part(0, 10)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak - held < values.nbytes / 2
+    with pytest.raises(MemoryError):
+        signals("zeros", steps=10**30)
+
+
+def read_held(values: np.ndarray) -> Signal:
+    """The signal of a recording that has been read."""
+    refuse_unfit(values, ONE[0], dtype="float32", file="f")
+    return Signal.of(values, "float32")
+
+
+def test_numbers_that_a_type_does_not_hold_are_refused_before_they_are_made() -> None:
+    for text, said in (
+        ("constant:1e6", "constant: value is 1e+06, which float16 does not hold"),
+        ("poisson:1,amplitude=-1e5", "poisson: amplitude is -100000, which float16 does not"),
+        ("impulse:amplitude=7e4", "impulse: amplitude is 70000, which float16 does not hold"),
+        ("uniform:high=1e9", "uniform: high is 1e+09, which float16 does not hold"),
+    ):
+        assert said in refused(text, dtype="float16")
+        assert fed(text, dtype="float16", allow_nan=True)["input"].dtype == np.float16
+    assert fed("constant:0.1", dtype="float64")["input"].flat[0] == np.float32(0.1)
+
+
+def test_a_run_in_pieces_skips_the_steps_before() -> None:
+    values = numbers(9, 4, 2, 3)
+    np.save("a.npy", values)
+    assert (fed("a.npy", start=4)["input"] == values[4:]).all()
+    assert (fed("a.npy", start=4, steps=3)["input"] == values[4:7]).all()
+    assert (fed("a.npy", start=8)["input"] == values[8:]).all()
+    assert refused("a.npy", start=9) == "a.npy: has 9 steps, and --start 9 leaves out all of them"
+    assert refused("a.npy", start=4, steps=6) == (
+        "a.npy: has 9 steps, and --steps asks for 6 from step 4 on"
+    )
+    spoilt = values.copy()
+    spoilt[6, 0, 0, 0] = np.nan
+    np.save("a.npy", spoilt)
+    assert "has nan at step 6, batch row 0" in refused("a.npy", start=4)
+    assert fed("a.npy", start=7)["input"].shape == fed("a.npy", start=4, steps=2)["input"].shape
+    np.save("b.npy", numbers(9, 4, 2))
+    found = fed("left=b.npy", "in=uniform", ports=TWO, start=5)
+    assert found["nir_node_in"].shape == (4, 4, 3)
+    assert (found["nir_node_in"] == made("uniform", 9, 4, 3, stream=1)[5:]).all()
+    impulse = "impulse:at=5"
+    assert not fed(impulse, start=6, steps=9)["input"].any()
+    assert not fed(impulse, start=1, steps=3)["input"].any()
+    assert fed(impulse, start=1, steps=5)["input"][4].all()
+
+
+def test_a_nan_in_the_last_step_is_found_before_anything_is_fed() -> None:
+    values = np.zeros((3000, 1, 2, 300))
+    values[2999, 0, 1, 299] = np.inf
+    with pytest.raises(UsageError, match=r"has inf at step 2999, batch row 0, neuron \(1, 299\)"):
+        read_held(values)
+    values[2999, 0, 1, 299] = 1e39
+    with pytest.raises(UsageError, match=r"has 1e.39 at step 2999, .*which float32 does not hold"):
+        read_held(values)
+    assert np.isinf(Signal.of(values, "float32").part(2998)).sum() == 1
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,7 @@ def _drawn(done: Done) -> Recorded:
     }
     return Recorded(
         dt=done.dt,
-        inputs={done.nir_name(n): a[: done.outcome.steps] for n, a in done.arrays.items()},
+        inputs={done.nir_name(n): a.part(0, done.outcome.steps) for n, a in done.arrays.items()},
         trace={path: parts for path, parts in trace.items() if parts},
         thresholds=thresholds(done.module),
         title=str(done.module.meta.get("file") or ""),
