@@ -142,8 +142,9 @@ def stepped(model: str, values: np.ndarray) -> Any:
 
 
 def arrays(path: str) -> dict[str, np.ndarray]:
+    """What an archive holds but for dt, which is beside all outputs."""
     with np.load(path, allow_pickle=False) as found:
-        return dict(found)
+        return {name: array for name, array in found.items() if name != "dt"}
 
 
 # ------------------------------------------------------------------------- what comes out
@@ -163,6 +164,7 @@ def test_it_is_what_single_steps_give(model: str, chunk: list[str]) -> None:
     assert node["spikes"] == expected.spikes["lif"].spikes > 0
     spikes, v = arrays("out.npz")["lif:spikes"], arrays("out.npz")["lif:v"]
     assert list(arrays("out.npz")) == ["output", "lif:spikes", "lif:v"]
+    assert np.load("out.npz")["dt"].item() == DT
     assert spikes.sum() == node["spikes"]
     assert spikes.shape == v.shape == (50, 4, 3 if model == "model.nir" else 2)
     assert (found["steps"], found["batch"], found["dt"]) == (50, 4, DT)

@@ -98,6 +98,28 @@ def test_names_with_colons() -> None:
     assert place_of("-:z") == Place("-", "z")
 
 
+def test_the_length_of_a_step_in_an_archive() -> None:
+    """It is no array to feed, and the model's must be the same."""
+    np.savez("a.npz", x=numbers(3), dt=DT)
+    assert len(read("a.npz")) == len(read("a.npz:x")) == 3
+    assert len(read("a.npz", dt=float(np.float32(DT)))) == 3
+    said = (
+        "a.npz: was recorded at dt 0.001, and the model runs at dt 0.0001; "
+        "give --dt 0.001, or record events, which fit any dt"
+    )
+    assert refused("a.npz", UsageError, dt=1e-4) == said
+    assert refused("a.npz:x", UsageError, dt=1e-4) == said
+    assert read("a.npz:dt", dt=1e-4) == DT
+    np.savez("a.npz", dt=np.array([DT]))
+    assert refused("a.npz") == "a.npz: holds no array"
+    np.savez("a.npz", x=numbers(3), y=numbers(3), dt=DT)
+    assert refused("a.npz").startswith("a.npz: holds 2 arrays; name one, 'a.npz:x': it holds 'x',")
+    for other in (numbers(3), np.zeros((500, 3)), "text", True, 0.0, np.nan, -1.0):
+        np.savez("a.npz", x=numbers(3), dt=other)
+        assert len(read("a.npz:x", dt=1e-4)) == 3
+        assert "a.npz: holds 2 arrays" in refused("a.npz")
+
+
 class Bomb:
     def __reduce__(self) -> Any:
         return os.mkdir, ("exploded",)
@@ -612,7 +634,8 @@ def test_an_archive_of_everything() -> None:
     ]
     write_signals("a.npz", signals, DT)
     with np.load("a.npz", allow_pickle=False) as found:
-        assert found.files == ["output", "nest/lif:v", "lif:count"]
+        assert found.files == ["output", "nest/lif:v", "lif:count", "dt"]
+        assert (found["dt"].shape, found["dt"].dtype, found["dt"].item()) == ((), np.float64, DT)
         for label, array in signals:
             assert (found[label.key] == array).all()
     assert (read("a.npz:nest/lif:v") == signals[1][1]).all()
@@ -622,7 +645,7 @@ def test_an_archive_of_everything() -> None:
     two = [(Label(name, is_output=True), numbers(5, 2, 3)) for name in ("file", "b")]
     write_signals("b.npz", two, DT)
     with np.load("b.npz") as found:
-        assert found.files == ["file", "b"]
+        assert found.files == ["file", "b", "dt"]
 
 
 V = Label("lif", "v")
@@ -636,6 +659,11 @@ V = Label("lif", "v")
         ("out.npy", [V], "does not say"),
         ("a.csv", [V, Label("b")], "'a.csv': a .csv file holds one array, and there are 2; write"),
         ("a.npz", [V, V], "two arrays would be called 'lif:v'"),
+        (
+            "a.npz",
+            [Label("dt", is_output=True), Label("b", is_output=True)],
+            "two arrays would be called 'dt': the output, and the length of a step; write NIR da",
+        ),
         ("a.nir", [Label("lif", "count")], "'lif:count' has no axis of time, which NIR data need"),
         ("a.nir", [Label("n"), Label("n/a")], "hold either a nested graph's output or that of"),
     ],

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from nirtorch_cli.errors import ReadError
 from nirtorch_cli.findings import listed, quoted
 from nirtorch_cli.signals.sources import Place, counted
 
@@ -28,6 +29,12 @@ Array = np.ndarray[Any, Any]
 
 NPY_SIGNATURE = b"\x93NUMPY"
 NPZ_SIGNATURES = (b"PK\x03\x04", b"PK\x05\x06")
+
+DT = "dt"
+"""The array of a recording that holds the length of its steps, a number."""
+
+_NUMBER_BYTES = 2**10
+"""The longest file of a single number."""
 
 _END_BYTES = 22
 """How long the end of an archive is, which begins with the second signature."""
@@ -100,8 +107,7 @@ def arrays_of(
             place.claim(sum(info.file_size for info in wanted.values()), max_bytes)
             unpacked = {key: archive.read(info) for key, info in wanted.items()}
     except _DAMAGE as error:
-        text = "is a damaged .npz file, or one that was not written to its end"
-        raise place.problem(text, "save it again with numpy.savez") from error
+        raise _damaged_archive(place) from error
     return {
         key: array_of(part, Place(place.file, key), max_bytes) for key, part in unpacked.items()
     }
@@ -130,28 +136,46 @@ def _members(archive: zipfile.ZipFile, content: bytes, place: Place) -> dict[str
 
 
 def only_array_of(content: bytes, place: Place, max_bytes: int) -> Array:
-    """The array of a .npz file that the place names, or its only one.
+    """The array of a .npz file that the place names, or its only one but for the number `dt`.
 
     Raises:
         ReadError: see `arrays_of`; or there are several, and none is named.
     """
-    if place.part is None:
-        names = _names(content, place)
+    part = place.part
+    if part is None:
+        has_step = step_of(content, place, max_bytes) is not None
+        names = [name for name in _infos(content, place) if not (has_step and name == DT)]
         if len(names) != 1:
             text = f"holds {len(names)} arrays" if names else "holds no array"
             first = "".join(quoted(f"{place.file}:{name}") for name in names[:1])
             raise place.problem(text, f"name one, {first}: {_held(names)}" if names else None)
-        (array,) = arrays_of(content, place, max_bytes).values()
-        return array
-    return arrays_of(content, place, max_bytes, place.part)[place.part]
+        (part,) = names
+    return arrays_of(content, place, max_bytes, part)[part]
 
 
-def _names(content: bytes, place: Place) -> list[str]:
+def step_of(content: bytes, place: Place, max_bytes: int) -> float | None:
+    """The length of a step that a .npz file says: a positive number in its array `dt`.
+
+    Raises:
+        ReadError: see `arrays_of`.
+    """
+    info = _infos(content, place).get(DT)
+    if info is None or info.file_size > _NUMBER_BYTES:
+        return None
+    array = arrays_of(content, place, max_bytes, DT)[DT]
+    if array.size != 1 or array.dtype.kind not in "fiu":
+        return None
+    number = float(array.item())
+    return number if 0 < number < math.inf else None
+
+
+def _infos(content: bytes, place: Place) -> dict[str, zipfile.ZipInfo]:
+    """What an archive says of its arrays, by name."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            return list(_members(archive, content, place))
-    except _DAMAGE:
-        return [""]  # reading says what is wrong
+            return _members(archive, content, place)
+    except _DAMAGE as error:
+        raise _damaged_archive(place) from error
 
 
 def archive_of(arrays: Mapping[str, Array]) -> bytes:
@@ -165,6 +189,11 @@ def archive_of(arrays: Mapping[str, Array]) -> bytes:
             with archive.open(info, "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
     return stream.getvalue()
+
+
+def _damaged_archive(place: Place) -> ReadError:
+    text = "is a damaged .npz file, or one that was not written to its end"
+    return place.problem(text, "save it again with numpy.savez")
 
 
 def _array_name(member: str) -> str:

@@ -2,7 +2,8 @@
 
 In: arrays (T, B, *shape) with what they are of. Out: a file, whole or not at all.
 
-    .npz                 every array: `output`, or one by each Output's name, and `node:v`
+    .npz                 every array: `output`, or one by each Output's name, and `node:v`;
+                         and `dt`, the length of a step
     .csv                 one array, see `tables`
     .nir .h5 .hdf5       NIR data, which nir.read_data and --input read, see `nirdata_writing`
 
@@ -20,7 +21,7 @@ import numpy as np
 
 from nirtorch_cli.errors import UsageError
 from nirtorch_cli.findings import Finding, listed, quoted
-from nirtorch_cli.signals.archives import archive_of
+from nirtorch_cli.signals.archives import DT, archive_of
 from nirtorch_cli.signals.tables import csv_of
 from nirtorch_cli.writing import written
 
@@ -65,6 +66,9 @@ def refuse_form(path: str, labels: Sequence[Label]) -> None:
     if form == "csv" and len(keys) > 1:
         text = f"{quoted(path)}: a .csv file holds one array, and there are {len(keys)}"
         raise _error(text, f"write an .npz file for {listed(keys)}")
+    if form == "npz" and DT in keys:
+        text = f"two arrays would be called {quoted(DT)}: the output, and the length of a step"
+        raise _error(text, "write NIR data (.nir)")
     if len(set(keys)) != len(keys):
         twice = next(key for key in keys if keys.count(key) > 1)
         raise _error(f"two arrays would be called {quoted(twice)}", "leave one out of --record")
@@ -85,7 +89,7 @@ def write_signals(
 
     Arguments:
         path: what it ends in says the form.
-        dt: the length of a step, which NIR data hold.
+        dt: the length of a step, which an archive and NIR data hold.
         clobber: replace a file that is there already.
 
     Raises:
@@ -95,7 +99,8 @@ def write_signals(
     refuse_form(path, [label for label, _ in signals])
     form = FORMS[os.path.splitext(path)[1].lower()]
     if form == "npz":
-        content = archive_of({label.key: array for label, array in signals})
+        arrays = {label.key: array for label, array in signals}
+        content = archive_of({**arrays, DT: np.array(dt, np.float64)})
     elif form == "csv":
         content = csv_of(signals[0][1])
     else:
