@@ -268,6 +268,35 @@ def test_a_table_in_and_out() -> None:
     np.testing.assert_allclose(found, expected.outputs[:, 0].numpy(), atol=1e-6)
 
 
+@pytest.mark.parametrize("form", ["npz", "csv", "nir"])
+def test_outputs_on_stdout(form: str) -> None:
+    """They and nothing else; what is said of the run is on stderr."""
+    arguments = ["model.nir", "-i", "uniform", "-r", "lif:v"]
+    answer = invoke(*arguments, "-o", "-", "--format", form)
+    assert answer.exit_code == ExitCode.DONE
+    assert "fed     input 100x1x2 from uniform" in answer.stderr
+    assert "note: wrote stdout: output, lif:v over 100 steps" in answer.stderr
+    invoke(*arguments, "-o", "out.dat", "--format", form)
+    assert answer.stdout_bytes == Path("out.dat").read_bytes()
+    quiet = invoke(*arguments, "-o", "-", "--format", form, "--quiet")
+    assert (quiet.stdout_bytes, quiet.stderr) == (answer.stdout_bytes, "")
+    answer = invoke(*arguments, "-o", "-", "--format", form, "--json")
+    assert answer.exit_code == ExitCode.USAGE
+    assert "-o - leaves no room on stdout for --json; name a file" in answer.stderr
+
+
+def test_several_arrays_in_one_table() -> None:
+    ran("model.nir", "-i", "uniform", "-r", "lif:v", "-o", "out.csv")
+    ran("model.nir", "-i", "uniform", "-r", "lif:v", "-o", "out.npz")
+    names = [f"{name}[{i}]" for name in ("output", "lif:v") for i in range(3)]
+    assert Path("out.csv").read_text().splitlines()[0] == ",".join(names)
+    found = np.loadtxt("out.csv", np.float32, delimiter=",", skiprows=1)
+    whole = arrays("out.npz")
+    assert (found == np.hstack([whole["output"][:, 0], whole["lif:v"][:, 0]])).all()
+    line = failure(3, "loop.nir", "-i", "out.csv")
+    assert line.startswith("out.csv: has columns of 2 arrays, 'output', 'lif:v'; an input is one")
+
+
 def test_from_stdin() -> None:
     stream = io.BytesIO()
     np.save(stream, inputs(20, 2, 2))
@@ -415,7 +444,8 @@ def test_outputs_that_are_not_finite_are_told() -> None:
         (["-i", "other=zeros"], 2, "the model has no input 'other': it has 'input'"),
         (["-i", "model.nir"], 3, "model.nir: is an HDF5 file, but no NIR data"),
         (["-i", "zeros", "-o", "out.txt"], 2, "the name 'out.txt' does not say which format"),
-        (["-i", "zeros", "-o", "-"], 2, "-o - does not say which format is meant; name a file"),
+        (["-i", "zeros", "-o", "-"], 2, "-o - does not say which format is meant; give --format"),
+        (["-i", "zeros", "--format", "csv"], 2, "--format is of no use here: nothing is written"),
         (["-i", "zeros", "-o", "no/out.npz"], 2, "cannot be written: there is no such folder"),
         (["-i", "zeros", "-o", "model.nir"], 2, "the output is the input, which is never replaced"),
         (["-i", "data.nir", "-o", "data.nir"], 2, "the output is the input, which is never"),
@@ -427,7 +457,7 @@ def test_outputs_that_are_not_finite_are_told() -> None:
         (["-i", "zeros", "-o", "old.npz", "-n"], 2, "old.npz: exists already; leave out"),
         (["-i", "zeros", "--state-out", "old.npz", "-n"], 2, "old.npz: exists already"),
         (["-i", "zeros", "-o", "a.npz", "--state-out", "a.npz"], 2, "'a.npz' would be written twi"),
-        (["-i", "zeros", "-o", "a.csv", "-r", "lif"], 2, "a .csv file holds one array, and there"),
+        (["-i", "zeros", "-o", "a.csv", "-r", "lif:count"], 2, "'lif:count' has no axis of time"),
         (["-i", "zeros", "-r", "lfi:v"], 2, "no node 'lfi'; did you mean 'li', 'lif'?"),
         (["-i", "zeros", "-r", "w:v"], 2, "node 'w'"),
         (["-i", "zeros", "--state-in", "no.npz"], 3, "no.npz: no such file"),
@@ -664,9 +694,24 @@ def test_a_reader_that_has_seen_enough() -> None:
     assert arrays("out.npz")["output"].shape == (100, 1, 3)
 
 
-def test_a_full_stdout() -> None:
+def test_a_reader_that_has_seen_enough_of_the_outputs() -> None:
+    """What is written elsewhere is whole all the same."""
+    process = nirtorch("run", "model.nir", "-i", "zeros", "-o", "-", "--format", "csv",
+                       "--steps", "99999", "--state-out", "s.npz", "-q")  # fmt: skip
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert process.stdout.readline() == b"n0,n1,n2\n"
+    process.stdout.close()
+    assert process.wait(timeout=120) == ExitCode.DONE
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert Path("s.npz").exists()
+
+
+@pytest.mark.parametrize("output", [[], ["-o", "-", "--format", "npz", "--steps", "9999"]])
+def test_a_full_stdout(output: list[str]) -> None:
     with open("/dev/full", "wb") as full:
-        process = nirtorch("run", "model.nir", "-i", "zeros", "-q", stdout=full)
+        process = nirtorch("run", "model.nir", "-i", "uniform", "-q", *output, stdout=full)
     _, stderr = process.communicate(timeout=120)
     assert process.returncode == ExitCode.USAGE
     assert stderr == b"error: stdout cannot be written: No space left on device\n"

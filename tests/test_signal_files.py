@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import io
 import json
 import os
@@ -416,6 +417,39 @@ def test_a_table_is_what_others_read() -> None:
     assert csv_of(np.zeros((1, 2, 1, 2))).decode() == "batch,n0_0,n0_1\n0,0,0\n1,0,0\n"
 
 
+def test_several_arrays_in_one_table() -> None:
+    """Groups of columns, a batch column where there are several rows, and quotes where needed."""
+    v, spikes = numbers(3, 2, 2, 2), (numbers(3, 2, 1) > 0.5).astype(np.float32)
+    signals = [
+        (Label("output", is_output=True, is_only=True), numbers(3, 2).astype(np.float64)),
+        (Label("hidden.lif", "v"), v),
+        (Label('#a,"b"\n', "spikes"), spikes),
+    ]
+    write_signals("a.csv", signals, DT)
+    with open("a.csv", newline="") as file:
+        header, *rows = csv.reader(file)
+    assert header == [
+        "batch",
+        "output[]",
+        *(f"hidden.lif:v[{i}_{j}]" for i in range(2) for j in range(2)),
+        '#a,"b"\\n:spikes[0]',
+    ]
+    found = np.array(rows, float)
+    assert found[:, 0].tolist() == [0, 1] * 3
+    assert (found[:, 1] == signals[0][1].ravel()).all()
+    assert (found[:, 2:6].astype(np.float32) == v.reshape(6, 4)).all()
+    assert (found[:, 6] == spikes.ravel()).all()
+    assert refused("a.csv").startswith("a.csv: has columns of 3 arrays, 'output', 'hidden.lif:v',")
+    assert refused("a.csv").endswith("; an input is one array: write one, or all to an .npz file")
+    write_signals("a.csv", [(label, array[:, :1]) for label, array in signals[1:]], DT)
+    assert Path("a.csv").read_text().startswith("hidden.lif:v[0_0],hidden.lif:v[0_1],")
+    assert "has columns of 2 arrays" in refused("a.csv")
+    write_signals("a.csv", [(label, array[:, :1]) for label, array in signals[:0:-1]], DT)
+    assert Path("a.csv").read_text().startswith('"#a,""b""\\n:spikes[0]",hidden')
+    assert "has columns of 2 arrays" in refused("a.csv")
+    assert table("v[0],v[1]\n1,2\n").shape == table("a[0],b\n1,2\n").shape == (1, 1, 2)
+
+
 # ------------------------------------------------------------------------------ NIR data
 
 
@@ -655,9 +689,13 @@ V = Label("lif", "v")
     ("path", "labels", "said"),
     [
         ("out.txt", [V], "the name 'out.txt' does not say which format is meant; give one that "),
-        ("out", [V], "ends in .npz, .csv, .nir, .h5, .hdf5"),
+        ("out", [V], "ends in .npz, .csv, .nir, .h5, .hdf5, or --format"),
         ("out.npy", [V], "does not say"),
-        ("a.csv", [V, Label("b")], "'a.csv': a .csv file holds one array, and there are 2; write"),
+        (
+            "a.csv",
+            [V, Label("lif", "count")],
+            "'lif:count' has no axis of time, which a .csv file ne",
+        ),
         ("a.npz", [V, V], "two arrays would be called 'lif:v'"),
         (
             "a.npz",
@@ -675,6 +713,23 @@ def test_names_and_forms_that_do_not_do(path: str, labels: list[Label], said: st
     with pytest.raises(UsageError):
         write_signals(path, [(label, numbers(3, 1, 2)) for label in labels], DT)
     assert os.listdir() == []
+
+
+@pytest.mark.parametrize("form", ["npz", "csv", "nir"])
+def test_a_form_that_no_name_says(form: str) -> None:
+    """To a stream, or to a file that is called otherwise: the same bytes as to its own."""
+    signals = [(V, numbers(4, 1, 2))]
+    stream = io.BytesIO()
+    write_signals(stream, signals, DT, form=form)
+    write_signals("a.csv" if form == "npz" else "a.npz", signals, DT, form=form)
+    (other,) = Path().iterdir()
+    assert stream.getvalue() == other.read_bytes()
+    stream.seek(0)
+    assert (read("-", stdin=stream).astype(np.float32) == signals[0][1]).all()
+    with pytest.raises(UsageError, match="does not say which format is meant"):
+        write_signals(stream, signals, DT)
+    with pytest.raises(UsageError, match="two arrays would be called"):
+        write_signals(stream, signals * 2, DT, form=form)
 
 
 @pytest.mark.parametrize("suffix", FORMS)

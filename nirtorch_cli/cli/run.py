@@ -40,6 +40,7 @@ from nirtorch_cli.cli.progress import progress, stepping
 from nirtorch_cli.cli.run_answers import Done, answer, noticed, show_summary, write
 from nirtorch_cli.cli.run_request import (
     Files,
+    Form,
     array_type,
     check_files,
     example,
@@ -47,6 +48,7 @@ from nirtorch_cli.cli.run_request import (
     labels_of,
     loaded,
     recorded,
+    refuse_stdout,
     starting_state,
 )
 from nirtorch_cli.errors import ExitCode
@@ -59,6 +61,7 @@ Examples:
   nirtorch run model.nir --input poisson:rate=50
   nirtorch run model.nir --input spikes.npy -o out.npz --record lif1:v --record lif2
   nirtorch run model.nir --input left=a.nir --input right=zeros --steps 500
+  nirtorch run model.nir --input zeros -o - --format csv | head
   nirtorch run model.pt --trust --input - --state-in s.npz --state-out s.npz -o out.nir
 """
 
@@ -84,8 +87,13 @@ def run(
             "--output",
             "-o",
             metavar="OUT",
-            help="Write outputs and what is recorded; .npz, .csv, or .nir, .h5, .hdf5 (NIR data).",
+            help="Write outputs and what is recorded; .npz, .csv, or .nir, .h5, .hdf5 (NIR data); "
+            "- for stdout.",
         ),
+    ] = None,
+    form: Annotated[
+        Form | None,
+        typer.Option("--format", help="What OUT is written in. [default: as its name ends]"),
     ] = None,
     record: Annotated[
         list[str],
@@ -155,7 +163,8 @@ def run(
     """
     from nirtorch_cli.signals.outputs import refuse_form
 
-    files = Files(output, state_out, plot, clobber=not no_clobber)
+    files = Files(output, state_out, plot, not no_clobber, None if form is None else form.value)
+    refuse_stdout(files, as_json)
     check_files(model, inputs, state_in, files)
     request = Request(
         maps=tuple(maps),
@@ -177,7 +186,7 @@ def run(
             refuse_errors(findings)
             labels, like = labels_of(module, record), example(module, request)
             if output is not None:
-                refuse_form(output, labels)
+                refuse_form(output, labels, files.form)
             stage("reading the input")
             from nirtorch_cli.signals.inputs import InputOptions
 
@@ -216,14 +225,19 @@ def run(
         lambda: answer(done, files),
         findings=[*findings, *noticed(done, lines)],
         notes=[f"dt {module.meta['dt']:g}: {module.meta['dt_reason']}", *lines],
-        show=lambda: _shown(done, raster=raster),
+        show=lambda: _shown(done, raster=raster, beside=output == "-", quiet=quiet),
         exit_code=ExitCode.INTERRUPTED if outcome.is_interrupted else ExitCode.DONE,
     )
     finish(report, as_json=as_json, quiet=quiet)
 
 
-def _shown(done: Done, *, raster: bool) -> None:
-    """The answer for people."""
+def _shown(done: Done, *, raster: bool, beside: bool, quiet: bool) -> None:
+    """The answer for people; on stderr where it is `beside` the outputs, which have stdout."""
+    if beside:
+        if not quiet:
+            with contextlib.redirect_stdout(sys.stderr):
+                _shown(done, raster=raster, beside=False, quiet=False)
+        return
     show_summary(done)
     if raster:
         from nirtorch_cli.seeing.raster import can_draw, rasters

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from nirtorch_cli.cli.output import shape_text, table
+from nirtorch_cli.cli.output import shape_text, stdout_error, table
 from nirtorch_cli.cli.run_request import Files
 from nirtorch_cli.findings import Finding, printable
 
@@ -62,7 +63,8 @@ def write(done: Done, files: Files) -> list[str]:
     """Write outputs and state; returns a line for each file.
 
     Raises:
-        OutputError: a file cannot be written.
+        OutputError: a file cannot be written, or stdout.
+        BrokenPipeError: the reader of stdout has gone.
         UsageError: the state holds what no file can.
     """
     from nirtorch_cli.driving import as_arrays
@@ -71,10 +73,10 @@ def write(done: Done, files: Files) -> list[str]:
 
     lines = []
     steps = f"{done.outcome.steps:,} step{'' if done.outcome.steps == 1 else 's'}"
-    if files.output is not None:
-        signals = [(label, done.array(label)) for label in done.labels]
-        write_signals(files.output, signals, done.dt, clobber=files.clobber)
-        keys = ", ".join(printable(label.key) for label in done.labels)
+    signals = [(label, done.array(label)) for label in done.labels]
+    keys = ", ".join(printable(label.key) for label in done.labels)
+    if files.output is not None and files.output != "-":
+        write_signals(files.output, signals, done.dt, form=files.form, clobber=files.clobber)
         lines.append(f"wrote {printable(files.output)}: {keys} over {steps}")
     if files.state is not None:
         write_state(files.state, as_arrays(done.outcome.state), clobber=files.clobber)
@@ -84,6 +86,15 @@ def write(done: Done, files: Files) -> list[str]:
 
         plot(files.plot, _drawn(done), clobber=files.clobber)
         lines.append(f"wrote {printable(files.plot)}: batch row 0 over {steps}")
+    if files.output == "-":  # the last, since its reader may have seen enough
+        try:
+            write_signals(sys.stdout.buffer, signals, done.dt, form=files.form)
+            sys.stdout.buffer.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise stdout_error(error) from error
+        lines.append(f"wrote stdout: {keys} over {steps}")
     return lines
 
 

@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from nirtorch_cli.cli.convert import uncollected
@@ -31,12 +32,43 @@ _ZIP = b"PK\x03\x04"
 
 @dataclass(frozen=True)
 class Files:
-    """What is written and where; None for what is not."""
+    """What is written and where; None for what is not.
+
+    form: what the output is written in; None to go by its name.
+    """
 
     output: str | None
     state: str | None
     plot: str | None
     clobber: bool
+    form: str | None = None
+
+
+class Form(str, Enum):
+    """What outputs are written in."""
+
+    NPZ = "npz"
+    CSV = "csv"
+    NIR = "nir"
+
+
+def refuse_stdout(files: Files, as_json: bool) -> None:
+    """Refuse -o - where stdout is to be something else, or the form of the output is not said.
+
+    Raises:
+        UsageError: see there.
+    """
+    if files.output is None and files.form is not None:
+        raise usage_error("--format is of no use here: nothing is written", "give -o")
+    if files.output != "-":
+        return
+    if files.form is None:
+        text = "-o - does not say which format is meant"
+        raise usage_error(text, "give --format npz, csv or nir; or name a file")
+    if as_json:
+        raise usage_error("-o - leaves no room on stdout for --json", "name a file")
+    if files.form != Form.CSV.value and sys.stdout.isatty():
+        raise usage_error("-o - would write a binary file to the terminal", "redirect it")
 
 
 def check_files(model: str, inputs: Sequence[str], state_in: str | None, files: Files) -> None:
@@ -57,16 +89,15 @@ def check_files(model: str, inputs: Sequence[str], state_in: str | None, files: 
     read = [model, *(place_of(spec).file for spec in specs)]
     if read.count("-") > 1 and model == "-":
         raise usage_error("MODEL and --input are both -, and stdin can be read once only")
-    if files.output == "-":
-        raise usage_error("-o - does not say which format is meant", "name a file")
     if files.output is not None:
-        refuse_form(files.output, [])
+        refuse_form(files.output, [], files.form)
     if files.plot is not None:
         from nirtorch_cli.seeing.pictures import picture_format, require_matplotlib
 
         picture_format(files.plot)
         require_matplotlib()
-    written = [path for path in (files.output, files.state, files.plot) if path is not None]
+    output = None if files.output == "-" else files.output
+    written = [path for path in (output, files.state, files.plot) if path is not None]
     for path in written:
         for source in [*read, *([state_in] if state_in and path != files.state else [])]:
             refuse_output(path, clobber=files.clobber, source=None if source == "-" else source)

@@ -3,7 +3,8 @@
 In: the bytes of a .csv file. Out: an array (T, B, neurons); and back. A first line of names is
 optional; a name has a letter, and no number stands beside it. Where the first name is `batch`,
 that column says which batch row a line belongs to, and the lines of each batch row are its steps
-in order; elsewhere B is 1. Lines that begin with `#` and empty ones are skipped.
+in order; elsewhere B is 1. Lines that begin with `#` and empty ones are skipped. Several arrays
+are written to one table, in groups of columns; a table with such groups is no input.
 
 Always holds: what is written is read back as the same numbers; no line is taken for names that
 may be a time step. Cost: linear in the bytes.
@@ -17,18 +18,21 @@ import itertools
 import math
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from nirtorch_cli.errors import ReadError
-from nirtorch_cli.findings import quoted
+from nirtorch_cli.findings import listed, printable, quoted
 from nirtorch_cli.signals.sources import Place, counted
 
 Array = np.ndarray[Any, Any]
 
 BATCH = "batch"
+
+_GROUPED = re.compile(r"(.*)\[[0-9_]*\]")
+"""A column of one of several arrays."""
 
 _FEWEST_COUNTED = 3
 """So many columns make `0,1,2` a count of columns; `0,1` are spikes as likely."""
@@ -38,8 +42,8 @@ def table_of(content: bytes, place: Place, max_bytes: int) -> Array:
     """The values of a .csv file, (T, B, neurons).
 
     Raises:
-        ReadError: it is no text, a cell holds no number, lines have different lengths, or the
-            batch rows have different numbers of steps.
+        ReadError: it is no text, a cell holds no number, lines have different lengths, the
+            columns are those of several arrays, or the batch rows have different numbers of steps.
     """
     place.claim((sum(map(content.count, (b",", b"\n", b"\r"))) + 1) * 8, max_bytes)
     try:
@@ -58,26 +62,61 @@ def table_of(content: bytes, place: Place, max_bytes: int) -> Array:
         raise _first_fault(text, names, place) from error
     if names and table.size and len(names) != table.shape[1]:
         raise place.problem(f"names {counted(len(names), 'column')} and has {table.shape[1]}")
-    if names and names[0].lower() == BATCH:
+    has_rows = bool(names) and names[0].lower() == BATCH
+    _refuse_several(names[1:] if has_rows else names, place)
+    if has_rows:
         return _by_batch_row(table, place)
     return table[:, np.newaxis]
 
 
 def csv_of(values: Array) -> bytes:
     """A .csv file of an array (T, B, *shape); several batch rows get a column for their number."""
-    steps, batch, *shape = values.shape
-    table = values.reshape(steps * batch, math.prod(shape))
-    columns = ["n" + "_".join(map(str, place)) for place in np.ndindex(*shape)]
-    form = "%.17g" if values.dtype == np.float64 else "%.9g"
-    formats = [form] * len(columns)
+    return _written([["n" + place for place in _places(values)]], [values])
+
+
+def csv_of_several(arrays: Mapping[str, Array]) -> bytes:
+    """A .csv file of arrays (T, B, *shape) with a column for each neuron, `name[place]`.
+
+    >>> csv_of_several({"lif:v": np.zeros((1, 1, 2)), "output": np.ones((1, 1))}).decode()
+    'lif:v[0],lif:v[1],output[]\\n0,0,1\\n'
+    """
+    columns = [
+        [f"{printable(name)}[{place}]" for place in _places(values)]
+        for name, values in arrays.items()
+    ]
+    return _written(columns, list(arrays.values()))
+
+
+def _places(values: Array) -> list[str]:
+    """The place of each neuron as a column's name has it: 3, or 1_0 for several axes."""
+    return ["_".join(map(str, place)) for place in np.ndindex(*values.shape[2:])]
+
+
+def _written(columns: Sequence[Sequence[str]], arrays: Sequence[Array]) -> bytes:
+    """A .csv file of arrays of the same T and B, with the names of the columns of each."""
+    steps, batch = arrays[0].shape[:2]
+    tables = [a.reshape(steps * batch, math.prod(a.shape[2:])) for a in arrays]
+    names = [name for of_array in columns for name in of_array]
+    formats = [
+        "%.17g" if table.dtype == np.float64 else "%.9g"
+        for table in tables
+        for _ in range(table.shape[1])
+    ]
     if batch != 1:
-        numbers = np.tile(np.arange(batch), steps)[:, np.newaxis]
-        table = np.hstack([numbers, table.astype(np.float64)])
-        columns, formats = [BATCH, *columns], ["%d", *formats]
+        tables = [np.tile(np.arange(batch), steps)[:, np.newaxis], *tables]
+        names, formats = [BATCH, *names], ["%d", *formats]
+    table = tables[0] if len(tables) == 1 else np.hstack([t.astype(np.float64) for t in tables])
     stream = io.BytesIO()
-    header = ",".join(columns)
-    np.savetxt(stream, table, formats, delimiter=",", header=header, comments="")
+    header = ",".join(map(_cell, names))
+    np.savetxt(stream, table, formats, delimiter=",", header=header, comments="", encoding="utf8")
     return stream.getvalue()
+
+
+def _cell(name: str) -> str:
+    """A name as a cell, in quotes where something in it would mean more than a letter."""
+    is_plain = name.strip() == name and not any(mark in name for mark in ',"#')
+    quoted_name = name.replace('"', '""')
+    return name if is_plain else f'"{quoted_name}"'
 
 
 def _header(text: str, place: Place) -> tuple[list[str], Iterator[str]]:
@@ -129,6 +168,15 @@ def _refuse_unnamed(names: list[str], number: int, place: Place) -> None:
         cell, why = wrong[0], "which is neither a number nor a name"
     text = f"line {number} has {quoted(cell[:40])} in column {names.index(cell) + 1}, {why}"
     raise place.problem(text, _hint(cell))
+
+
+def _refuse_several(names: list[str], place: Place) -> None:
+    """Refuse the columns of several arrays, which would be one array's neurons."""
+    groups = [_GROUPED.fullmatch(name) for name in names]
+    arrays = list(dict.fromkeys(group[1] for group in groups if group is not None))
+    if len(arrays) > 1 and None not in groups:
+        text = f"has columns of {len(arrays)} arrays, {listed(arrays)}"
+        raise place.problem(text, "an input is one array: write one, or all to an .npz file")
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:
