@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import dataclasses
 import io
 import json
 import os
 import pickle
 import struct
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -29,7 +31,14 @@ from nirtorch_cli.signals.nirdata_writing import nirdata_of
 from nirtorch_cli.signals.outputs import FORMS, Label, refuse_form, write_signals
 from nirtorch_cli.signals.recordings import recording_of
 from nirtorch_cli.signals.sources import Place, place_of
-from nirtorch_cli.signals.states import fitted, read_state, write_state
+from nirtorch_cli.signals.states import (
+    MadeWith,
+    fitted,
+    read_state,
+    refuse_unstorable_state,
+    saved_state,
+    write_state,
+)
 from nirtorch_cli.signals.tables import csv_of, table_of
 
 DT = 1e-3
@@ -871,9 +880,67 @@ def test_a_state_that_differs_in_everything_is_told_at_a_bearable_length() -> No
 
 
 def test_a_state_that_no_file_can_hold() -> None:
-    with pytest.raises(UsageError, match="node 'a/b': the state holds a set, which no state file"):
-        write_state("s.npz", {"a": {"b": {1}}})
+    """Which can be asked before a run is at its end, and costs nothing."""
+    for value, said in (({1}, "set"), (np.array([{}]), "Python object"), (1j, "complex")):
+        for refusing in (refuse_unstorable_state, lambda state: write_state("s.npz", state)):
+            message = f"node 'a/b': the state holds a {said}, which no state file can"
+            with pytest.raises(UsageError, match=f"^{message}$"):
+                refusing({"a": {"b": value}})
     assert os.listdir() == []
+    state = {"v": np.zeros(10**6), "w": [None, (1, "a")]}
+    tracemalloc.start()
+    refuse_unstorable_state(state)
+    assert tracemalloc.get_traced_memory()[1] < 10**5
+    tracemalloc.stop()
+
+
+MADE_WITH = MadeWith(1e-4, "euler", "value", "float32", "model.nir", 100)
+
+
+@pytest.mark.parametrize("made_with", [MADE_WITH, MadeWith(), MadeWith(model="é\n"), None])
+def test_what_a_state_was_made_with(made_with: MadeWith | None) -> None:
+    write_state("s.npz", STATE, made_with=made_with)
+    found = saved_state("s.npz")
+    assert found.made_with == made_with
+    assert same(found.state, STATE)
+    assert same(read_state("s.npz"), STATE)
+
+
+def test_a_state_of_other_steps() -> None:
+    assert MADE_WITH.differences(dataclasses.replace(MADE_WITH, dt=float(np.float32(1e-4)))) == []
+    assert MADE_WITH.differences(MadeWith(dtype="float64", model="b.nir", steps=3)) == []
+    assert MADE_WITH.differences(MadeWith(1e-3, "exact", "subtract")) == [
+        "dt 0.0001, not 0.001",
+        "integration euler, not exact",
+        "reset value, not subtract",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("told", "is_fine"),
+    [
+        ('{"dt": 1, "unheard of": []}', True),
+        ("{}", True),
+        ("[]", False),
+        ("{", False),
+        ('{"dt": "fast"}', False),
+        ('{"dt": NaN}', False),
+        ('{"dt": -1.0}', False),
+        ('{"steps": 1.5}', False),
+        (f'{{"dt": 1{"0" * 400}}}', False),
+        ('{"steps": true}', False),
+        ('{"reset": 1}', False),
+    ],
+)
+def test_states_that_say_something_else(told: str, is_fine: bool) -> None:
+    texts = {"nirtorch:state": '{"dict": []}', "nirtorch:made_with": told}
+    content = archive_of({n: np.frombuffer(t.encode(), np.uint8) for n, t in texts.items()})
+    Path("s.npz").write_bytes(content)
+    if is_fine:
+        assert saved_state("s.npz").state == {}
+    else:
+        with pytest.raises(ReadError, match=r"s.npz: is a damaged saved state; write it again"):
+            saved_state("s.npz")
 
 
 def structured(structure: Any) -> bytes:
