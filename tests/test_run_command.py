@@ -323,6 +323,25 @@ def test_a_recording_may_be_run_in_pieces(model: str) -> None:
     assert (arrays("cold.npz")["output"] != arrays("two.npz")["output"]).any()
 
 
+@pytest.mark.parametrize("spec", ["poisson:rate=500", "uniform", "impulse:at=10", "all.npy"])
+def test_what_is_fed_may_be_run_in_pieces(spec: str) -> None:
+    """Generators and files go on where the piece before has ended."""
+    np.save("all.npy", inputs(50, 1, 2))
+    ran("loop.nir", "-i", spec, "-o", "all.npz", "--steps", "50", "-r", "input")
+    found = []
+    state: list[str] = []
+    for start, steps in ((0, 20), (20, 1), (21, 29)):
+        ran("loop.nir", "-i", spec, "--start", str(start), "--steps", str(steps), *state,
+            "-o", "part.npz", "-r", "input", "--state-out", "s.npz")  # fmt: skip
+        found.append(arrays("part.npz"))
+        state = ["--state-in", "s.npz"]
+    for name, whole in arrays("all.npz").items():
+        pieces = np.concatenate([part[name] for part in found])
+        np.testing.assert_allclose(pieces, whole, atol=1e-6)
+    line = failure(ExitCode.USAGE, "loop.nir", "-i", "all.npy", "--start", "50")
+    assert line == "all.npy: has 50 steps, and --start 50 leaves out all of them"
+
+
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
 def test_other_types(dtype: str) -> None:
     np.save("in.npy", inputs(20, 2, 2).astype(np.float64))

@@ -110,6 +110,9 @@ def run(
             min=1, metavar="N", help="Time steps; fewer cut a file. [default: 100, or the file's]"
         ),
     ] = None,
+    start: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Skip the first N steps of what is fed.")
+    ] = 0,
     batch: Annotated[
         int | None,
         typer.Option(min=1, metavar="N", help="Batch rows. [default: 1, or the file's]"),
@@ -159,7 +162,7 @@ def run(
 
     Arrays have the axes time, batch, neurons (--layout), or time, neurons. Ctrl-C ends the run
     and writes what there is. A long recording can be run in pieces with the same result: see
-    --state-out and --state-in.
+    --start, --state-out and --state-in.
     """
     from nirtorch_cli.signals.outputs import refuse_form
 
@@ -199,6 +202,7 @@ def run(
                 dtype=array_type(like),
                 allow_nan=allow_nan,
                 max_bytes=max_bytes,
+                start=start,
             )
             specs, arrays = fed(module, inputs, options)
             state = None
