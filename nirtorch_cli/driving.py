@@ -27,6 +27,7 @@ from nirtorch_cli.running import SequenceRun, chunk_length, run_sequence
 from nirtorch_cli.sampling import OutputStatistics
 from nirtorch_cli.sequences.compiling import Compiler
 from nirtorch_cli.signals.arranging import Port
+from nirtorch_cli.signals.feeding import Signal
 
 Array = np.ndarray[Any, Any]
 
@@ -67,7 +68,7 @@ def ports_of(module: ConvertedModule) -> list[Port]:
 
 def drive(
     module: ConvertedModule,
-    inputs: Mapping[str, Array],
+    inputs: Mapping[str, Signal],
     like: Tensor,
     *,
     state: Any = None,
@@ -98,7 +99,7 @@ def drive(
             for start in range(0, kept.asked, length):
                 stop = min(kept.asked, start + length)
                 part = {
-                    name: torch.from_numpy(values[start:stop]).to(like)
+                    name: torch.from_numpy(values.part(start, stop)).to(like)
                     for name, values in inputs.items()
                 }
                 with told_as_findings(module):
@@ -167,7 +168,7 @@ class _Kept:
 
 
 def part_length(
-    module: ConvertedModule, inputs: Mapping[str, Array], like: Tensor, *, compiled: bool = False
+    module: ConvertedModule, inputs: Mapping[str, Signal], like: Tensor, *, compiled: bool = False
 ) -> int:
     """How many steps to run at a time: few enough to be told of, and as memory allows.
 
@@ -182,7 +183,7 @@ def part_length(
     return most if compiled else min(most, max(_FEWEST_STEPS, _MOST_CALLS // max(nodes, 1)))
 
 
-def resting_template(module: ConvertedModule, inputs: Mapping[str, Array], like: Tensor) -> Any:
+def resting_template(module: ConvertedModule, inputs: Mapping[str, Signal], like: Tensor) -> Any:
     """A state of a module for the batch of these inputs: what a step of silence returns.
 
     Raises:

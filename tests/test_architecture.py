@@ -88,6 +88,7 @@ STAGES = (
     "signals.nirdata",
     "signals.nirdata_writing",
     "signals.recordings",
+    "signals.feeding",
     "signals.arranging",
     "signals.inputs",
     "signals.outputs",

@@ -28,6 +28,7 @@ from nirtorch_cli.cli.progress import stepping
 from nirtorch_cli.errors import ExitCode, OutputError
 from nirtorch_cli.findings import Finding
 from nirtorch_cli.running import run_steps
+from nirtorch_cli.signals.feeding import Signal
 from nirtorch_cli.signals.generators import generated, parsed
 
 DT = 1e-4
@@ -144,8 +145,9 @@ def stepped(model: str, values: np.ndarray) -> Any:
 
 
 def arrays(path: str) -> dict[str, np.ndarray]:
+    """What an archive holds but for dt, which is beside all outputs."""
     with np.load(path, allow_pickle=False) as found:
-        return dict(found)
+        return {name: array for name, array in found.items() if name != "dt"}
 
 
 # ------------------------------------------------------------------------- what comes out
@@ -165,6 +167,7 @@ def test_it_is_what_single_steps_give(model: str, chunk: list[str]) -> None:
     assert node["spikes"] == expected.spikes["lif"].spikes > 0
     spikes, v = arrays("out.npz")["lif:spikes"], arrays("out.npz")["lif:v"]
     assert list(arrays("out.npz")) == ["output", "lif:spikes", "lif:v"]
+    assert np.load("out.npz")["dt"].item() == DT
     assert spikes.sum() == node["spikes"]
     assert spikes.shape == v.shape == (50, 4, 3 if model == "model.nir" else 2)
     assert (found["steps"], found["batch"], found["dt"]) == (50, 4, DT)
@@ -268,6 +271,35 @@ def test_a_table_in_and_out() -> None:
     np.testing.assert_allclose(found, expected.outputs[:, 0].numpy(), atol=1e-6)
 
 
+@pytest.mark.parametrize("form", ["npz", "csv", "nir"])
+def test_outputs_on_stdout(form: str) -> None:
+    """They and nothing else; what is said of the run is on stderr."""
+    arguments = ["model.nir", "-i", "uniform", "-r", "lif:v"]
+    answer = invoke(*arguments, "-o", "-", "--format", form)
+    assert answer.exit_code == ExitCode.DONE
+    assert "fed     input 100x1x2 from uniform" in answer.stderr
+    assert "note: wrote stdout: output, lif:v over 100 steps" in answer.stderr
+    invoke(*arguments, "-o", "out.dat", "--format", form)
+    assert answer.stdout_bytes == Path("out.dat").read_bytes()
+    quiet = invoke(*arguments, "-o", "-", "--format", form, "--quiet")
+    assert (quiet.stdout_bytes, quiet.stderr) == (answer.stdout_bytes, "")
+    answer = invoke(*arguments, "-o", "-", "--format", form, "--json")
+    assert answer.exit_code == ExitCode.USAGE
+    assert "-o - leaves no room on stdout for --json; name a file" in answer.stderr
+
+
+def test_several_arrays_in_one_table() -> None:
+    ran("model.nir", "-i", "uniform", "-r", "lif:v", "-o", "out.csv")
+    ran("model.nir", "-i", "uniform", "-r", "lif:v", "-o", "out.npz")
+    names = [f"{name}[{i}]" for name in ("output", "lif:v") for i in range(3)]
+    assert Path("out.csv").read_text().splitlines()[0] == ",".join(names)
+    found = np.loadtxt("out.csv", np.float32, delimiter=",", skiprows=1)
+    whole = arrays("out.npz")
+    assert (found == np.hstack([whole["output"][:, 0], whole["lif:v"][:, 0]])).all()
+    line = failure(3, "loop.nir", "-i", "out.csv")
+    assert line.startswith("out.csv: has columns of 2 arrays, 'output', 'lif:v'; an input is one")
+
+
 def test_from_stdin() -> None:
     stream = io.BytesIO()
     np.save(stream, inputs(20, 2, 2))
@@ -292,6 +324,25 @@ def test_a_recording_may_be_run_in_pieces(model: str) -> None:
         np.testing.assert_allclose(arrays("s.npz")[name], array, atol=1e-6)
     ran(model, "-i", "two.npy", "-o", "cold.npz")
     assert (arrays("cold.npz")["output"] != arrays("two.npz")["output"]).any()
+
+
+@pytest.mark.parametrize("spec", ["poisson:rate=500", "uniform", "impulse:at=10", "all.npy"])
+def test_what_is_fed_may_be_run_in_pieces(spec: str) -> None:
+    """Generators and files go on where the piece before has ended."""
+    np.save("all.npy", inputs(50, 1, 2))
+    ran("loop.nir", "-i", spec, "-o", "all.npz", "--steps", "50", "-r", "input")
+    found = []
+    state: list[str] = []
+    for start, steps in ((0, 20), (20, 1), (21, 29)):
+        ran("loop.nir", "-i", spec, "--start", str(start), "--steps", str(steps), *state,
+            "-o", "part.npz", "-r", "input", "--state-out", "s.npz")  # fmt: skip
+        found.append(arrays("part.npz"))
+        state = ["--state-in", "s.npz"]
+    for name, whole in arrays("all.npz").items():
+        pieces = np.concatenate([part[name] for part in found])
+        np.testing.assert_allclose(pieces, whole, atol=1e-6)
+    line = failure(ExitCode.USAGE, "loop.nir", "-i", "all.npy", "--start", "50")
+    assert line == "all.npy: has 50 steps, and --start 50 leaves out all of them"
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
@@ -405,7 +456,7 @@ def test_outputs_that_are_not_finite_are_told() -> None:
         (
             ["-i", "nan.npy"],
             2,
-            "nan.npy: node 'input': has nan at step 2, batch row 1, neuron (0,)",
+            "nan.npy: node 'input': has nan at step 2, batch row 1, neuron 0",
         ),
         (["-i", "empty.npy"], 2, "empty.npy: node 'input': has no time steps"),
         (["-i", "text.npy"], 3, "text.npy: is not a .npy file"),
@@ -415,16 +466,20 @@ def test_outputs_that_are_not_finite_are_told() -> None:
         (["-i", "other=zeros"], 2, "the model has no input 'other': it has 'input'"),
         (["-i", "model.nir"], 3, "model.nir: is an HDF5 file, but no NIR data"),
         (["-i", "zeros", "-o", "out.txt"], 2, "the name 'out.txt' does not say which format"),
-        (["-i", "zeros", "-o", "-"], 2, "-o - does not say which format is meant; name a file"),
+        (["-i", "zeros", "-o", "-"], 2, "-o - does not say which format is meant; give --format"),
+        (["-i", "zeros", "--format", "csv"], 2, "--format is of no use here: nothing is written"),
         (["-i", "zeros", "-o", "no/out.npz"], 2, "cannot be written: there is no such folder"),
         (["-i", "zeros", "-o", "model.nir"], 2, "the output is the input, which is never replaced"),
         (["-i", "data.nir", "-o", "data.nir"], 2, "the output is the input, which is never"),
         (["-i", "input=data.nir", "-o", "data.nir"], 2, "the output is the input, which is never"),
         (["-i", "data.nir:input", "-o", "data.nir"], 2, "the output is the input, which is never"),
+        (["-i", "lr=0.1/s.npz", "-o", "lr=0.1/s.npz"], 2, "the output is the input, which is nev"),
+        (["-i", "./lr=0.1/s.npz", "-o", "lr=0.1/s.npz"], 2, "the output is the input, which is n"),
+        (["-i", "input=lr=0.1/s.npz", "-o", "lr=0.1/s.npz"], 2, "the output is the input, which"),
         (["-i", "zeros", "-o", "old.npz", "-n"], 2, "old.npz: exists already; leave out"),
         (["-i", "zeros", "--state-out", "old.npz", "-n"], 2, "old.npz: exists already"),
         (["-i", "zeros", "-o", "a.npz", "--state-out", "a.npz"], 2, "'a.npz' would be written twi"),
-        (["-i", "zeros", "-o", "a.csv", "-r", "lif"], 2, "a .csv file holds one array, and there"),
+        (["-i", "zeros", "-o", "a.csv", "-r", "lif:count"], 2, "'lif:count' has no axis of time"),
         (["-i", "zeros", "-r", "lfi:v"], 2, "no node 'lfi'; did you mean 'li', 'lif'?"),
         (["-i", "zeros", "-r", "w:v"], 2, "node 'w'"),
         (["-i", "zeros", "--state-in", "no.npz"], 3, "no.npz: no such file"),
@@ -449,16 +504,25 @@ def test_refusals(arguments: list[str], code: int, said: str) -> None:
     np.save("nan.npy", spoilt)
     Path("text.npy").write_text("1,2\n")
     Path("old.npz").write_bytes(b"old")
+    Path("lr=0.1").mkdir(exist_ok=True)
+    np.savez("lr=0.1/s.npz", inputs(5, 4, 2))
     data = nir.NIRNodeData({"s": nir.TimeGriddedData(inputs(1, 5, 2), DT)})
     nir.write_data("data.nir", nir.NIRGraphData({"input": data}))
-    before = {name: Path(name).read_bytes() for name in os.listdir() if Path(name).is_file()}
+    before = contents()
     if arguments[2:3] == ["--no-defaults"]:
         answer = invoke("model.nir", *arguments)  # a line for each type
         assert answer.exit_code == code
     else:
         assert said in failure(code, "model.nir", *arguments)
-    after = {name: Path(name).read_bytes() for name in os.listdir() if Path(name).is_file()}
-    assert after == before
+    assert contents() == before
+
+
+def contents() -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in Path().rglob("*.*") if path.is_file()}
+
+
+def test_a_file_whose_name_begins_as_stdin_does() -> None:
+    assert failure(3, "model.nir", "-i", "-no.npy") == "-no.npy: no such file"
 
 
 def test_a_node_that_is_not_there_is_told_before_anything_is_run(
@@ -608,7 +672,7 @@ def test_ctrl_c_before_anything_is_done(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_ctrl_c_after_the_last_part_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     module = nir_to_torch("model.nir", {})
-    values = {"input": inputs(20, 2, 2)}
+    values = {"input": Signal.of(inputs(20, 2, 2))}
 
     def interrupt(done: int, state: Any) -> None:
         if done == 20:
@@ -664,9 +728,24 @@ def test_a_reader_that_has_seen_enough() -> None:
     assert arrays("out.npz")["output"].shape == (100, 1, 3)
 
 
-def test_a_full_stdout() -> None:
+def test_a_reader_that_has_seen_enough_of_the_outputs() -> None:
+    """What is written elsewhere is whole all the same."""
+    process = nirtorch("run", "model.nir", "-i", "zeros", "-o", "-", "--format", "csv",
+                       "--steps", "99999", "--state-out", "s.npz", "-q")  # fmt: skip
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert process.stdout.readline() == b"n0,n1,n2\n"
+    process.stdout.close()
+    assert process.wait(timeout=120) == ExitCode.DONE
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert Path("s.npz").exists()
+
+
+@pytest.mark.parametrize("output", [[], ["-o", "-", "--format", "npz", "--steps", "9999"]])
+def test_a_full_stdout(output: list[str]) -> None:
     with open("/dev/full", "wb") as full:
-        process = nirtorch("run", "model.nir", "-i", "zeros", "-q", stdout=full)
+        process = nirtorch("run", "model.nir", "-i", "uniform", "-q", *output, stdout=full)
     _, stderr = process.communicate(timeout=120)
     assert process.returncode == ExitCode.USAGE
     assert stderr == b"error: stdout cannot be written: No space left on device\n"
@@ -705,7 +784,7 @@ def test_a_bar_on_a_terminal_and_none_elsewhere(monkeypatch: pytest.MonkeyPatch)
 
 def test_parts_change_nothing_in_a_library_call() -> None:
     module = nir_to_torch("loop.nir", {})
-    values = {"input": inputs(33, 2, 2)}
+    values = {"input": Signal.of(inputs(33, 2, 2))}
     record = ["lif:v", "lif:count", "lif"]
     whole = driving.drive(module, values, torch.empty(0), record=record, chunk=33)
     told: list[int] = []
@@ -752,12 +831,12 @@ def test_parts_follow_from_sizes_alone() -> None:
     """And keep no more than one state and one sum of counts, however many they are."""
     module = nir_to_torch("loop.nir", {})
     like = torch.empty(0)
-    length = driving.part_length(module, {"input": np.zeros((10**6, 2, 2))}, like)
+    length = driving.part_length(module, {"input": Signal.of(np.zeros((10**6, 2, 2)))}, like)
     assert 64 < length < 10**5
-    wide = driving.part_length(module, {"input": np.zeros((10**5, 100, 2))}, like)
+    wide = driving.part_length(module, {"input": Signal.of(np.zeros((10**5, 100, 2)))}, like)
     assert 64 <= wide <= length
     kept: list[Any] = []
-    values = {"input": inputs(40, 2, 2)}
+    values = {"input": Signal.of(inputs(40, 2, 2))}
     driving.drive(
         module,
         values,
@@ -861,3 +940,76 @@ def test_without_a_compiler_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     assert finding["message"] == (
         "--compile: run without it, since RuntimeError: No working C++ compiler found"
     )
+
+
+def test_pieces_of_a_generator_are_the_whole() -> None:
+    ran("loop.nir", "-i", "poisson:rate=4000", "--steps", "90", "-o", "all.npz", "-r", "lif:v")
+    ran("loop.nir", "-i", "poisson:rate=4000", "--steps", "40", "-o", "a.npz", "--state-out", "s")
+    ran("loop.nir", "-i", "poisson:rate=4000", "--start", "40", "--steps", "50", "-o", "b.npz",
+        "--state-in", "s", "--state-out", "s")  # fmt: skip
+    pieces = np.concatenate([arrays("a.npz")["output"], arrays("b.npz")["output"]])
+    np.testing.assert_array_equal(pieces, arrays("all.npz")["output"])
+    assert pieces.any()
+
+
+def test_where_to_go_on_after_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patched:
+        interrupting(patched, 4)
+        answer = invoke("loop.nir", "-i", "uniform", "--start", "10", "--chunk", "7", "--state-out",
+                        "s.npz")  # fmt: skip
+    assert answer.exit_code == ExitCode.INTERRUPTED
+    assert answer.stderr.splitlines()[0].endswith("--start 31 --state-in s.npz goes on from there")
+
+
+def test_a_state_that_was_made_otherwise() -> None:
+    ran("loop.nir", "-i", "uniform", "--state-out", "s.npz")
+    answer = invoke("loop.nir", "-i", "uniform", "--state-in", "s.npz", "--dt", "5e-5")
+    assert answer.exit_code == ExitCode.DONE
+    assert "warning: s.npz: was made with dt 0.0001, not 5e-05" in answer.stderr
+    assert "was made with" not in invoke("loop.nir", "-i", "uniform", "--state-in", "s.npz").stderr
+
+
+def test_a_state_that_no_file_can_hold_is_told_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("mymaps.py").write_text(
+        "import nir, torch\n"
+        "class Odd(torch.nn.Module):\n"
+        "    def forward(self, x, state=None):\n"
+        "        return x, {'kept': object()}\n"
+        "ODD = {nir.LIF: lambda node: Odd()}\n"
+    )
+    parts: list[int] = []
+    monkeypatch.setattr(
+        driving, "run_sequence",
+        lambda *a, **k: (parts.append(1), running.run_sequence(*a, **k))[1],
+    )  # fmt: skip
+    answer = invoke("model.nir", "-m", "mymaps:ODD", "-i", "zeros", "--chunk", "1", "--state-out",
+                    "s.npz", "-q")  # fmt: skip
+    assert answer.exit_code == ExitCode.USAGE
+    assert "the state holds a object, which no state file can" in answer.stderr
+    assert len(parts) == 1
+
+
+def test_outputs_to_stdout() -> None:
+    process = nirtorch("run", "model.nir", "-i", "uniform", "-o", "-", "--format", "npz")
+    stdout, stderr = process.communicate(timeout=120)
+    assert process.returncode == ExitCode.DONE
+    ran("model.nir", "-i", "uniform", "-o", "same.npz")
+    assert stdout == Path("same.npz").read_bytes()
+    assert b"note: wrote stdout: output over 100 steps" in stderr
+    assert b"fed     input 100x1x2 from uniform" in stderr
+
+
+def test_a_pipe_that_is_closed_early_does_not_advance_the_state() -> None:
+    ran("loop.nir", "-i", "uniform", "--state-out", "s.npz")
+    before = Path("s.npz").read_bytes()
+    process = nirtorch(
+        "run", "loop.nir", "-i", "uniform", "--steps", "50000", "-o", "-", "--format", "csv", "-q",
+        "--state-in", "s.npz", "--state-out", "s.npz",
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    assert process.wait(timeout=120) == ExitCode.USAGE
+    assert b"s.npz: left as it was, since not all could be written" in process.stderr.read()
+    process.stderr.close()
+    assert Path("s.npz").read_bytes() == before

@@ -6,7 +6,7 @@ import contextlib
 import shutil
 import sys
 import time
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -48,6 +48,7 @@ from nirtorch_cli.cli.run_answers import (
 )
 from nirtorch_cli.cli.run_request import (
     Files,
+    Form,
     array_type,
     check_files,
     example,
@@ -55,6 +56,7 @@ from nirtorch_cli.cli.run_request import (
     labels_of,
     loaded,
     recorded,
+    refuse_stdout,
     starting_state,
 )
 from nirtorch_cli.findings import Finding
@@ -66,6 +68,7 @@ Examples:
   nirtorch run model.nir --input poisson:rate=50
   nirtorch run model.nir --input spikes.npy -o out.npz --record lif1:v --record lif2
   nirtorch run model.nir --input left=a.nir --input right=zeros --steps 500
+  nirtorch run model.nir --input zeros -o - --format csv | head
   nirtorch run model.pt --trust --input - --state-in s.npz --state-out s.npz -o out.nir
 """
 
@@ -81,7 +84,8 @@ def run(
             "-i",
             metavar="[NAME=]SPEC",
             help="What is fed: a .npy, .npz, .csv or NIR data file, FILE:PART of one, - for stdin; "
-            "or poisson:rate=HZ, constant:X, impulse, uniform, zeros. NAME is the Input's.",
+            "or poisson:rate=HZ, constant:X, impulse, uniform, zeros. NAME is the Input's, "
+            "and wins over a file called NAME=SPEC.",
         ),
     ] = [],  # noqa: B006 (Typer reads it)
     output: Annotated[
@@ -90,8 +94,13 @@ def run(
             "--output",
             "-o",
             metavar="OUT",
-            help="Write outputs and what is recorded; .npz, .csv, or .nir, .h5, .hdf5 (NIR data).",
+            help="Write outputs and what is recorded; .npz, .csv, or .nir, .h5, .hdf5 (NIR data); "
+            "- for stdout.",
         ),
+    ] = None,
+    form: Annotated[
+        Form | None,
+        typer.Option("--format", help="What OUT is written in. [default: as its name ends]"),
     ] = None,
     record: Annotated[
         list[str],
@@ -109,6 +118,9 @@ def run(
             min=1, metavar="N", help="Time steps; fewer cut a file. [default: 100, or the file's]"
         ),
     ] = None,
+    start: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Skip the first N steps of what is fed.")
+    ] = 0,
     batch: Annotated[
         int | None,
         typer.Option(min=1, metavar="N", help="Batch rows. [default: 1, or the file's]"),
@@ -164,11 +176,13 @@ def run(
 
     Arrays have the axes time, batch, neurons (--layout), or time, neurons. Ctrl-C ends the run
     and writes what there is. A long recording can be run in pieces with the same result: see
-    --state-out and --state-in.
+    --start, --state-out and --state-in.
     """
     from nirtorch_cli.signals.outputs import refuse_form
 
-    files = Files(output, state_in, state_out, plot, clobber=not no_clobber)
+    form_name = None if form is None else form.value
+    files = Files(output, state_in, state_out, plot, not no_clobber, form_name)
+    refuse_stdout(files, as_json)
     check_files(model, inputs, files)
     request = Request(
         maps=tuple(maps),
@@ -190,7 +204,7 @@ def run(
             refuse_errors(findings)
             labels, like = labels_of(module, record), example(module, request)
             if output is not None:
-                refuse_form(output, labels)
+                refuse_form(output, labels, files.form)
             stage("reading the input")
             from nirtorch_cli.signals.inputs import InputOptions
 
@@ -203,16 +217,29 @@ def run(
                 dtype=array_type(like),
                 allow_nan=allow_nan,
                 max_bytes=max_bytes,
+                start=start,
             )
             specs, arrays = fed(module, inputs, options)
-            state = None
+            state: Any = None
+            earlier: int | None = 0
             if state_in is not None:
-                state = starting_state(module, state_in, arrays, like, max_bytes)
-        from nirtorch_cli.driving import drive
+                state, earlier, odd = starting_state(module, state_in, arrays, like, max_bytes)
+                findings += odd
+        from nirtorch_cli.driving import as_arrays, drive
         from nirtorch_cli.sequences.compiling import Compiler
+        from nirtorch_cli.signals.states import refuse_unstorable_state
 
         total, started = len(next(iter(arrays.values()))), time.perf_counter()
+        is_storable = files.state is None
         with stepping(total, enabled=not quiet) as shown:
+
+            def on_steps(done: int, state: Any) -> None:
+                nonlocal is_storable
+                if not is_storable:  # known after the first steps, and told then
+                    refuse_unstorable_state(as_arrays(state))
+                    is_storable = True
+                shown.advance(done)
+
             compiler = Compiler(told=shown.compiling) if compiled else None
             outcome = drive(
                 module,
@@ -222,24 +249,41 @@ def run(
                 record=recorded(module, labels, with_spikes=raster or plot is not None),
                 chunk=chunk,
                 compiler=compiler,
-                on_steps=lambda done, state: shown.advance(done),
+                on_steps=on_steps,
             )
     elapsed = time.perf_counter() - started
-    done = Done(module, outcome, specs, arrays, labels, total, seed, elapsed, compiler)
+    done = Done(
+        module=module,
+        outcome=outcome,
+        specs=specs,
+        arrays=arrays,
+        labels=labels,
+        start=start,
+        steps=total,
+        earlier=earlier,
+        seed=seed,
+        seconds=elapsed,
+        compiler=compiler,
+    )
     lines, problems = write(done, files)
     report = Report(
         "run",
         lambda: answer(done, files),
         findings=[*findings, *noticed(done, lines, files), *problems],
         notes=notes_of(done, lines),
-        show=lambda: _shown(done, raster=raster),
+        show=lambda: _shown(done, raster=raster, beside=output == "-", quiet=quiet),
         exit_code=exit_code_of(done, problems),
     )
     finish(report, as_json=as_json, quiet=quiet)
 
 
-def _shown(done: Done, *, raster: bool) -> None:
-    """The answer for people."""
+def _shown(done: Done, *, raster: bool, beside: bool, quiet: bool) -> None:
+    """The answer for people; on stderr where it is `beside` the outputs, which have stdout."""
+    if beside:
+        if not quiet:
+            with contextlib.redirect_stdout(sys.stderr):
+                _shown(done, raster=raster, beside=False, quiet=False)
+        return
     show_summary(done)
     if raster:
         from nirtorch_cli.seeing.raster import can_draw, rasters

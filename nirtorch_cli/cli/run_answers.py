@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from nirtorch_cli.cli.output import shape_text, table
-from nirtorch_cli.cli.run_request import Files
+from nirtorch_cli.cli.output import abandon_stdout, shape_text, stdout_error, table
+from nirtorch_cli.cli.run_request import Files, made_now
 from nirtorch_cli.errors import ExitCode, NirtorchError
 from nirtorch_cli.findings import Finding, printable
 
@@ -24,8 +25,10 @@ if TYPE_CHECKING:
 class Done:
     """A run that is over.
 
-    specs, arrays: what was fed, by argument. labels: what was asked to be written.
-    steps: how many were asked for; the outcome says how many were done. seconds: how long.
+    specs, arrays: what was fed, by argument. labels: what was asked to be written. start: how
+    many steps of the input were left out before. steps: how many were asked for; the outcome says
+    how many were done. earlier: how many led to the state that it began with, None if that is not
+    known. seconds: how long it took.
     """
 
     module: ConvertedModule
@@ -33,7 +36,9 @@ class Done:
     specs: Mapping[str, str]
     arrays: Mapping[str, Any]
     labels: list[Label]
+    start: int
     steps: int
+    earlier: int | None
     seed: int
     seconds: float
     compiler: Compiler | None = None
@@ -73,17 +78,25 @@ def write(done: Done, files: Files) -> tuple[list[str], list[Finding]]:
     problems: list[Finding] = []
     steps = counted(done.outcome.steps, "step")
 
+    is_read = True
+
     def attempt(path: str | None, write_to: Callable[[str], str]) -> None:
+        nonlocal is_read
         if path is None:
             return
         try:
-            lines.append(f"wrote {printable(path)}: {write_to(path)}")
+            said = write_to(path)
+            lines.append(f"wrote {'stdout' if path == '-' else printable(path)}: {said}")
         except NirtorchError as error:
             problems.extend(error.findings)
+        except BrokenPipeError:
+            abandon_stdout()  # its reader has seen enough
+            is_read = False
 
-    attempt(files.output, lambda path: f"{_write_output(done, path, files.clobber)} over {steps}")
+    attempt(files.output, lambda path: f"{_write_output(done, path, files)} over {steps}")
     attempt(files.plot, lambda path: f"{_write_plot(done, path, files.clobber)} over {steps}")
-    if problems and files.state is not None and files.state == files.state_in:
+    is_lost = bool(problems) or not is_read
+    if is_lost and files.state is not None and files.state == files.state_in:
         text = "left as it was, since not all could be written"
         problems.append(Finding("NIR701", "error", text, file=files.state))
     else:
@@ -91,11 +104,20 @@ def write(done: Done, files: Files) -> tuple[list[str], list[Finding]]:
     return lines, problems
 
 
-def _write_output(done: Done, path: str, clobber: bool) -> str:
+def _write_output(done: Done, path: str, files: Files) -> str:
     from nirtorch_cli.signals.outputs import write_signals
 
     signals = [(label, done.array(label)) for label in done.labels]
-    write_signals(path, signals, done.dt, clobber=clobber)
+    if path == "-":
+        try:
+            write_signals(sys.stdout.buffer, signals, done.dt, form=files.form)
+            sys.stdout.buffer.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise stdout_error(error) from error
+    else:
+        write_signals(path, signals, done.dt, form=files.form, clobber=files.clobber)
     return ", ".join(printable(label.key) for label in done.labels)
 
 
@@ -110,7 +132,11 @@ def _write_state(done: Done, path: str, clobber: bool) -> str:
     from nirtorch_cli.driving import as_arrays
     from nirtorch_cli.signals.states import write_state
 
-    write_state(path, as_arrays(done.outcome.state), clobber=clobber)
+    outcome = done.outcome
+    dtype = next((str(values.dtype) for values in outcome.outputs.values()), None)
+    steps = None if done.earlier is None else done.earlier + outcome.steps
+    made_with = made_now(done.module, dtype, steps)
+    write_state(path, as_arrays(outcome.state), made_with=made_with, clobber=clobber)
     return "the state after"
 
 
@@ -126,7 +152,7 @@ def _drawn(done: Done) -> Recorded:
     }
     return Recorded(
         dt=done.dt,
-        inputs={done.nir_name(n): a[: done.outcome.steps] for n, a in done.arrays.items()},
+        inputs={done.nir_name(n): a.part(0, done.outcome.steps) for n, a in done.arrays.items()},
         trace={path: parts for path, parts in trace.items() if parts},
         thresholds=thresholds(done.module),
         title=str(done.module.meta.get("file") or ""),
@@ -145,7 +171,8 @@ def noticed(done: Done, lines: Sequence[str], files: Files) -> list[Finding]:
         text = f"interrupted after {done.outcome.steps:,} of {done.steps:,} steps"
         kept = [*lines] or ["nothing was to be written"]
         if files.state is not None:
-            kept.append(f"--start {done.outcome.steps} --state-in {files.state} goes on from there")
+            reached = done.start + done.outcome.steps
+            kept.append(f"--start {reached} --state-in {files.state} goes on from there")
         findings.append(Finding("NIR901", "error", text, hint="; ".join(kept)))
     return findings
 
@@ -178,6 +205,7 @@ def answer(done: Done, files: Files) -> dict[str, Any]:
     outcome = done.outcome
     return {
         **{key: done.module.meta.get(key) for key in told},
+        "start": done.start,
         "steps": outcome.steps,
         "steps_asked": done.steps,
         "batch": next(iter(done.arrays.values())).shape[1],
