@@ -22,10 +22,12 @@ import pytest
 import torch
 
 import nirtorch_cli
-from nirtorch_cli import ConversionError, default_map, nir_to_torch
+from nirtorch_cli import Compiler, ConversionError, default_map, nir_to_torch, run_sequence
 from nirtorch_cli.describing import describe, generated_code
 from nirtorch_cli.inspecting import inspect_file
 from nirtorch_cli.reading import read
+from nirtorch_cli.sequences import compiling
+from nirtorch_cli.sequences.unrolling import unrolled
 
 torch.set_num_threads(1)
 
@@ -409,6 +411,44 @@ def test_describing(maker: Maker, count: int) -> None:
 
     small, large = convert(maker(count)), convert(maker(2 * count))
     assert_doubles(work_of(lambda: read_out(small)), work_of(lambda: read_out(large)))
+
+
+RUNNING = [case for case in SOUND if case != (loops_in_depth, 15)]  # too small to show
+
+
+@pytest.mark.parametrize("record", [[], ["*"]], ids=["nothing", "all"])
+@pytest.mark.parametrize(("maker", "count"), RUNNING)
+def test_running(maker: Maker, count: int, record: list[str]) -> None:
+    """Without gradients and with: in place, and as the graph says it."""
+
+    def run(module: Any) -> None:
+        for gradients in (False, True):
+            with torch.set_grad_enabled(gradients):
+                run_sequence(module, torch.ones(3, 1, 1), record=record)
+
+    small, large = convert(maker(count)), convert(maker(2 * count))
+    run(small)
+    assert_doubles(work_of(lambda: run(small)), work_of(lambda: run(large)))
+
+
+@pytest.mark.parametrize(("maker", "count"), [(ring, 40), (loops_with_many_entries, 40)])
+def test_unrolling(maker: Maker, count: int) -> None:
+    """What is compiled grows with the steps and with the calls of a loop."""
+
+    def unroll(module: Any, steps: int) -> None:
+        made = Compiler(steps, backend="eager")
+        run_sequence(module, torch.ones(steps + 1, 1, 1), compiler=made)
+
+    def work(count: int, steps: int) -> Work:
+        module, loops = convert(maker(count)), []
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(torch, "compile", lambda module, **options: module)
+            patched.setattr(compiling, "unrolled", lambda loop, steps: loops.append(loop) or 1 / 0)
+            unroll(module, steps)
+        return work_of(lambda: unrolled(loops[0], steps))
+
+    assert_doubles(work(count, 8), work(count, 16))
+    assert_doubles(work(count, 8), work(2 * count, 8))
 
 
 def test_the_count_shows_quadratic_work() -> None:

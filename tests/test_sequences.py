@@ -477,6 +477,8 @@ def test_patterns_of_names() -> None:
     }
     with pytest.raises(UsageError, match="no node 'mid\\*x'"):
         run_sequence(module, inputs, record=["mid*x"])
+    with pytest.raises(UsageError, match="no node that 'm\\*le' fits has 'v' to record"):
+        run_sequence(module, inputs, record=["m*le:v"])
     named = converted(nir.NIRGraph({**ends((3,), (3,)), "a*": lif(3), "ab": lif(3)},
         [("input", "a*"), ("a*", "ab"), ("ab", "output")], type_check=False))  # fmt: skip
     assert set(run_sequence(named, sequence(named, 4), record=["a*"]).trace) == {"a*"}

@@ -219,13 +219,14 @@ def recorded(module: ConvertedModule, labels: Sequence[Label], *, with_spikes: b
     """
     from nirtorch_cli.sequences.watching import SPIKING_TYPES, node_types
 
-    found = []
+    asked: dict[str, list[str]] = {path: [] for path, _ in node_types(module)}
+    for label in labels:
+        if not label.is_output:
+            asked[label.node].append(label.key)
     for path, kind in node_types(module):
-        asked = [label.key for label in labels if label.node == path and not label.is_output]
         if kind in SPIKING_TYPES:
-            asked += [f"{path}:count", *([f"{path}:spikes"] if with_spikes else [])]
-        found += asked
-    return list(dict.fromkeys(found))
+            asked[path] += [f"{path}:count", *([f"{path}:spikes"] if with_spikes else [])]
+    return list(dict.fromkeys(request for of_node in asked.values() for request in of_node))
 
 
 def fed(

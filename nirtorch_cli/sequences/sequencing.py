@@ -111,6 +111,7 @@ class Sequencer:
             if isinstance(child, ConvertedModule)
         }
         self.calls = {node for stage in self.form.stages for node in stage.nodes}
+        self.ends = {*_values(self.form.outputs), *self.outputs, *_handed_over(self.form)}
         self.last_use = self.lifetimes(self.form)
 
     def watched_outputs(self, found: Mapping[Node, list[str]]) -> dict[Node, list[str]]:
@@ -180,6 +181,15 @@ class Sequencer:
 
 def _values(outputs: Mapping[str, Node] | Node) -> list[Node]:
     return [outputs] if isinstance(outputs, Node) else list(outputs.values())
+
+
+def _handed_over(form: Condensed) -> Iterator[Node]:
+    """What the new state holds that is not read where it is made."""
+    made = {node: number for number, stage in enumerate(form.stages) for node in stage.nodes}
+    read = {key: number for number, stage in enumerate(form.stages) for key in _keys(stage)}
+    for key, node in form.carried.items():
+        if node is not None and made.get(node) != read.get(key):
+            yield node
 
 
 def _output_nodes(module: ConvertedModule, form: Condensed) -> dict[Node, list[str]]:
@@ -259,16 +269,22 @@ class _Chunk:
     def together(self, stage: Stage) -> None:
         """The members of a loop, step by step."""
         inside = set(stage.nodes)
-        keys = _keys(stage)
-        needed = [node for node in stage.nodes if self.is_needed(node, inside, keys)]
+        needed = [
+            node
+            for node in stage.nodes
+            if node in self.owner.ends
+            or any(user in self.owner.calls and user not in inside for user in node.users)
+        ]
         self.take(self.over_time(self.loop_of(stage, needed), Loop.run))
 
     def loop_of(self, stage: Stage, needed: Collection[Node]) -> Loop:
         """What a stage needs to run step by step."""
-        arriving = {one for node in stage.nodes for one in node.all_input_nodes} - {*stage.nodes}
+        read = dict.fromkeys(one for node in stage.nodes for one in node.all_input_nodes)
+        inside = {*stage.nodes}
+        outside = [one for one in read if one in self.values and one not in inside]
         return Loop(
             nodes=stage.nodes,
-            arriving={node: self.values[node] for node in arriving if node in self.values},
+            arriving={one: self.values[one] for one in outside},
             carried={key: cast(Node, self.form.carried[key]) for key in _keys(stage)},
             needed=needed,
             modules={n: self.submodule(n) for n in stage.nodes if n.op == "call_module"},
@@ -299,13 +315,6 @@ class _Chunk:
         source = self.values[self.form.carried[key]]  # type: ignore[index]
         first = state.previous_output(self.before, key, self.values[reference][0], shape, rank)
         self.keep(node, torch.cat([first.unsqueeze(0), source[:-1]]))
-
-    def is_needed(self, node: Node, inside: set[Node], keys: Collection[str]) -> bool:
-        """Whether a value of a loop, which reads those keys of the state, is used elsewhere."""
-        carried = {source for key, source in self.form.carried.items() if key not in keys}
-        read = any(user in self.owner.calls and user not in inside for user in node.users)
-        ends = (*_values(self.form.outputs), *self.owner.outputs)
-        return read or node in carried or node in ends
 
     def watched_states(self, stage: Stage) -> Iterator[tuple[str, tuple[str, set[str]]]]:
         for node in stage.nodes:

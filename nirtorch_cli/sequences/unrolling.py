@@ -58,7 +58,8 @@ def unrolled(loop: Loop, steps: int) -> Unrolled:
     graph = Graph()
     calls = [node for node in loop.nodes if node.target not in STATE_READERS]
     read = dict.fromkeys(one for node in calls for one in node.all_input_nodes)
-    feeds = tuple(node for node in read if node not in loop.nodes)
+    inside = {*loop.nodes}
+    feeds = tuple(node for node in read if node not in inside)
     keys, needed = tuple(loop.carried), tuple(loop.needed)
     fed = {node: graph.placeholder(f"fed_{number}") for number, node in enumerate(feeds)}
     now = {key: graph.placeholder(f"before_{number}") for number, key in enumerate(keys)}

@@ -44,6 +44,9 @@ def wanted(module: ConvertedModule, record: Iterable[str]) -> Wanted:
         if matching:
             for node, its_own in matching:
                 found.setdefault(node, set()).add(its_own)
+        elif path not in kinds and _fitting(path, kinds):
+            text = f"no node that {quoted(path)} fits has {quoted(variable)} to record"
+            problems.append(Finding("NIR604", "error", text))
         elif path not in kinds:
             near = difflib.get_close_matches(path, kinds, n=3) or sorted(kinds)[:5]
             hint = f"did you mean {listed(near)}?"
@@ -59,15 +62,21 @@ def wanted(module: ConvertedModule, record: Iterable[str]) -> Wanted:
     return found
 
 
-def node_types(module: ConvertedModule, prefix: str = "") -> Iterator[tuple[str, str]]:
+def node_types(module: ConvertedModule) -> list[tuple[str, str]]:
     """Path and NIR type of each node that has a value, those of nested graphs too."""
-    children = dict(module.named_children())
-    for name, nir_name in module.meta["names"].items():
-        path, child = prefix + nir_name, children.get(name)
-        if isinstance(child, ConvertedModule):
-            yield from node_types(child, f"{path}/")
-        if child is not None or name in (*module.meta["inputs"], *module.meta["outputs"]):
-            yield path, module.meta["types"][name]
+    found: list[tuple[str, str]] = []
+
+    def collect(module: ConvertedModule, prefix: str) -> None:
+        children = module._modules  # named_children() leaves out one that stands for two nodes
+        for name, nir_name in module.meta["names"].items():
+            path, child = prefix + nir_name, children.get(name)
+            if isinstance(child, ConvertedModule):
+                collect(child, f"{path}/")
+            if child is not None or name in (*module.meta["inputs"], *module.meta["outputs"]):
+                found.append((path, module.meta["types"][name]))
+
+    collect(module, "")
+    return found
 
 
 def variables_of(kind: str) -> tuple[str, ...]:
@@ -83,14 +92,18 @@ def variables_of(kind: str) -> tuple[str, ...]:
 def _matching(
     path: str, variable: str, request: str, kinds: dict[str, str]
 ) -> Iterator[tuple[str, str]]:
-    """The nodes that a pattern fits, with the variable that is meant of each."""
+    """The nodes that a pattern fits, with the variable that is meant of each that has it."""
+    for node in _fitting(path, kinds):
+        name = variable if path != request else _split(node, kinds)[1]
+        if name in variables_of(kinds[node]):
+            yield node, name
+
+
+def _fitting(path: str, kinds: dict[str, str]) -> list[str]:
+    """The nodes that a pattern fits; none if it is the name of a node, or no pattern."""
     if path in kinds or not any(character in path for character in "*?["):
-        return
-    for node, kind in kinds.items():
-        if fnmatch.fnmatchcase(node, path):
-            name = variable if path != request else _split(node, kinds)[1]
-            if name in variables_of(kind):
-                yield node, name
+        return []
+    return [node for node in kinds if fnmatch.fnmatchcase(node, path)]
 
 
 def _split(request: str, kinds: dict[str, str]) -> tuple[str, str]:
