@@ -137,6 +137,7 @@ STAGES = (
     "comparing.differences",
     "comparing.recording",
     "comparing.comparison",
+    "comparing.nodewise",
     "comparing.specs",
     "comparing.rehearsal",
     "comparing.pairing",

@@ -142,7 +142,7 @@ def test_as_json() -> None:
     assert (result["passes"], result["first_parting"]) == (False, "lif")
     assert [node["node"] for node in result["nodes"]] == ["lif", "li", "output"]
     lif = result["nodes"][0]
-    assert set(lif) == {"node", "first_step", "spikes", "values", "not_compared"}
+    assert set(lif) == {*("node", "first_step", "spikes", "values", "not_compared", "unknown_from")}
     assert lif["values"]["v"]["largest"] > 1e-5
     assert (
         document("default", "default", "-M", "model.nir", "--atol", "inf")["result"]["atol"]

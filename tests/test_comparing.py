@@ -6,6 +6,7 @@ import io
 import itertools
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,10 @@ from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
 from nirtorch_cli import default_map, nir_to_torch, save
-from nirtorch_cli.comparing.comparison import Comparison, compare
-from nirtorch_cli.comparing.differences import Place, are_spikes, spike_difference, value_difference
+from nirtorch_cli.comparing.comparison import Comparison
+from nirtorch_cli.comparing.differences import Place, no_spikes, spike_difference, value_difference
 from nirtorch_cli.comparing.grids import coarser_spikes, coarser_values, common_grid
+from nirtorch_cli.comparing.nodewise import compare
 from nirtorch_cli.comparing.pairing import Asked, paired
 from nirtorch_cli.comparing.recording import Recording, read_recording
 from nirtorch_cli.comparing.rehearsal import expected_variables, recordable, same_inputs
@@ -41,6 +43,11 @@ shifts = st.integers(0, 5)
 # ------------------------------------------------------------------------- spike trains
 
 
+def runs(train: list[int]) -> list[tuple[int, int]]:
+    """A list of steps as a train."""
+    return sorted(Counter(train).items())
+
+
 def most_pairs(a: list[int], b: list[int], max_shift: int) -> int:
     """The size of a largest matching, by another program."""
     if not a or not b:
@@ -54,7 +61,7 @@ def most_pairs(a: list[int], b: list[int], max_shift: int) -> int:
 @example([1, 2], [2], 1)
 @example([0, 3, 3], [3, 3, 6], 3)
 def test_as_many_spikes_are_matched_as_can_be(a: list[int], b: list[int], max_shift: int) -> None:
-    found = matched(a, b, max_shift)
+    found = matched(runs(a), runs(b), max_shift)
     pairs = most_pairs(a, b, max_shift)
     assert found.same + found.shifted == pairs
     assert (found.missing, found.extra) == (len(a) - pairs, len(b) - pairs)
@@ -62,14 +69,14 @@ def test_as_many_spikes_are_matched_as_can_be(a: list[int], b: list[int], max_sh
     assert found.same <= common
     if max_shift == 0 or pairs == common:
         assert found.same == common
-    mirrored = matched(b, a, max_shift)
+    mirrored = matched(runs(b), runs(a), max_shift)
     assert (mirrored.missing, mirrored.extra) == (found.extra, found.missing)
 
 
 def test_spikes_at_the_same_step_stay_together_if_that_costs_none() -> None:
-    assert matched([1, 2], [2], 1) == Match(same=1, shifted=0, missing=1, extra=0)
-    assert matched([1, 2], [2, 3], 1) == Match(same=0, shifted=2, missing=0, extra=0)
-    assert matched([], [4, 4], 9) == Match(same=0, shifted=0, missing=0, extra=2)
+    assert matched(runs([1, 2]), runs([2]), 1) == Match(same=1, shifted=0, missing=1, extra=0)
+    assert matched(runs([1, 2]), runs([2, 3]), 1) == Match(same=0, shifted=2, missing=0, extra=0)
+    assert matched([], [(4, 2)], 9) == Match(same=0, shifted=0, missing=0, extra=2)
 
 
 @given(st.lists(st.tuples(st.integers(0, 12), st.integers(0, 12)), max_size=6))
@@ -79,14 +86,15 @@ def test_the_largest_shift_is_the_least_that_is_enough(pairs: list[tuple[int, in
         max((abs(x - y) for x, y in zip(a, order)), default=0)
         for order in itertools.permutations(b)
     )
-    assert largest_shift(a, b) == min(everyway)
+    assert largest_shift(runs(a), runs(b)) == min(everyway)
 
 
 @given(trains, trains, shifts)
 def test_the_largest_shift_is_where_nothing_is_missing(
     a: list[int], b: list[int], max_shift: int
 ) -> None:
-    least, found = largest_shift(a, b), matched(a, b, max_shift)
+    least = largest_shift(runs(a), runs(b))
+    found = matched(runs(a), runs(b), max_shift)
     assert (least is not None and least <= max_shift) == (found.missing == found.extra == 0)
 
 
@@ -230,10 +238,10 @@ def test_spike_differences(seed: int, max_shift: int) -> None:
     totals, distances, least = np.zeros(3, int), [], []
     for neuron in itertools.product(*map(range, shape[1:])):
         train_a, train_b = ([t for t in range(12) if x[(t, *neuron)]] for x in (a, b))
-        match = matched(train_a, train_b, max_shift)
+        match = matched(runs(train_a), runs(train_b), max_shift)
         totals += match.missing, match.extra, match.shifted
         distances.append(directly(train_a, train_b, 3.0))
-        least.append(largest_shift(train_a, train_b))
+        least.append(largest_shift(runs(train_a), runs(train_b)))
     assert (found.missing, found.extra, found.shifted) == tuple(totals)
     assert found.least_shift == (None if None in least else max(least))  # type: ignore[type-var]
     assert (found.spikes_a, found.spikes_b) == (a.sum(), b.sum())
@@ -248,10 +256,40 @@ def test_spike_differences(seed: int, max_shift: int) -> None:
 
 
 def test_what_can_be_numbers_of_spikes() -> None:
-    assert are_spikes(np.array([True, False]))
-    assert are_spikes(np.array([0, 1.0, 3.0], np.float16))
-    for wrong in (0.5, -1, np.nan, np.inf):
-        assert not are_spikes(np.array([0, wrong]))
+    assert no_spikes(np.array([[True, False]])) is None
+    assert no_spikes(np.array([[0, 1.0, 3.0]], np.float16)) is None
+    assert no_spikes(np.array([[2**53 - 1]])) is None
+    for wrong in (0.5, -1, np.nan, np.inf, 2.0**53):
+        found = no_spikes(np.array([[[0, 0]], [[0, wrong]]]))
+        assert found == (Place(1, 0, (1,)), f"{wrong:.9g}")
+
+
+def test_numbers_of_spikes_cost_nothing() -> None:
+    """Spikes are matched as they would be one by one, however many fall in a step."""
+    many = 2**52
+    a, b = np.zeros((20, 1, 2)), np.zeros((20, 1, 2))
+    a[3, 0, 0] = b[4, 0, 0] = a[9] = many
+    b[9] = many + 3
+    found = spike_difference(a, b, dt=1.0, max_shift=1, tau=2.0)
+    assert (found.missing, found.extra, found.shifted) == (0, 6, many)
+    assert (found.spikes_a, found.least_shift) == (3 * many, None)
+    assert found.van_rossum == pytest.approx(found.largest_van_rossum / 2)
+    b[9] = many
+    assert spike_difference(a, b, dt=1.0, max_shift=0, tau=2.0).least_shift == 1
+
+
+@pytest.mark.parametrize("count", [1e18, 1e308])
+def test_more_spikes_than_can_be_counted_are_not_compared(count: float) -> None:
+    spikes = np.full((4, 1, 2), count)
+    found = compared({"lif": {"spikes": spikes}}, {"lif": {"spikes": spikes}})
+    [_, failure] = found.failures(np.inf, 9)
+    assert failure.message == (
+        f"spikes could not be compared: A has {count:.9g} at step 0, row 0, neuron 0, "
+        "which is no number of spikes up to 9,007,199,254,740,991"
+    )
+    halves = np.full((8, 1, 2), 2.0**52)
+    found = compared({"lif": {"spikes": halves[:4]}}, {"lif": {"spikes": halves}}, DT / 2)
+    assert "B has 9.00719925e+15 at step 0" in found.failures()[-1].message
 
 
 # ----------------------------------------------------------------------------- comparison
@@ -410,7 +448,50 @@ def test_nan_fails_even_where_both_have_it(value: float, sides: tuple[int, ...])
         runs[side]["lif"]["spikes"][3, 1, 1] = value
     [failure] = compared(*runs).failures(np.inf, 1000)[:1]
     assert failure.code == "NIR621"
-    assert "no whole numbers from 0 up" in failure.message
+    assert failure.message == (
+        f"spikes could not be compared: {'AB'[sides[0]]} has {'NaN' if value != value else 'inf'} "
+        "at step 3, row 1, neuron 1, which is no number of spikes"
+    )
+
+
+def test_no_node_is_the_first_if_one_before_it_was_not_compared() -> None:
+    a, b = trace(), trace()
+    b["out"]["output"][3:] += 1
+    assert compared(a, b).first_parting.node == "out"
+    for step, first, unknown in [(0, None, "lif"), (3, None, "lif"), (4, "out", None)]:
+        bad = trace()
+        bad["lif"]["spikes"][step, 0, 0] = np.nan
+        found = compared(a, {**bad, "out": b["out"]})
+        told = found.to_json()
+        assert (told["first_parting"], told["first_unknown"]) == (first, unknown)
+        assert found.nodes[0].unknown_from == step
+    a["lif"]["spikes"][1] = 1 - b["lif"]["spikes"][1]  # before there is a NaN to be seen
+    assert compared(a, {**bad, "out": b["out"]}).nodes[0].unknown_from == 1
+    del b["lif"]["v"]  # spikes say what other nodes get
+    assert compared(trace(), b).first_parting.node == "out"
+    del b["lif"]
+    assert compared(trace(), b).first_parting is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        ({"atol": math.nan}, "atol must be 0 or more, not nan"),
+        ({"atol": -1e-9}, "atol must be 0 or more, not -1e-09"),
+        ({"max_spike_shift": -1}, "max_spike_shift must be 0 or more, not -1"),
+        ({"tau": math.nan}, "tau must be a positive number, not nan"),
+        ({"tau": 0.0}, "tau must be a positive number, not 0"),
+    ],
+)
+def test_tolerances_that_mean_nothing(settings: dict[str, float], text: str) -> None:
+    with pytest.raises(UsageError, match=text) as caught:
+        compared(trace(), trace(), **settings)
+    assert caught.value.exit_code == 2
+    if "tau" not in settings:
+        found = compared(trace(), trace(seed=1))
+        for method in (found.failures, found.passes):
+            with pytest.raises(UsageError, match=text):
+                method(**settings)
 
 
 def test_an_output_of_spikes_is_compared_as_such() -> None:
@@ -692,8 +773,9 @@ def test_a_saved_module_and_a_trace(tmp_path: Path) -> None:
     traced = pair(graph, f"trace:{tmp_path / 't.npz'}", spec, trust=True)
     messages = [f.line() for f in compare(*traced.recordings).failures(atol=0.5)]
     assert len(messages) == 3
-    assert "node 'gone': v could not be compared: B does not have it" in messages
-    assert "node 'lif': i could not be compared: B does not have it" in messages
+    missing = "could not be compared: B does not have it"
+    assert f"node 'gone': v {missing}; {told_by('v')}" in messages
+    assert f"node 'lif': i {missing}; {told_by('i')}" in messages
     with pytest.raises(ReadError, match="holds no spikes of any node"):
         pair(graph, f"trace:{tmp_path / 't.npz'}", spec, trust=True, variables=["spikes"])
 
@@ -738,6 +820,13 @@ def test_a_module_is_asked_only_for_what_it_has() -> None:
     assert recordable(module, inputs, {"gone": ["v"], "if": ["v", "i"]}) == ["if:v"]
 
 
+def told_by(name: str) -> str:
+    return (
+        f"only a module whose state is a dict with '{name}' tells it; "
+        "--variables spikes,output leaves it out"
+    )
+
+
 def test_what_another_framework_does_not_tell_is_a_failure(tmp_path: Path) -> None:
     (tmp_path / "elsewhere.py").write_text(
         "import nir\nfrom test_comparing import Elsewhere\n"
@@ -747,8 +836,8 @@ def test_what_another_framework_does_not_tell_is_a_failure(tmp_path: Path) -> No
     found = pair(NETWORKS["feedforward"](), spec, spec)
     failures = compare(*found.recordings, expected=found.expected).failures()
     assert [failure.line() for failure in failures] == [
-        "node 'cuba': v could not be compared: neither has it",
-        "node 'cuba': i could not be compared: neither has it",
+        f"node 'cuba': {name} could not be compared: neither has it; {told_by(name)}"
+        for name in "vi"
     ]
     fewer = pair(NETWORKS["feedforward"](), spec, spec, variables=["spikes", "output"])
     assert compare(*fewer.recordings, expected=fewer.expected).passes()

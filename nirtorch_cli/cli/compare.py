@@ -131,7 +131,7 @@ def compare(
         file = None if model is None else read(model_source(model), max_bytes=max_bytes)
         stage("loading torch")
         with uncollected():
-            from nirtorch_cli.comparing.comparison import compare as compare_recordings
+            from nirtorch_cli.comparing.nodewise import compare as compare_recordings
             from nirtorch_cli.comparing.pairing import paired
 
         pair = paired(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from nirtorch_cli.arrays import Array
 from nirtorch_cli.findings import quoted
@@ -28,12 +28,16 @@ class Recording:
     """What was recorded of a run.
 
     name: what it is called in a comparison. dt: the length of a step; None if it is not known.
-    trace: by NIR path and variable (spikes, v, i, output) arrays (T, B, *shape).
+    trace: by NIR path and variable (spikes, v, i, output) arrays (T, B, *shape). is_flat: whether
+    they are (T, B, neurons) instead, in C order. counted: by NIR path, of a run with shorter
+    steps than dt, how often outputs were 1 in each dt that were nothing but 0 and 1.
     """
 
     name: str
     dt: float | None
     trace: Mapping[str, Mapping[str, Array]]
+    is_flat: bool = False
+    counted: Mapping[str, Array] = field(default_factory=dict)
 
 
 def read_recording(
