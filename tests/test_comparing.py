@@ -22,13 +22,15 @@ from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
 from nirtorch_cli import default_map, nir_to_torch, save
+from nirtorch_cli.comparing.capturing import recorded
 from nirtorch_cli.comparing.comparison import Comparison
 from nirtorch_cli.comparing.differences import Place, no_spikes, spike_difference, value_difference
+from nirtorch_cli.comparing.expecting import expected_variables
 from nirtorch_cli.comparing.grids import coarser_spikes, coarser_values, common_grid
+from nirtorch_cli.comparing.loading import same_inputs
 from nirtorch_cli.comparing.nodewise import compare
 from nirtorch_cli.comparing.pairing import Asked, paired
 from nirtorch_cli.comparing.recording import Recording, read_recording
-from nirtorch_cli.comparing.rehearsal import expected_variables, recordable, same_inputs
 from nirtorch_cli.comparing.rows import comparison_rows
 from nirtorch_cli.comparing.specs import Side, parse_side
 from nirtorch_cli.comparing.trains import Match, largest_shift, matched, van_rossum
@@ -746,7 +748,7 @@ def test_a_finer_step_gets_the_same_input_for_longer() -> None:
     comparison = compare(*found.recordings, expected=found.expected, atol=1e-12)
     assert comparison.passes(), comparison.failures()
     assert comparison.nodes[0].values["v"].largest < 1e-12
-    assert [len(r.trace["i"]["v"]) for r in found.recordings] == [12, 48]
+    assert [(r.dt, len(r.trace["i"]["v"])) for r in found.recordings] == [(1e-3, 12)] * 2
     assert any("over which the input is constant" in note for note in found.notes)
     assert set(found.expected) == {"i", "out"}
 
@@ -765,7 +767,9 @@ def test_a_saved_module_and_a_trace(tmp_path: Path) -> None:
     traced = pair(graph, f"trace:{tmp_path / 't.npz'}", spec, trust=True)
     assert traced.expected == {"lif": ["v"], "output": ["output"]}
     assert traced.recordings[0].dt == DT
-    assert any("does not say dt" in note for note in traced.notes)
+    [assumed] = traced.assumed
+    assert assumed.severity == "warning"
+    assert "does not say dt: taken as 0.001; add ',dt=SECONDS' to its spec" in assumed.line()
     assert any("only what trace:" in note for note in traced.notes)
     comparison = compare(*traced.recordings, expected=traced.expected, atol=0.0)
     assert comparison.passes(), comparison.failures()
@@ -814,10 +818,12 @@ def test_a_module_is_asked_only_for_what_it_has() -> None:
     inputs = random_inputs(module, 3, 1, 0)
     wanted = expected_variables(module)
     assert wanted["cuba"] == ["spikes", "v", "i"]
-    found = recordable(module, inputs, wanted)
-    every = [f"{path}:{name}" for path, names in wanted.items() for name in names]
-    assert set(every) - set(found) == {"cuba:v", "cuba:i"}
-    assert recordable(module, inputs, {"gone": ["v"], "if": ["v", "i"]}) == ["if:v"]
+    found = recorded("a", module, inputs, wanted, dt=DT).trace
+    every = [(path, name) for path, names in wanted.items() for name in names]
+    there = {(path, name) for path, held in found.items() for name in held}
+    assert set(every) - there == {("cuba", "v"), ("cuba", "i")}
+    found = recorded("a", module, inputs, {"gone": ["v"], "if": ["v", "i"]}, dt=DT).trace
+    assert {path: list(held) for path, held in found.items()} == {"if": ["v"]}
 
 
 def told_by(name: str) -> str:
@@ -848,7 +854,7 @@ def test_a_module_that_raises_is_named_as_the_cause() -> None:
     with pytest.raises(
         NirtorchError, match="raised RuntimeError when it was run: no luck"
     ) as caught:
-        recordable(module, random_inputs(module, 3, 1, 0), expected_variables(module))
+        recorded("a", module, random_inputs(module, 3, 1, 0), expected_variables(module), dt=DT)
     assert caught.value.exit_code == 1
 
 

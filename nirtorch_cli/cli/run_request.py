@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from nirtorch_cli.cli.convert import uncollected
 from nirtorch_cli.cli.options import model_source, usage_error
@@ -54,8 +54,7 @@ def check_files(model: str, inputs: Sequence[str], state_in: str | None, files: 
 
     specs = [text.partition("=")[2] or text for text in inputs]
     read = [model, *(place_of(spec).file for spec in specs)]
-    if read.count("-") > 1 and model == "-":
-        raise usage_error("MODEL and --input are both -, and stdin can be read once only")
+    refuse_stdin_twice(model, inputs)
     if files.output == "-":
         raise usage_error("-o - does not say which format is meant", "name a file")
     if files.output is not None:
@@ -72,6 +71,32 @@ def check_files(model: str, inputs: Sequence[str], state_in: str | None, files: 
         same = [other for other in written if os.path.realpath(other) == os.path.realpath(path)]
         if len(same) > 1:
             raise usage_error(f"{quoted(path)} would be written twice", "name another file")
+
+
+def refuse_stdin_twice(model: str | None, inputs: Sequence[str]) -> None:
+    """Refuse to read a model and an input from one stdin.
+
+    Raises:
+        UsageError: both are `-`.
+    """
+    from nirtorch_cli.signals.sources import place_of
+
+    specs = [text.partition("=")[2] or text for text in inputs]
+    if model == "-" and any(place_of(spec).file == "-" for spec in specs):
+        raise usage_error("MODEL and --input are both -, and stdin can be read once only")
+
+
+def stdin_of(specs: Iterable[str]) -> BinaryIO | None:
+    """The stdin that an input is read from; None if none is.
+
+    Raises:
+        UsageError: it is a terminal.
+    """
+    if not any(spec.startswith("-") for spec in specs):
+        return None
+    if sys.stdin.isatty():
+        raise usage_error("--input is - but stdin is a terminal", "pipe a file into it")
+    return sys.stdin.buffer
 
 
 def loaded(
@@ -201,11 +226,7 @@ def fed(
 
     ports = ports_of(module)
     specs = assigned(inputs, ports)
-    uses_stdin = any(spec.startswith("-") for spec in specs.values())
-    if uses_stdin and sys.stdin.isatty():
-        raise usage_error("--input is - but stdin is a terminal", "pipe a file into it")
-    stdin = sys.stdin.buffer if uses_stdin else None
-    return specs, read_inputs(specs, ports, options, stdin)
+    return specs, read_inputs(specs, ports, options, stdin_of(specs.values()))
 
 
 def array_type(like: torch.Tensor) -> str:
