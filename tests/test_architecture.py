@@ -142,6 +142,7 @@ STAGES = (
     "comparing.loading",
     "comparing.expecting",
     "comparing.capturing",
+    "comparing.modules",
     "comparing.pairing",
     "comparing.rows",
     "comparing",
@@ -176,6 +177,7 @@ STAGES = (
 FIRST_WITH_TORCH = "neurons.surrogate"
 
 PUBLIC = (
+    "Comparison",
     "ConversionError",
     "DEFAULT_MAP",
     "Finding",
@@ -192,6 +194,7 @@ PUBLIC = (
     "UnmappedNodeError",
     "UsageError",
     "__version__",
+    "compare_modules",
     "default_map",
     "load",
     "nir_to_torch",

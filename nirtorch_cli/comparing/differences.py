@@ -164,11 +164,6 @@ def is_zero_or_one(values: Array) -> bool:
     return bool(np.all((values == 0) | (values == 1)))
 
 
-def are_spikes(values: Array) -> bool:
-    """Whether values are numbers of spikes; see `no_spikes`."""
-    return no_spikes(values) is None
-
-
 def _place(index: int, shape: tuple[int, ...], start: int) -> Place:
     step, row, *neuron = (int(i) for i in np.unravel_index(index, shape))
     return Place(start + step, row, tuple(neuron))

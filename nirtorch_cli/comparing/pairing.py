@@ -31,6 +31,7 @@ from nirtorch_cli.findings import Finding, listed
 from nirtorch_cli.graph_module import ConvertedModule
 from nirtorch_cli.limits import DEFAULT_MAX_BYTES
 from nirtorch_cli.reading import ModelFile
+from nirtorch_cli.sequences.watching import node_types
 
 Sides = tuple[Side, Side]
 Wanted = dict[str, list[str]]
@@ -110,7 +111,7 @@ def paired(
     assumed = _settle(traces, modules)
     a, b = (traces[n].dt if n in traces else float(modules[n].meta["dt"]) for n in (0, 1))
     grid = common_grid(a, b)
-    wanted = _held(traces) or expected_of(modules.values(), variables, grid.a == grid.b)
+    wanted = _held(traces, modules) or expected_of(modules.values(), variables, grid.a == grid.b)
     spiking = spiking_in(modules.values())
     recordings = dict(traces)
     if modules:
@@ -177,13 +178,15 @@ def _only(recording: Recording, variables: Sequence[str]) -> Recording:
     return replace(recording, trace=kept)
 
 
-def _held(traces: Mapping[int, Recording]) -> Wanted:
-    """By path, what traces hold, in their order."""
+def _held(traces: Mapping[int, Recording], modules: Mapping[int, ConvertedModule]) -> Wanted:
+    """By path, what traces hold, in the order of the graph where that is known."""
     found: dict[str, dict[str, None]] = {}
     for recording in traces.values():
         for path, held in recording.trace.items():
             found.setdefault(path, {}).update(dict.fromkeys(held))
-    return {path: list(names) for path, names in found.items()}
+    ordered = [path for module in modules.values() for path, _ in node_types(module)]
+    paths = dict.fromkeys((*(path for path in ordered if path in found), *found))
+    return {path: list(found[path]) for path in paths}
 
 
 def _asked(
@@ -213,8 +216,8 @@ def _notes(
     ]
     for number, module in modules.items():
         if skipped := skipped_nodes(module):
-            text = f"{sides[number].spec} skips {listed(skipped)}"
-            notes.append(f"{text}, which is not compared: its input is passed on")
+            text = f"{sides[number].spec} skips {listed(skipped)}: nothing of these is compared"
+            notes.append(f"{text}, and their input is passed on")
     if grid.a != grid.b:
         text = f"compared on steps of {grid.dt:g}, over which the input is constant"
         notes.append(f"{text}; what nodes without state give in between is not compared")

@@ -55,7 +55,7 @@ def wanted(module: ConvertedModule, record: Iterable[str]) -> Wanted:
 
 def node_types(module: ConvertedModule, prefix: str = "") -> Iterator[tuple[str, str]]:
     """Path and NIR type of each node that has a value, those of nested graphs too."""
-    children = dict(module.named_children())
+    children = module._modules  # named_children() leaves out one that stands for two nodes
     for name, nir_name in module.meta["names"].items():
         path, child = prefix + nir_name, children.get(name)
         if isinstance(child, ConvertedModule):
