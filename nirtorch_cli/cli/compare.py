@@ -211,7 +211,7 @@ class Feeding:
                 max_bytes=self.max_bytes,
             )
             arrays = fed(module, self.specs, options)[1]
-            return {names.get(n, n): torch.from_numpy(array) for n, array in arrays.items()}
+            return {names.get(n, n): torch.from_numpy(array.part()) for n, array in arrays.items()}
         if asked.steps is not None:
             raise usage_error("what a trace was fed is not known", "give --input, as it was")
         unknown = inputs_without_shape(module)

@@ -22,8 +22,7 @@ from nirtorch_cli.comparing.differences import is_zero_or_one
 from nirtorch_cli.comparing.expecting import nested_modules
 from nirtorch_cli.comparing.grids import coarser_spikes, coarser_values
 from nirtorch_cli.comparing.recording import Recording
-from nirtorch_cli.errors import NirtorchError
-from nirtorch_cli.findings import Finding
+from nirtorch_cli.driving import told_as_findings
 from nirtorch_cli.graph_module import ConvertedModule
 from nirtorch_cli.running import SequenceRun, chunk_length, run_sequence
 from nirtorch_cli.sequences.condensing import condensed
@@ -34,8 +33,6 @@ _OF_STATES = ("v", "i")
 
 _COUNTED = "counted"
 """An output as spikes, beside it as values."""
-
-_NO_MEMORY = ("allocate memory", "out of memory")
 
 Request = tuple[str, str]
 """The NIR path of a node, and one of its variables."""
@@ -266,12 +263,5 @@ def _run(
     requests: Iterable[Request],
 ) -> SequenceRun:
     record = [f"{path}:{variable}" for path, variable in requests]
-    try:
+    with told_as_findings(module):
         return run_sequence(module, inputs, state, record, chunk=len(next(iter(inputs.values()))))
-    except (NirtorchError, MemoryError):
-        raise
-    except (Exception, SystemExit) as error:  # a user's module raises whatever it likes
-        if any(words in str(error) for words in _NO_MEMORY):
-            raise
-        text = " ".join(f"raised {type(error).__name__} when it was run: {error}".split())
-        raise NirtorchError(Finding("NIR610", "error", text)) from error

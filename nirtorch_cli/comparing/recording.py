@@ -17,12 +17,9 @@ from nirtorch_cli.arrays import Array
 from nirtorch_cli.findings import quoted
 from nirtorch_cli.limits import DEFAULT_MAX_BYTES
 from nirtorch_cli.sequences.watching import VARIABLES
-from nirtorch_cli.signals.archives import arrays_of
+from nirtorch_cli.signals.archives import DT, arrays_of
 from nirtorch_cli.signals.recordings import kind_of
 from nirtorch_cli.signals.sources import Place, bytes_of
-
-DT = "dt"
-"""The name of the array that holds the length of a step."""
 
 
 @dataclass(frozen=True)
