@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from nirtorch_cli.comparing.comparison import Comparison as Comparison
+    from nirtorch_cli.comparing.modules import compare_modules as compare_modules
     from nirtorch_cli.defaults import DEFAULT_MAP as DEFAULT_MAP
     from nirtorch_cli.defaults import default_map as default_map
     from nirtorch_cli.errors import ConversionError as ConversionError
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "DEFAULT_MAP": "defaults",
+    "Comparison": "comparing.comparison",
     "Compiler": "sequences.compiling",
     "ConversionError": "errors",
     "Finding": "findings",
@@ -55,6 +58,7 @@ _HOME = {
     "StructureError": "errors",
     "UnmappedNodeError": "errors",
     "UsageError": "errors",
+    "compare_modules": "comparing.modules",
     "default_map": "defaults",
     "load": "saving",
     "nir_to_torch": "interpreter",

@@ -168,7 +168,11 @@ class _Kept:
 
 
 def part_length(
-    module: ConvertedModule, inputs: Mapping[str, Signal], like: Tensor, *, compiled: bool = False
+    module: ConvertedModule,
+    inputs: Mapping[str, Signal] | Mapping[str, Tensor],
+    like: Tensor,
+    *,
+    compiled: bool = False,
 ) -> int:
     """How many steps to run at a time: few enough to be told of, and as memory allows.
 

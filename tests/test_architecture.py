@@ -139,8 +139,12 @@ STAGES = (
     "comparing.differences",
     "comparing.recording",
     "comparing.comparison",
+    "comparing.nodewise",
     "comparing.specs",
-    "comparing.rehearsal",
+    "comparing.loading",
+    "comparing.expecting",
+    "comparing.capturing",
+    "comparing.modules",
     "comparing.pairing",
     "comparing.rows",
     "comparing",
@@ -175,6 +179,7 @@ STAGES = (
 FIRST_WITH_TORCH = "neurons.surrogate"
 
 PUBLIC = (
+    "Comparison",
     "Compiler",
     "ConversionError",
     "DEFAULT_MAP",
@@ -192,6 +197,7 @@ PUBLIC = (
     "UnmappedNodeError",
     "UsageError",
     "__version__",
+    "compare_modules",
     "default_map",
     "load",
     "nir_to_torch",

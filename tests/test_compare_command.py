@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typer.testing import CliRunner, Result
 
 from nirtorch_cli import default_map, nir_to_torch, save
 from nirtorch_cli.cli.app import app
+from nirtorch_cli.errors import UsageError
 
 torch.set_num_threads(1)
 
@@ -142,7 +144,7 @@ def test_as_json() -> None:
     assert (result["passes"], result["first_parting"]) == (False, "lif")
     assert [node["node"] for node in result["nodes"]] == ["lif", "li", "output"]
     lif = result["nodes"][0]
-    assert set(lif) == {"node", "first_step", "spikes", "values", "not_compared"}
+    assert set(lif) == {*("node", "first_step", "spikes", "values", "not_compared", "unknown_from")}
     assert lif["values"]["v"]["largest"] > 1e-5
     assert (
         document("default", "default", "-M", "model.nir", "--atol", "inf")["result"]["atol"]
@@ -227,7 +229,14 @@ def test_a_trace_against_a_run_of_the_same_input() -> None:
     run = trace, "default,dt=1e-3", "-M", "model.nir"
     answer = invoke(*run, "--input", "x.npy")
     assert answer.exit_code == 0, answer.output
-    assert "trace:t.npz does not say dt: taken as 0.001" in answer.stderr
+    guessed = "trace:t.npz does not say dt: taken as 0.001; add ',dt=SECONDS' to its spec"
+    for options in [(), ("-q",)]:
+        answer = invoke(*run, "--input", "x.npy", *options)
+        assert answer.stderr.count(f"warning: {guessed}\n") == 1
+    told = document(*run, "--input", "x.npy")
+    assert ("NIR621", "warning") in [(f["code"], f["severity"]) for f in told["findings"]]
+    said = f"{trace},dt=1e-3", *run[1:], "--input", "x.npy", "-q"
+    assert invoke(*said).stderr == ""
     assert "over   15 steps of 0.001, 2 batch rows" in answer.stdout
     swapped = x.numpy().swapaxes(0, 1)
     np.save("bt.npy", swapped)
@@ -254,7 +263,9 @@ def test_generators_are_seeded() -> None:
         (["default", "faster", "-M", "model.nir"], 2, "'faster' is not of a form that is known"),
         (["default"], 2, "issing argument"),
         (["default", "default", "-M", "model.nir", "--atol", "-1"], 2, "--atol"),
+        (["default", "default", "-M", "model.nir", "--atol", "nan"], 2, "--atol is nan"),
         (["default", "default", "-M", "model.nir", "--tau", "0"], 2, "--tau '0'"),
+        (["default", "default", "-M", "-", "--input", "-"], 2, "MODEL and --input are both -"),
         (
             ["default", "default", "-M", "model.nir", "--variables", "v,u"],
             2,
@@ -291,3 +302,110 @@ def test_a_real_model_agrees_with_itself_in_every_node() -> None:
     )
     assert answer.exit_code == 0, answer.output
     assert "hidden" in answer.stdout
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".nir"])
+def test_what_run_wrote_is_a_trace(suffix: str) -> None:
+    options = "--dt", "1e-3", "--input", "uniform", "--record", "lif", "--record", "lif:v"
+    run = CliRunner().invoke(app, ["run", "model.nir", *options, "-o", f"run{suffix}"])
+    assert run.exit_code == 0, run.output
+    sides = f"trace:run{suffix},dt=1e-3", "default,dt=1e-3"
+    answer = on_model(*sides, "--input", "uniform", "-q")
+    assert answer.exit_code == 0, answer.output
+    assert [line.split()[0] for line in answer.stdout.splitlines()[5:7]] == ["lif", "output"]
+    assert on_model(*sides, "--input", "zeros").exit_code == 1
+    assert on_model(f"trace:run{suffix},dt=2e-3", *sides[1:], "--input", "uniform").exit_code == 1
+
+
+def test_stdin_that_is_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    from nirtorch_cli.cli import run_request
+
+    class Terminal:
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr(run_request.sys, "stdin", Terminal())
+    for specs in (["-"], ["-:lif/spikes"]):
+        with pytest.raises(UsageError, match="--input is - but stdin is a terminal"):
+            run_request.stdin_of(specs)
+    assert run_request.stdin_of(["x.npy", "zeros"]) is None
+
+
+def test_an_input_from_stdin() -> None:
+    stream = io.BytesIO()
+    np.save(stream, np.ones((7, 1, NEURONS)))
+    arguments = "default", "default", "-M", "model.nir", "--input", "-"
+    answer = invoke(*arguments, input=stream.getvalue())
+    assert answer.exit_code == 0, answer.output
+    assert answer.stdout.splitlines()[2] == "over   7 steps of 0.0001, 1 batch row"
+
+
+def test_nan_is_fed_if_that_is_wanted() -> None:
+    np.save("x.npy", np.full((5, 1, NEURONS), np.nan))
+    arguments = "default", "default", "-M", "model.nir", "--input", "x.npy"
+    answer = invoke(*arguments)
+    assert answer.exit_code == 2
+    assert "--allow-nan feeds it all the same" in answer.stderr
+    answer = invoke(*arguments, "--allow-nan")
+    assert answer.exit_code == 1
+    assert "node 'lif': the runs part at step 0: v is NaN or infinity" in answer.stderr
+
+
+def test_inputs_are_read_in_the_wider_type_of_both() -> None:
+    """In float32, 1 + 1e-12 is 1, and no spike comes."""
+    np.save("x.npy", np.full((1, 1, NEURONS), 1 + 1e-12))
+    ones = np.ones(NEURONS)
+    nodes = {
+        "input": nir.Input(np.array([NEURONS])),
+        "if": nir.IF(ones, ones),
+        "output": nir.Output(np.array([NEURONS])),
+    }
+    nir.write("if.nir", nir.NIRGraph(nodes, [("input", "if"), ("if", "output")]))
+    for sides, spikes in [
+        (("default,dtype=float64", "default,dtype=float64"), [3, 3]),
+        (("default", "default,dtype=float64"), [0, 3]),
+        (("default,dtype=float16", "default,dtype=float64"), [0, 3]),
+    ]:
+        told = document(*sides, "-M", "if.nir", "--input", "x.npy")["result"]["nodes"][0]
+        assert [told["spikes"]["spikes_a"], told["spikes"]["spikes_b"]] == spikes
+
+
+def last_line(*arguments: str) -> str:
+    return on_model(*arguments, "-q").stdout.splitlines()[-1]
+
+
+def test_the_verdict_says_what_was_compared() -> None:
+    Path("mine.py").write_text(
+        "import nir, torch\n"
+        "from nirtorch_cli import default_map\n"
+        "class Bare(torch.nn.Module):\n"
+        "    def __init__(self, inner):\n"
+        "        super().__init__()\n"
+        "        self.inner = inner\n"
+        "    def forward(self, x, state=None):\n"
+        "        z, after = self.inner(x, None if state is None else {'v': state})\n"
+        "        return z, after['v']\n"
+        "REFERENCE = default_map(1e-3)\n"
+        "BARE = {kind: lambda node, kind=kind: Bare(REFERENCE[kind](node))\n"
+        "        for kind in (nir.LIF, nir.LI)}\n"
+        "class Odd(torch.nn.Module):\n"
+        "    def forward(self, x):\n"
+        "        return x * float('nan')\n"
+        "ODD = {nir.LIF: lambda node: Odd()}\n"
+    )
+    bare = "default,dt=1e-3", "map:mine.py:BARE,dt=1e-3"
+    assert last_line(*bare) == (
+        "they agree as far as compared (atol 1e-05, spikes shifted by up to 0); "
+        "not compared: 'lif:v', 'li:v'"
+    )
+    assert on_model(*bare).exit_code == 1
+    stderr = on_model(*bare).stderr
+    assert "only a module whose state is a dict with 'v' tells it; --variables spikes,out" in stderr
+    assert on_model(*bare, "--variables", "spikes,output").exit_code == 0
+    assert last_line(bare[1], bare[1], "--variables", "v") == "nothing was compared"
+    assert last_line("map:mine.py:ODD", "map:mine.py:ODD") == (
+        "they differ: where first is not known, as 'lif' was not compared "
+        "(atol 1e-05, spikes shifted by up to 0)"
+    )
+    parted = "default,dt=1e-3", "default,dt=1e-3,dtype=float64", "--variables", "v,output"
+    assert last_line(*parted, "--atol", "inf").startswith("they agree (atol inf")

@@ -6,39 +6,52 @@ import io
 import itertools
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import h5py
 import nir
 import numpy as np
 import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from networks import DT, NETWORKS, converted
+from networks import DT, NETWORKS, converted, li, lif
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
-from nirtorch_cli import default_map, nir_to_torch, save
-from nirtorch_cli.comparing.comparison import Comparison, compare
-from nirtorch_cli.comparing.differences import Place, are_spikes, spike_difference, value_difference
+import nirtorch_cli
+from nirtorch_cli import default_map, nir_to_torch, run_sequence, save
+from nirtorch_cli.comparing.capturing import recorded
+from nirtorch_cli.comparing.comparison import Comparison
+from nirtorch_cli.comparing.differences import Place, no_spikes, spike_difference, value_difference
+from nirtorch_cli.comparing.expecting import expected_variables, spiking_outputs
 from nirtorch_cli.comparing.grids import coarser_spikes, coarser_values, common_grid
+from nirtorch_cli.comparing.loading import same_inputs
+from nirtorch_cli.comparing.nodewise import compare
 from nirtorch_cli.comparing.pairing import Asked, paired
 from nirtorch_cli.comparing.recording import Recording, read_recording
-from nirtorch_cli.comparing.rehearsal import expected_variables, recordable, same_inputs
 from nirtorch_cli.comparing.rows import comparison_rows
 from nirtorch_cli.comparing.specs import Side, parse_side
 from nirtorch_cli.comparing.trains import Match, largest_shift, matched, van_rossum
 from nirtorch_cli.errors import NirtorchError, ReadError, UsageError
 from nirtorch_cli.reading import ModelFile
 from nirtorch_cli.sampling import random_inputs
+from nirtorch_cli.sequences.watching import SPIKING_TYPES, node_types
+from nirtorch_cli.signals.nirdata_writing import nirdata_of
 
 trains = st.lists(st.integers(0, 30), max_size=9).map(sorted)
 shifts = st.integers(0, 5)
 
 
 # ------------------------------------------------------------------------- spike trains
+
+
+def runs(train: list[int]) -> list[tuple[int, int]]:
+    """A list of steps as a train."""
+    return sorted(Counter(train).items())
 
 
 def most_pairs(a: list[int], b: list[int], max_shift: int) -> int:
@@ -54,7 +67,7 @@ def most_pairs(a: list[int], b: list[int], max_shift: int) -> int:
 @example([1, 2], [2], 1)
 @example([0, 3, 3], [3, 3, 6], 3)
 def test_as_many_spikes_are_matched_as_can_be(a: list[int], b: list[int], max_shift: int) -> None:
-    found = matched(a, b, max_shift)
+    found = matched(runs(a), runs(b), max_shift)
     pairs = most_pairs(a, b, max_shift)
     assert found.same + found.shifted == pairs
     assert (found.missing, found.extra) == (len(a) - pairs, len(b) - pairs)
@@ -62,14 +75,14 @@ def test_as_many_spikes_are_matched_as_can_be(a: list[int], b: list[int], max_sh
     assert found.same <= common
     if max_shift == 0 or pairs == common:
         assert found.same == common
-    mirrored = matched(b, a, max_shift)
+    mirrored = matched(runs(b), runs(a), max_shift)
     assert (mirrored.missing, mirrored.extra) == (found.extra, found.missing)
 
 
 def test_spikes_at_the_same_step_stay_together_if_that_costs_none() -> None:
-    assert matched([1, 2], [2], 1) == Match(same=1, shifted=0, missing=1, extra=0)
-    assert matched([1, 2], [2, 3], 1) == Match(same=0, shifted=2, missing=0, extra=0)
-    assert matched([], [4, 4], 9) == Match(same=0, shifted=0, missing=0, extra=2)
+    assert matched(runs([1, 2]), runs([2]), 1) == Match(same=1, shifted=0, missing=1, extra=0)
+    assert matched(runs([1, 2]), runs([2, 3]), 1) == Match(same=0, shifted=2, missing=0, extra=0)
+    assert matched([], [(4, 2)], 9) == Match(same=0, shifted=0, missing=0, extra=2)
 
 
 @given(st.lists(st.tuples(st.integers(0, 12), st.integers(0, 12)), max_size=6))
@@ -79,14 +92,15 @@ def test_the_largest_shift_is_the_least_that_is_enough(pairs: list[tuple[int, in
         max((abs(x - y) for x, y in zip(a, order)), default=0)
         for order in itertools.permutations(b)
     )
-    assert largest_shift(a, b) == min(everyway)
+    assert largest_shift(runs(a), runs(b)) == min(everyway)
 
 
 @given(trains, trains, shifts)
 def test_the_largest_shift_is_where_nothing_is_missing(
     a: list[int], b: list[int], max_shift: int
 ) -> None:
-    least, found = largest_shift(a, b), matched(a, b, max_shift)
+    least = largest_shift(runs(a), runs(b))
+    found = matched(runs(a), runs(b), max_shift)
     assert (least is not None and least <= max_shift) == (found.missing == found.extra == 0)
 
 
@@ -230,10 +244,10 @@ def test_spike_differences(seed: int, max_shift: int) -> None:
     totals, distances, least = np.zeros(3, int), [], []
     for neuron in itertools.product(*map(range, shape[1:])):
         train_a, train_b = ([t for t in range(12) if x[(t, *neuron)]] for x in (a, b))
-        match = matched(train_a, train_b, max_shift)
+        match = matched(runs(train_a), runs(train_b), max_shift)
         totals += match.missing, match.extra, match.shifted
         distances.append(directly(train_a, train_b, 3.0))
-        least.append(largest_shift(train_a, train_b))
+        least.append(largest_shift(runs(train_a), runs(train_b)))
     assert (found.missing, found.extra, found.shifted) == tuple(totals)
     assert found.least_shift == (None if None in least else max(least))  # type: ignore[type-var]
     assert (found.spikes_a, found.spikes_b) == (a.sum(), b.sum())
@@ -248,10 +262,40 @@ def test_spike_differences(seed: int, max_shift: int) -> None:
 
 
 def test_what_can_be_numbers_of_spikes() -> None:
-    assert are_spikes(np.array([True, False]))
-    assert are_spikes(np.array([0, 1.0, 3.0], np.float16))
-    for wrong in (0.5, -1, np.nan, np.inf):
-        assert not are_spikes(np.array([0, wrong]))
+    assert no_spikes(np.array([[True, False]])) is None
+    assert no_spikes(np.array([[0, 1.0, 3.0]], np.float16)) is None
+    assert no_spikes(np.array([[2**53 - 1]])) is None
+    for wrong in (0.5, -1, np.nan, np.inf, 2.0**53):
+        found = no_spikes(np.array([[[0, 0]], [[0, wrong]]]))
+        assert found == (Place(1, 0, (1,)), f"{wrong:.9g}")
+
+
+def test_numbers_of_spikes_cost_nothing() -> None:
+    """Spikes are matched as they would be one by one, however many fall in a step."""
+    many = 2**52
+    a, b = np.zeros((20, 1, 2)), np.zeros((20, 1, 2))
+    a[3, 0, 0] = b[4, 0, 0] = a[9] = many
+    b[9] = many + 3
+    found = spike_difference(a, b, dt=1.0, max_shift=1, tau=2.0)
+    assert (found.missing, found.extra, found.shifted) == (0, 6, many)
+    assert (found.spikes_a, found.least_shift) == (3 * many, None)
+    assert found.van_rossum == pytest.approx(found.largest_van_rossum / 2)
+    b[9] = many
+    assert spike_difference(a, b, dt=1.0, max_shift=0, tau=2.0).least_shift == 1
+
+
+@pytest.mark.parametrize("count", [1e18, 1e308])
+def test_more_spikes_than_can_be_counted_are_not_compared(count: float) -> None:
+    spikes = np.full((4, 1, 2), count)
+    found = compared({"lif": {"spikes": spikes}}, {"lif": {"spikes": spikes}})
+    [_, failure] = found.failures(np.inf, 9)
+    assert failure.message == (
+        f"spikes could not be compared: A has {count:.9g} at step 0, row 0, neuron 0, "
+        "which is no number of spikes up to 9,007,199,254,740,991"
+    )
+    halves = np.full((8, 1, 2), 2.0**52)
+    found = compared({"lif": {"spikes": halves[:4]}}, {"lif": {"spikes": halves}}, DT / 2)
+    assert "B has 9.00719925e+15 at step 0" in found.failures()[-1].message
 
 
 # ----------------------------------------------------------------------------- comparison
@@ -410,7 +454,50 @@ def test_nan_fails_even_where_both_have_it(value: float, sides: tuple[int, ...])
         runs[side]["lif"]["spikes"][3, 1, 1] = value
     [failure] = compared(*runs).failures(np.inf, 1000)[:1]
     assert failure.code == "NIR621"
-    assert "no whole numbers from 0 up" in failure.message
+    assert failure.message == (
+        f"spikes could not be compared: {'AB'[sides[0]]} has {'NaN' if value != value else 'inf'} "
+        "at step 3, row 1, neuron 1, which is no number of spikes"
+    )
+
+
+def test_no_node_is_the_first_if_one_before_it_was_not_compared() -> None:
+    a, b = trace(), trace()
+    b["out"]["output"][3:] += 1
+    assert compared(a, b).first_parting.node == "out"
+    for step, first, unknown in [(0, None, "lif"), (3, None, "lif"), (4, "out", None)]:
+        bad = trace()
+        bad["lif"]["spikes"][step, 0, 0] = np.nan
+        found = compared(a, {**bad, "out": b["out"]})
+        told = found.to_json()
+        assert (told["first_parting"], told["first_unknown"]) == (first, unknown)
+        assert found.nodes[0].unknown_from == step
+    a["lif"]["spikes"][1] = 1 - b["lif"]["spikes"][1]  # before there is a NaN to be seen
+    assert compared(a, {**bad, "out": b["out"]}).nodes[0].unknown_from == 1
+    del b["lif"]["v"]  # spikes say what other nodes get
+    assert compared(trace(), b).first_parting.node == "out"
+    del b["lif"]
+    assert compared(trace(), b).first_parting is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        ({"atol": math.nan}, "atol must be 0 or more, not nan"),
+        ({"atol": -1e-9}, "atol must be 0 or more, not -1e-09"),
+        ({"max_spike_shift": -1}, "max_spike_shift must be 0 or more, not -1"),
+        ({"tau": math.nan}, "tau must be a positive number, not nan"),
+        ({"tau": 0.0}, "tau must be a positive number, not 0"),
+    ],
+)
+def test_tolerances_that_mean_nothing(settings: dict[str, float], text: str) -> None:
+    with pytest.raises(UsageError, match=text) as caught:
+        compared(trace(), trace(), **settings)
+    assert caught.value.exit_code == 2
+    if "tau" not in settings:
+        found = compared(trace(), trace(seed=1))
+        for method in (found.failures, found.passes):
+            with pytest.raises(UsageError, match=text):
+                method(**settings)
 
 
 def test_an_output_of_spikes_is_compared_as_such() -> None:
@@ -570,6 +657,70 @@ def test_a_recording_is_read(tmp_path: Path) -> None:
         assert read_recording(path).dt is None
 
 
+def test_an_output_may_be_called_dt(tmp_path: Path) -> None:
+    np.savez(tmp_path / "run.npz", dt=np.ones((4, 1, 2)))
+    found = read_recording(tmp_path / "run.npz")
+    assert (found.dt, list(found.trace["dt"])) == (None, ["output"])
+
+
+def test_nir_data_are_a_recording(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    spikes, v = random.random((9, 2, 2, 3)) < 0.3, random.random((9, 2, 2, 3))
+    nodes = {"sub/lif": {"spikes": spikes, "v": v}, "y": {"output": v, "odd": v}}
+    (tmp_path / "run.nir").write_bytes(nirdata_of(nodes, DT))
+    found = read_recording(tmp_path / "run.nir")
+    assert (found.dt, found.is_flat) == (DT, True)
+    assert {path: list(held) for path, held in found.trace.items()} == {
+        "sub/lif": ["spikes", "v"],
+        "y": ["output"],
+        "y/odd": ["output"],
+    }
+    np.testing.assert_array_equal(found.trace["sub/lif"]["v"], v.reshape(9, 2, 6))
+    assert read_recording(tmp_path / "run.nir", dt=2.0).dt == 2.0
+    whole = Recording("b", DT, {"sub/lif": {"spikes": spikes, "v": v}, "y": {"output": v}})
+    for a, b in [(found, whole), (whole, found)]:
+        comparison = compare(a, b, atol=0.0)
+        assert [failure.node for failure in comparison.failures()] == ["y/odd"]
+    changed = v.copy()
+    changed[4, 1, 1, 2] += 1
+    other = Recording("b", DT, {"sub/lif": {"v": changed}})
+    assert compare(found, other).nodes[0].values["v"].place == Place(4, 1, (5,))
+    fewer = Recording("b", DT, {"sub/lif": {"v": v[..., :2]}})
+    assert compare(found, fewer).failures()[-3].message == (
+        "v could not be compared: (T, B, ...) is 9x2x6 in A and 9x2x2x2 in B"
+    )
+
+
+def with_another_dt(path: Path) -> None:
+    with h5py.File(path, "a") as file:
+        file["nodes/lif/observables/v"].attrs["dt"] = 2 * DT
+
+
+def with_events(path: Path) -> None:
+    with h5py.File(path, "a") as file:
+        del file["nodes/lif/observables/v/data"]
+        file["nodes/lif/observables/v/idx"] = np.zeros((1, 2))
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (with_another_dt, "node 'lif/v': has no dt, or another than others in the file"),
+        (with_events, "node 'lif/v': is on no grid of time steps; 'nirtorch run -o' writes what"),
+    ],
+)
+def test_nir_data_that_are_no_recording(tmp_path: Path, change: Any, text: str) -> None:
+    values, path = np.ones((4, 1, 2)), tmp_path / "run.nir"
+    path.write_bytes(nirdata_of({"lif": {"spikes": values, "v": values}}, DT))
+    change(path)
+    with pytest.raises(ReadError, match=r"run\.nir") as caught:
+        read_recording(path)
+    assert text in str(caught.value)
+    nir.write(path, chain(lif(3)))
+    with pytest.raises(ReadError, match="no NIR data"):
+        read_recording(path)
+
+
 def content_of(**arrays: Any) -> bytes:
     stream = io.BytesIO()
     np.savez(stream, **arrays)
@@ -581,7 +732,7 @@ def content_of(**arrays: Any) -> bytes:
     [
         (None, "no such file"),
         (b"", "is empty"),
-        (b"not a zip", "is no recording"),
+        (b"not a zip", "is no recording of a run (.npz, or NIR data)"),
         (content_of(v=np.ones(9))[:-30], "damaged"),
         (content_of(v=np.array([object()])), "Python objects"),
         (content_of(v=np.array(["text"])), "holds <U4, not real numbers"),
@@ -665,7 +816,7 @@ def test_a_finer_step_gets_the_same_input_for_longer() -> None:
     comparison = compare(*found.recordings, expected=found.expected, atol=1e-12)
     assert comparison.passes(), comparison.failures()
     assert comparison.nodes[0].values["v"].largest < 1e-12
-    assert [len(r.trace["i"]["v"]) for r in found.recordings] == [12, 48]
+    assert [(r.dt, len(r.trace["i"]["v"])) for r in found.recordings] == [(1e-3, 12)] * 2
     assert any("over which the input is constant" in note for note in found.notes)
     assert set(found.expected) == {"i", "out"}
 
@@ -684,7 +835,9 @@ def test_a_saved_module_and_a_trace(tmp_path: Path) -> None:
     traced = pair(graph, f"trace:{tmp_path / 't.npz'}", spec, trust=True)
     assert traced.expected == {"lif": ["v"], "output": ["output"]}
     assert traced.recordings[0].dt == DT
-    assert any("does not say dt" in note for note in traced.notes)
+    [assumed] = traced.assumed
+    assert assumed.severity == "warning"
+    assert "does not say dt: taken as 0.001; add ',dt=SECONDS' to its spec" in assumed.line()
     assert any("only what trace:" in note for note in traced.notes)
     comparison = compare(*traced.recordings, expected=traced.expected, atol=0.0)
     assert comparison.passes(), comparison.failures()
@@ -692,8 +845,9 @@ def test_a_saved_module_and_a_trace(tmp_path: Path) -> None:
     traced = pair(graph, f"trace:{tmp_path / 't.npz'}", spec, trust=True)
     messages = [f.line() for f in compare(*traced.recordings).failures(atol=0.5)]
     assert len(messages) == 3
-    assert "node 'gone': v could not be compared: B does not have it" in messages
-    assert "node 'lif': i could not be compared: B does not have it" in messages
+    missing = "could not be compared: B does not have it"
+    assert f"node 'gone': v {missing}; {told_by('v')}" in messages
+    assert f"node 'lif': i {missing}; {told_by('i')}" in messages
     with pytest.raises(ReadError, match="holds no spikes of any node"):
         pair(graph, f"trace:{tmp_path / 't.npz'}", spec, trust=True, variables=["spikes"])
 
@@ -732,10 +886,19 @@ def test_a_module_is_asked_only_for_what_it_has() -> None:
     inputs = random_inputs(module, 3, 1, 0)
     wanted = expected_variables(module)
     assert wanted["cuba"] == ["spikes", "v", "i"]
-    found = recordable(module, inputs, wanted)
-    every = [f"{path}:{name}" for path, names in wanted.items() for name in names]
-    assert set(every) - set(found) == {"cuba:v", "cuba:i"}
-    assert recordable(module, inputs, {"gone": ["v"], "if": ["v", "i"]}) == ["if:v"]
+    found = recorded("a", module, inputs, wanted, dt=DT).trace
+    every = [(path, name) for path, names in wanted.items() for name in names]
+    there = {(path, name) for path, held in found.items() for name in held}
+    assert set(every) - there == {("cuba", "v"), ("cuba", "i")}
+    found = recorded("a", module, inputs, {"gone": ["v"], "if": ["v", "i"]}, dt=DT).trace
+    assert {path: list(held) for path, held in found.items()} == {"if": ["v"]}
+
+
+def told_by(name: str) -> str:
+    return (
+        f"only a module whose state is a dict with '{name}' tells it; "
+        "--variables spikes,output leaves it out"
+    )
 
 
 def test_what_another_framework_does_not_tell_is_a_failure(tmp_path: Path) -> None:
@@ -747,8 +910,8 @@ def test_what_another_framework_does_not_tell_is_a_failure(tmp_path: Path) -> No
     found = pair(NETWORKS["feedforward"](), spec, spec)
     failures = compare(*found.recordings, expected=found.expected).failures()
     assert [failure.line() for failure in failures] == [
-        "node 'cuba': v could not be compared: neither has it",
-        "node 'cuba': i could not be compared: neither has it",
+        f"node 'cuba': {name} could not be compared: neither has it; {told_by(name)}"
+        for name in "vi"
     ]
     fewer = pair(NETWORKS["feedforward"](), spec, spec, variables=["spikes", "output"])
     assert compare(*fewer.recordings, expected=fewer.expected).passes()
@@ -759,8 +922,376 @@ def test_a_module_that_raises_is_named_as_the_cause() -> None:
     with pytest.raises(
         NirtorchError, match="raised RuntimeError when it was run: no luck"
     ) as caught:
-        recordable(module, random_inputs(module, 3, 1, 0), expected_variables(module))
+        recorded("a", module, random_inputs(module, 3, 1, 0), expected_variables(module), dt=DT)
     assert caught.value.exit_code == 1
+
+
+# ------------------------------------------------------- modules that are more than they seem
+
+
+class Keeping(torch.nn.Module):
+    """A neuron that keeps its voltage itself, and lets nobody see it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.v: torch.Tensor | float = 0.0
+        self.calls = 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        self.v = self.v + x
+        z = (self.v > 1).to(x)
+        self.v = self.v * (1 - z)
+        return z
+
+
+def chain(*nodes: nir.NIRNode, taken: int = 3) -> nir.NIRGraph:
+    """Nodes n0, n1, ... between an Input x and an Output y."""
+    named = {f"n{place}": node for place, node in enumerate(nodes)}
+    every = {"x": nir.Input(np.array([3])), **named, "y": nir.Output(np.array([taken]))}
+    return nir.NIRGraph(every, list(itertools.pairwise(every)))
+
+
+def keeping(nodes: int) -> Any:
+    return nir_to_torch(chain(*[lif(3)] * nodes), {nir.LIF: lambda node: Keeping()})
+
+
+def test_every_step_is_run_once() -> None:
+    """Trying modules out beforehand changed what they keep."""
+    module, same = keeping(2), keeping(2)
+    x = torch.rand(9, 2, 3)
+    found = recorded("a", module, {"x": x}, expected_variables(module), dt=DT).trace
+    by_hand = np.stack([same(step)[0].numpy() for step in x])
+    assert by_hand.any()
+    np.testing.assert_array_equal(found["y"]["output"], by_hand)
+    assert (module.n0.calls, module.n1.calls) == (9, 9)
+    assert list(found["n1"]) == ["spikes"]
+
+
+def test_the_work_is_linear_in_nodes_that_tell_nothing() -> None:
+    def calls(nodes: int) -> int:
+        module = keeping(nodes)
+        recorded("a", module, {"x": torch.ones(4, 1, 3)}, expected_variables(module), dt=DT)
+        return sum(getattr(module, f"n{place}").calls for place in range(nodes))
+
+    assert calls(40) == 2 * calls(20) == 160
+
+
+def written_map(folder: Path, text: str) -> str:
+    """A spec of a map that a file with this code holds."""
+    folder.mkdir(exist_ok=True)
+    (folder / "written.py").write_text(f"import nir\nimport torch\n{text}\n")
+    return f"map:{folder / 'written.py'}"
+
+
+def comparison_of(graph: nir.NIRGraph, a: str, b: str, **settings: Any) -> Comparison:
+    found = pair(graph, a, b, **settings)
+    return compare(*found.recordings, expected=found.expected, spiking=found.spiking)
+
+
+@pytest.mark.parametrize("layer", ["Dropout(0.5)", "BatchNorm1d(3)"])
+def test_modules_are_in_evaluation_mode(tmp_path: Path, layer: str) -> None:
+    spec = written_map(tmp_path, f"MAP = {{nir.Scale: lambda node: torch.nn.{layer}}}")
+    graph = chain(nir.Scale(np.ones(3)), lif(3))
+    comparison = comparison_of(graph, spec, spec)
+    assert comparison.passes(), comparison.failures()
+    module = nir_to_torch(graph, {nir.Scale: lambda node: torch.nn.Dropout(0.5)})
+    save(module.train(), tmp_path / "m.pt")
+    saved = comparison_of(graph, f"file:{tmp_path / 'm.pt'}", "default", trust=True)
+    assert saved.passes(), saved.failures()
+
+
+NOISE = """
+class Noise(torch.nn.Module):
+    def forward(self, x):
+        return torch.rand_like(x)
+MAP = {nir.Scale: lambda node: Noise()}
+"""
+
+
+def test_both_sides_draw_the_same_random_numbers(tmp_path: Path) -> None:
+    spec, before = written_map(tmp_path, NOISE), torch.random.get_rng_state()
+    comparison = comparison_of(chain(nir.Scale(np.ones(3))), spec, spec)
+    assert comparison.passes(), comparison.failures()
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+WHOLE = """
+class Whole(torch.nn.Module):
+    def forward(self, x):
+        return torch.cat([x, x[..., :1]], -1) * FACTOR
+MAP = {nir.NIRGraph: lambda graph: Whole()}
+"""
+
+
+def test_a_nested_graph_that_a_map_took_whole_is_compared(tmp_path: Path) -> None:
+    within = chain(nir.Linear(np.ones((4, 3))), lif(4), taken=4)
+    last = nir.Linear(np.zeros((4, 4)))  # so that it is seen nowhere else
+    ends = {"x": nir.Input(np.array([3])), "y": nir.Output(np.array([4]))}
+    edges = [("x", "sub"), ("sub", "last"), ("last", "y")]
+    graph = nir.NIRGraph({**ends, "sub": within, "last": last}, edges)
+    one, other = (
+        written_map(tmp_path / name, WHOLE.replace("FACTOR", factor))
+        for name, factor in {"a": "0.5", "b": "2.0"}.items()
+    )
+    found = pair(graph, one, other)
+    assert found.expected == {"sub": ["output"], "last": ["output"], "y": ["output"]}
+    comparison = comparison_of(graph, one, other)
+    assert [failure.node for failure in comparison.failures()] == ["sub"]
+    assert comparison.nodes[0].values["output"].largest > 1
+    finer = comparison_of(graph, f"{one},dt=1e-3", f"{other},dt=1e-4")
+    assert [failure.node for failure in finer.failures()] == ["sub"]
+    inside = comparison_of(graph, one, "default").failures()
+    told = {failure.node for failure in inside if failure.code == "NIR621"}
+    assert told == {"sub/n0", "sub/n1", "sub/y"}
+
+
+def test_skipped_nodes_are_named(tmp_path: Path) -> None:
+    spec = written_map(tmp_path, "MAP = {nir.LIF: lambda node: None}")
+    graph = chain(nir.Scale(np.ones(3)), lif(3), lif(3))
+    text = "skips 'n1', 'n2': nothing of these is compared, and their input is passed on"
+    assert f"{spec} {text}" in pair(graph, spec, spec).notes
+    failures = comparison_of(graph, spec, "default").failures()
+    assert {f.node for f in failures if f.code == "NIR621"} == {"n1", "n2"}
+    assert not any("skips" in note for note in pair(graph, "default", "default").notes)
+
+
+def test_a_module_that_stands_for_two_nodes_is_compared_twice(tmp_path: Path) -> None:
+    spec = written_map(tmp_path, "ONE = torch.nn.ReLU()\nMAP = {nir.Scale: lambda node: ONE}")
+    graph = chain(nir.Scale(np.ones(3)), nir.Scale(np.ones(3)))
+    assert list(pair(graph, spec, spec).expected) == ["n0", "n1", "y"]
+    assert comparison_of(graph, spec, "default").passes()
+
+
+def test_of_a_graph_that_was_edited_nothing_is_recorded() -> None:
+    module = converted(chain(lif(3)))
+    [end] = [node for node in module.graph.nodes if node.op == "output"]
+    end.args = (list(end.args[0]),)  # as `wiring` never makes it
+    module.recompile()
+    found = recorded("a", module, {"x": torch.ones(4, 1, 3)}, expected_variables(module), dt=DT)
+    assert found.trace == {}
+    assert spiking_outputs(module) == {}
+
+
+def test_a_variable_that_is_not_always_there_is_not_recorded() -> None:
+    class Growing(torch.nn.Module):
+        """A neuron whose voltage gets another shape."""
+
+        def forward(self, x: torch.Tensor, state: Any = None) -> tuple[torch.Tensor, Any]:
+            return x * 0, {"v": x[:1] if state is None else x}
+
+    module = nir_to_torch(chain(lif(3)), {nir.LIF: lambda node: Growing()})
+    found = recorded("a", module, {"x": torch.ones(4, 2, 3)}, expected_variables(module), dt=DT)
+    assert set(found.trace["n0"]) == {"spikes"}
+
+
+# ------------------------------------------------------------------------- steps of two lengths
+
+
+@pytest.mark.parametrize("most", [1, 3, 4, 5, 7, 1000])
+def test_parts_of_the_shorter_steps_make_the_same_recording(
+    most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = converted(NETWORKS["feedforward"](), dtype=torch.float64)
+    x = random_inputs(module, 6, 2, seed=3)
+    wanted = {**expected_variables(module), "affine": ["output"], "output": ["output"]}
+    fine = recorded("a", module, {n: v.repeat_interleave(5, 0) for n, v in x.items()}, wanted, dt=1)
+    monkeypatch.setattr("nirtorch_cli.comparing.capturing.chunk_length", lambda *args: most)
+    found = recorded("a", module, x, wanted, dt=5, repeats=5)
+    assert found.trace["cuba"]["spikes"].max() > 1
+    for path, variables in fine.trace.items():
+        for name, values in variables.items():
+            coarser = coarser_spikes if name == "spikes" else coarser_values
+            there = found.trace[path][name]
+            np.testing.assert_allclose(there, coarser(values, 5), atol=1e-12)
+            assert there.shape[0] == 6
+    for path, counts in found.counted.items():
+        np.testing.assert_array_equal(counts, coarser_spikes(fine.trace[path]["output"], 5))
+
+
+@pytest.mark.parametrize("factors", [(1.0, 1.0), (1.0, 0.5), (0.5, 0.5)])
+def test_outputs_of_shorter_steps_are_spikes_if_both_are(factors: tuple[float, float]) -> None:
+    """As they were when whole runs were kept: counted if both are 0 and 1, else at the ends."""
+    random = np.random.default_rng(2)
+    coarse = (random.random((6, 1, 3)) < 0.5) * factors[0]
+    fine = (random.random((30, 1, 3)) < 0.5) * factors[1]
+    whole = compared({"y": {"output": coarse}}, {"y": {"output": fine}}, DT / 5)
+    counted = {"y": coarser_spikes(fine, 5)} if factors[1] == 1 else {}
+    ends = {"y": {"output": coarser_values(fine, 5)}}
+    parts = compare(
+        Recording("a", DT, {"y": {"output": coarse}}), Recording("b", DT, ends, counted=counted)
+    )
+    assert parts == whole
+    assert (parts.nodes[0].spikes is None) == (factors != (1.0, 1.0))
+
+
+def test_memory_follows_the_longer_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    lengths: list[int] = []
+
+    def run(module: Any, inputs: Any, *arguments: Any, **options: Any) -> Any:
+        lengths.append(len(inputs["x"]))
+        return run_sequence(module, inputs, *arguments, **options)
+
+    monkeypatch.setattr("nirtorch_cli.comparing.capturing.run_sequence", run)
+    monkeypatch.setattr("nirtorch_cli.running.CHUNK_BYTES", 2**12)
+    module = converted(chain(lif(3)))
+    wanted = expected_variables(module)
+    found = recorded("a", module, {"x": torch.ones(3, 1, 3)}, wanted, dt=1, repeats=1000)
+    assert found.trace["n0"]["spikes"].shape == (3, 1, 3)
+    assert sum(lengths) == 3000
+    assert max(lengths) * 3 * 3 * 4 <= 2**12
+
+
+# ------------------------------------------------------------------- what outputs are spikes
+
+
+def test_an_output_is_spikes_where_the_graph_says_so() -> None:
+    ones = np.ones(3)
+    delay, threshold = nir.Delay(np.full(3, 2 * DT)), nir.Threshold(ones)
+    for nodes, told in [
+        ((lif(3),), {"n0": True, "y": True}),
+        ((lif(3), delay), {"n0": True, "n1": True, "y": True}),
+        ((threshold,), {"n0": True, "y": True}),
+        ((lif(3), nir.Scale(ones)), {"n0": True, "n1": False, "y": False}),
+        ((li(3), delay), {"n0": False, "n1": False, "y": False}),
+        ((delay,), {}),  # whatever it is that is fed
+        ((chain(lif(3)),), {"n0": True, "n0/n0": True, "n0/y": True, "y": True}),
+    ]:
+        assert spiking_outputs(converted(chain(*nodes))) == told
+    whole = nir_to_torch(chain(chain(lif(3))), {nir.NIRGraph: lambda graph: torch.nn.ReLU()})
+    assert spiking_outputs(whole) == {}
+    for name, make in NETWORKS.items():
+        module = converted(make())
+        spiking = {path for path, gives in spiking_outputs(module).items() if gives}
+        assert {p for p, kind in node_types(module) if kind in SPIKING_TYPES} <= spiking, name
+
+
+def test_a_layer_that_gives_zeros_and_ones_has_no_rate() -> None:
+    graph = chain(lif(3), nir.Linear(np.eye(3)))
+    comparison = comparison_of(graph, "default", "default")
+    assert [node.spikes is None for node in comparison.nodes] == [False, True, True]
+    values = {"n": {"output": np.eye(3)[:, None]}}
+    assert compared(values, values).nodes[0].spikes is not None  # nobody knows what it is of
+
+
+# ------------------------------------------------------------------------- two modules
+
+
+def two(**settings: Any) -> tuple[Any, Any]:
+    graph = NETWORKS["feedforward"]()
+    return tuple(
+        nir_to_torch(graph, {}, default_map(DT, integration=name), **settings)
+        for name in ("euler", "exact")
+    )
+
+
+def test_two_modules_are_compared() -> None:
+    euler, exact = two()
+    x = torch.rand(20, 2, *euler.meta["shapes"]["input"][1])
+    same = nirtorch_cli.compare_modules(euler, euler, x)
+    assert isinstance(same, nirtorch_cli.Comparison)
+    assert same.passes(), same.failures()
+    assert (same.steps, same.rows, same.a, same.b) == (20, 2, "A", "B")
+    found = nirtorch_cli.compare_modules(euler, exact, {"input": x}, names=("euler", "exact"))
+    assert not found.passes()
+    assert (found.a, found.b) == ("euler", "exact")
+    assert found.first_parting.node == "cuba"
+    v = []
+    for module in (euler, exact):
+        trace = run_sequence(module, x, record=["cuba:v"]).trace
+        v.append(trace["cuba"]["v"].detach())
+    [cuba] = [node for node in found.nodes if node.node == "cuba"]
+    largest = float((v[0] - v[1]).abs().max())
+    assert cuba.values["v"].largest == pytest.approx(largest, rel=1e-5)
+    json.dumps(found.to_json(), allow_nan=False)
+    only = nirtorch_cli.compare_modules(euler, exact, x, variables=["spikes"])
+    assert {name for node in only.nodes for name in node.values} == set()
+
+
+def test_comparing_two_modules_leaves_them_as_they_are() -> None:
+    graph = chain(nir.Scale(np.ones(3)), lif(3))
+    maps = {nir.Scale: lambda node: torch.nn.BatchNorm1d(3), nir.LIF: lambda node: Keeping()}
+    a, b = (nir_to_torch(graph, maps) for _ in range(2))
+    x = torch.rand(5, 4, 3, requires_grad=True)
+    a(x[0])  # it keeps a voltage now that has a history
+    b(x[0])
+    b.eval()
+    before = {name: values.clone() for name, values in a.state_dict().items()}
+    kept, drawn = a.n1.v, torch.random.get_rng_state()
+    comparison = nirtorch_cli.compare_modules(a, a, x, atol=0.0)
+    assert comparison.failures(), "there is no v to compare"
+    assert {failure.code for failure in comparison.failures()} == {"NIR621"}
+    assert nirtorch_cli.compare_modules(a, a, x, atol=0.0, variables=["spikes"]).passes()
+    assert nirtorch_cli.compare_modules(a, b, x).nodes
+    assert (a.training, a.n0.training, b.training, b.n0.training) == (True, True, False, False)
+    assert a.n1.v is kept
+    assert (a.n1.calls, b.n1.calls) == (1, 1)
+    assert all(torch.equal(values, before[name]) for name, values in a.state_dict().items())
+    assert torch.equal(drawn, torch.random.get_rng_state())
+
+
+def test_two_modules_start_from_their_states() -> None:
+    module = converted(NETWORKS["recurrent"]())
+    x = torch.rand(12, 2, *module.meta["shapes"][module.meta["inputs"][0]][1])
+    state = run_sequence(module, x[:5]).state
+    rest = nirtorch_cli.compare_modules(module, module, x[5:], states=(state, state), atol=0.0)
+    assert rest.passes(), rest.failures()
+    assert not nirtorch_cli.compare_modules(module, module, x[5:], states=(state, None)).passes()
+    with pytest.raises(nirtorch_cli.StateError, match="no entry"):
+        nirtorch_cli.compare_modules(module, module, x, states=({}, None))
+
+
+def test_two_modules_of_other_steps_and_types() -> None:
+    graph = chain(nir.I(np.full(3, 2.0)))
+    a, b = (
+        nir_to_torch(graph, {}, default_map(dt, integrator_input="current"), dtype=torch.float64)
+        for dt in (1e-3, 2.5e-4)
+    )
+    found = nirtorch_cli.compare_modules(a, b, torch.rand(12, 1, 3), atol=1e-12)
+    assert found.passes(), found.failures()
+    assert (found.steps, found.dt) == (12, 1e-3)
+
+
+class Unlike(torch.nn.Module):
+    """A module that nobody can copy."""
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        raise RuntimeError("there is only one of me")
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+
+def test_two_modules_that_cannot_be_compared() -> None:
+    module = converted(chain(lif(3)))
+    x, compare_modules = torch.rand(5, 2, 3), nirtorch_cli.compare_modules
+    several = converted(NETWORKS["several_ends"]())
+    size = {several.meta["names"][n]: several.meta["shapes"][n][1] for n in several.meta["inputs"]}
+    fed = {name: torch.rand(4, 1, *shape) for name, shape in size.items()}
+    assert compare_modules(several, several, fed).passes()
+    first, *_, last = fed
+    for arguments, options, text in [
+        ((module, torch.nn.ReLU(), x), {}, "B is a ReLU, which was not made from a NIR graph"),
+        ((module, several, x), {}, "A and B are not of one graph"),
+        ((module, module, x[0]), {}, r"the input 'x' must be \(T, B, 3\), not \(2, 3\)"),
+        ((module, module, x[..., :2]), {}, r"must be \(T, B, 3\), not \(5, 2, 2\)"),
+        ((module, module, x[:0]), {}, "the same steps and batch rows, one at least: 'x"),
+        ((module, module, {"gone": x}), {}, "the inputs are 'x', not 'gone'"),
+        ((several, several, fed[first]), {}, "the inputs are '"),
+        ((several, several, {**fed, last: fed[last][:2]}), {}, "the same steps and batch rows"),
+        ((module, module, x), {"atol": math.nan}, "atol must be 0 or more, not nan"),
+        ((module, module, x), {"tau": -1.0}, "tau must be a positive number, not -1"),
+        ((module, module, x), {"variables": ["u"]}, "variables has 'u': it takes any of 'spikes'"),
+        ((module, module, x), {"variables": []}, "variables has nothing in it"),
+    ]:
+        with pytest.raises(UsageError, match=text):
+            compare_modules(*arguments, **options)
+    only = nir_to_torch(chain(lif(3)), {nir.LIF: lambda node: Unlike()})
+    with pytest.raises(NirtorchError, match="A cannot be copied, and running it would change it"):
+        compare_modules(only, module, x)
+    raising = nir_to_torch(chain(lif(3)), {nir.LIF: lambda node: Failing()})
+    with pytest.raises(NirtorchError, match="raised RuntimeError when it was run: no luck"):
+        compare_modules(module, raising, x)
 
 
 def test_modules_of_two_graphs_are_refused() -> None:

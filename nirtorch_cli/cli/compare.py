@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -23,8 +25,9 @@ from nirtorch_cli.cli.options import (
     seconds,
     usage_error,
 )
-from nirtorch_cli.cli.output import Report, finish, table
+from nirtorch_cli.cli.output import Report, finish, say, table
 from nirtorch_cli.cli.progress import progress
+from nirtorch_cli.cli.run_request import refuse_stdin_twice
 from nirtorch_cli.errors import ExitCode
 from nirtorch_cli.findings import listed, printable, quoted
 from nirtorch_cli.limits import DEFAULT_MAX_BYTES
@@ -59,8 +62,9 @@ def compare(
         str,
         typer.Argument(
             metavar="A",
-            help="default, map:SPEC (as in --map), file:MODEL.pt, or trace:FILE.npz; followed "
-            "by options: ,dt=1e-4 ,integration=exact ,reset=subtract ,dtype=float64.",
+            help="default, map:SPEC (as in --map), file:MODEL.pt, or trace:FILE of 'nirtorch run "
+            "-o'; followed by options: ,dt=1e-4 ,integration=exact ,reset=subtract "
+            ",dtype=float64.",
         ),
     ],
     b: Annotated[str, typer.Argument(metavar="B", help="The same.")],
@@ -87,6 +91,9 @@ def compare(
     batch: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Batch size. [default: 1, or a trace's]")
     ] = None,
+    allow_nan: Annotated[
+        bool, typer.Option("--allow-nan", help="Feed NaN and infinity, too.")
+    ] = False,
     seed: Annotated[int, typer.Option(metavar="N", help="Seed of a random input.")] = 0,
     variables: Annotated[
         str, typer.Option(metavar="NAMES", help="Which of spikes, v, i, output to compare.")
@@ -123,7 +130,9 @@ def compare(
     sides = parse_side(a), parse_side(b)
     refuse_useless(sides, model, inputs)
     names = chosen_variables(variables)
-    order: Literal["TB", "BT"] = "TB" if layout is Layout.TB else "BT"
+    if math.isnan(atol):
+        raise usage_error("--atol is nan, which is no number", "give 0 or more, or inf")
+    feeding = Feeding(tuple(inputs), layout.value, steps, batch, seed, allow_nan, max_bytes)
     tau_seconds = seconds(tau, "--tau")
     # What a map or a mapped module prints is not the answer.
     with progress(enabled=not quiet) as stage, contextlib.redirect_stdout(sys.stderr):
@@ -131,13 +140,13 @@ def compare(
         file = None if model is None else read(model_source(model), max_bytes=max_bytes)
         stage("loading torch")
         with uncollected():
-            from nirtorch_cli.comparing.comparison import compare as compare_recordings
+            from nirtorch_cli.comparing.nodewise import compare as compare_recordings
             from nirtorch_cli.comparing.pairing import paired
 
         pair = paired(
             sides,
             file,
-            lambda asked: _inputs(asked, inputs, order, steps, batch, seed, max_bytes),
+            feeding.of,
             names,
             trust=trust,
             device=device,
@@ -152,12 +161,15 @@ def compare(
             max_spike_shift=max_spike_shift,
             tau=tau_seconds,
             expected=pair.expected,
+            spiking=pair.spiking,
         )
     failures = comparison.failures()
+    for finding in pair.assumed if quiet else ():
+        say(finding.line(), finding.severity)  # numbers that rest on a guess need to say so
     report = Report(
         "compare",
         lambda: {**comparison.to_json(), "variables": names, "model": model, "seed": seed},
-        findings=[*pair.findings, *failures],
+        findings=[*pair.findings, *pair.assumed, *failures],
         notes=pair.notes,
         show=lambda: show(comparison),
         exit_code=ExitCode.UNSOUND if failures else ExitCode.DONE,
@@ -165,39 +177,49 @@ def compare(
     finish(report, as_json=as_json, quiet=quiet)
 
 
-def _inputs(
-    asked: Asked,
-    specs: list[str],
-    layout: Literal["TB", "BT"],
-    steps: int | None,
-    batch: int | None,
-    seed: int,
-    max_bytes: int,
-) -> Mapping[str, Tensor]:
-    """What both sides get, by the NIR name of each Input."""
-    import torch
+@dataclass(frozen=True)
+class Feeding:
+    """What both sides are fed, as it was asked for; see the options of `compare`."""
 
-    from nirtorch_cli.sampling import inputs_without_shape, random_inputs
-    from nirtorch_cli.signals.arranging import Port
-    from nirtorch_cli.signals.inputs import InputOptions, assigned, read_inputs
+    specs: tuple[str, ...]
+    layout: Literal["TB", "BT"]
+    steps: int | None
+    batch: int | None
+    seed: int
+    allow_nan: bool
+    max_bytes: int
 
-    module, names = asked.module, asked.module.meta["names"]
-    steps, batch = steps or asked.steps, batch or asked.rows
-    if specs:
-        ports = [
-            Port(n, names.get(n, n), module.meta["shapes"][n][1]) for n in module.meta["inputs"]
-        ]
-        options = InputOptions(asked.dt, steps, batch, layout, seed, max_bytes=max_bytes)
-        read = read_inputs(assigned(specs, ports), ports, options, sys.stdin.buffer)
-        return {port.name: torch.from_numpy(read[port.argument].part()) for port in ports}
-    if asked.steps is not None:
-        raise usage_error("what a trace was fed is not known", "give --input, as it was")
-    unknown = inputs_without_shape(module)
-    if unknown:
-        text = f"the shape of the Input {listed(unknown)} is not known"
-        raise usage_error(text, "give --input FILE")
-    made = random_inputs(module, steps or DEFAULT_STEPS, batch or 1, seed)
-    return {names.get(name, name): values for name, values in made.items()}
+    def of(self, asked: Asked) -> Mapping[str, Tensor]:
+        """By the NIR name of each Input, (T, B, *shape)."""
+        import torch
+
+        from nirtorch_cli.cli.run_request import array_type, fed
+        from nirtorch_cli.sampling import inputs_without_shape, random_inputs
+        from nirtorch_cli.signals.inputs import InputOptions
+
+        module, names = asked.module, asked.module.meta["names"]
+        steps, batch = self.steps or asked.steps, self.batch or asked.rows
+        if self.specs:
+            options = InputOptions(
+                dt=asked.dt,
+                steps=steps,
+                batch=batch,
+                layout=self.layout,
+                seed=self.seed,
+                dtype=array_type(torch.empty(0, dtype=asked.dtype)),
+                allow_nan=self.allow_nan,
+                max_bytes=self.max_bytes,
+            )
+            arrays = fed(module, self.specs, options)[1]
+            return {names.get(n, n): torch.from_numpy(array.part()) for n, array in arrays.items()}
+        if asked.steps is not None:
+            raise usage_error("what a trace was fed is not known", "give --input, as it was")
+        unknown = inputs_without_shape(module)
+        if unknown:
+            text = f"the shape of the Input {listed(unknown)} is not known"
+            raise usage_error(text, "give --input FILE")
+        made = random_inputs(module, steps or DEFAULT_STEPS, batch or 1, self.seed)
+        return {names.get(name, name): values for name, values in made.items()}
 
 
 def refuse_useless(sides: tuple[Side, Side], model: str | None, inputs: list[str]) -> None:
@@ -213,6 +235,7 @@ def refuse_useless(sides: tuple[Side, Side], model: str | None, inputs: list[str
         raise usage_error("--model is of no use here: neither A nor B is made from it")
     if inputs and all(side.kind == "trace" for side in sides):
         raise usage_error("--input is of no use here: A and B have been run already")
+    refuse_stdin_twice(model, inputs)
 
 
 def chosen_variables(text: str) -> list[str]:
@@ -247,15 +270,20 @@ def show(comparison: Comparison) -> None:
 
 def verdict(comparison: Comparison) -> str:
     """What came out, in a line."""
-    allowed = f"atol {comparison.atol:g}, spikes shifted by up to {comparison.max_spike_shift}"
-    first = comparison.first_parting
+    failures = comparison.failures()
+    allowed = f"(atol {comparison.atol:g}, spikes shifted by up to {comparison.max_spike_shift})"
+    first, unknown = comparison.first_parting, comparison.first_unknown
     where = ""
     if first is not None:
         where = f": first at step {first.first_step:,} in {quoted(first.node)}"
-    if comparison.passes():
-        return (
-            f"they agree ({allowed})"
-            if first is None
-            else f"they agree ({allowed}), yet part{where}"
-        )
-    return f"they differ{where} ({allowed})"
+    if any(failure.code == "NIR620" for failure in failures):
+        if unknown is not None:
+            where = f": where first is not known, as {quoted(unknown.node)} was not compared"
+        return f"they differ{where} {allowed}"
+    if not any(node.spikes or node.values for node in comparison.nodes):
+        return "nothing was compared"
+    if not failures:
+        return f"they agree {allowed}" + (f", yet part{where}" if where else "")
+    missing = listed([f"{n.node}:{name}" for n in comparison.nodes for name in n.not_compared])
+    yet = f", yet part{where}" if where else ""
+    return f"they agree as far as compared {allowed}{yet}; not compared: {missing}"

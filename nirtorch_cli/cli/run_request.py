@@ -8,10 +8,10 @@ from __future__ import annotations
 import os
 import sys
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from nirtorch_cli.cli.convert import uncollected
 from nirtorch_cli.cli.options import model_source, usage_error
@@ -88,8 +88,7 @@ def check_files(model: str, inputs: Sequence[str], files: Files) -> None:
 
     specs = [spec for text in inputs for spec in readings(text)]
     read = [model, *(place_of(spec).file for spec in specs)]
-    if read.count("-") > 1 and model == "-":
-        raise usage_error("MODEL and --input are both -, and stdin can be read once only")
+    refuse_stdin_twice(model, inputs)
     if files.output is not None:
         refuse_form(files.output, [], files.form)
     if files.plot is not None:
@@ -108,6 +107,35 @@ def check_files(model: str, inputs: Sequence[str], files: Files) -> None:
         same = [other for other in written if os.path.realpath(other) == os.path.realpath(path)]
         if len(same) > 1:
             raise usage_error(f"{quoted(path)} would be written twice", "name another file")
+
+
+def refuse_stdin_twice(model: str | None, inputs: Sequence[str]) -> None:
+    """Refuse to read a model and an input from one stdin.
+
+    Raises:
+        UsageError: both are `-`.
+    """
+    from nirtorch_cli.signals.inputs import readings
+    from nirtorch_cli.signals.sources import STDIN, place_of
+
+    files = [place_of(spec).file for text in inputs for spec in readings(text)]
+    if model == STDIN and STDIN in files:
+        raise usage_error("MODEL and --input are both -, and stdin can be read once only")
+
+
+def stdin_of(specs: Iterable[str]) -> BinaryIO | None:
+    """The stdin that an input is read from; None if none is.
+
+    Raises:
+        UsageError: it is a terminal.
+    """
+    from nirtorch_cli.signals.sources import STDIN, place_of
+
+    if not any(place_of(spec).file == STDIN for spec in specs):
+        return None
+    if sys.stdin.isatty():
+        raise usage_error("--input is - but stdin is a terminal", "pipe a file into it")
+    return sys.stdin.buffer
 
 
 def loaded(
@@ -240,15 +268,10 @@ def fed(
     """
     from nirtorch_cli.driving import ports_of
     from nirtorch_cli.signals.inputs import assigned, read_inputs
-    from nirtorch_cli.signals.sources import STDIN, place_of
 
     ports = ports_of(module)
     specs = assigned(inputs, ports)
-    uses_stdin = any(place_of(spec).file == STDIN for spec in specs.values())
-    if uses_stdin and sys.stdin.isatty():
-        raise usage_error("--input is - but stdin is a terminal", "pipe a file into it")
-    stdin = sys.stdin.buffer if uses_stdin else None
-    return specs, read_inputs(specs, ports, options, stdin)
+    return specs, read_inputs(specs, ports, options, stdin_of(specs.values()))
 
 
 def array_type(like: torch.Tensor) -> str:

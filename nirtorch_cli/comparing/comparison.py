@@ -1,37 +1,27 @@
-"""Two recordings of one graph, node by node.
+"""How two runs of one graph differ: numbers for each node, and by them whether that is allowed.
 
-In: two `Recording`s. Out: a `Comparison`, with the numbers, and what could not be compared and
-why. `failures` says where it does not pass; without any it does.
-
-Always holds: every variable that either recording has, or was expected, is compared or fails;
-the result depends on the recordings alone. Cost: linear in the recordings, and as much memory
-again as twice their largest array.
+In: what `nodewise` found. Out: a `Comparison`, whose `failures` say where it does not pass;
+without any it does. Always holds: what could not be compared fails. Cost: linear in the nodes.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import numpy as np
-
-from nirtorch_cli.arrays import Array
-from nirtorch_cli.comparing.differences import (
-    SpikeDifference,
-    ValueDifference,
-    are_spikes,
-    spike_difference,
-    value_difference,
-)
-from nirtorch_cli.comparing.grids import Grid, coarser_spikes, coarser_values, common_grid
-from nirtorch_cli.comparing.recording import Recording
-from nirtorch_cli.findings import Finding
+from nirtorch_cli.comparing.differences import SpikeDifference, ValueDifference, text_of
+from nirtorch_cli.errors import UsageError
+from nirtorch_cli.findings import Finding, quoted
 
 DEFAULT_ATOL = 1e-5
-TAU_STEPS = 10
-"""The default time constant of the distance of van Rossum, in steps of the common grid."""
+LACKING = {
+    (True, True): "could not be compared: neither has it",
+    (True, False): "could not be compared: A does not have it",
+    (False, True): "could not be compared: B does not have it",
+}
+"""Why a variable could not be compared that A or B lacks: by whether A does, and B."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +31,15 @@ class NodeComparison:
     spikes: of its spikes, or of an output that is nothing but 0 and 1 in both.
     values: of the other variables (v, i, output) by name.
     not_compared: for each variable that could not be compared, why.
+    unknown_from: the first step from which it is not known whether the node parts, because what
+    it gives, or all of it, could not be compared; None if that is known for all steps.
     """
 
     node: str
     spikes: SpikeDifference | None = None
     values: dict[str, ValueDifference] = field(default_factory=dict)
     not_compared: dict[str, str] = field(default_factory=dict)
+    unknown_from: int | None = None
 
     @property
     def first_step(self) -> int | None:
@@ -86,13 +79,16 @@ class Comparison:
                 Infinity lets every difference pass, but no NaN.
             max_spike_shift: how many steps apart spikes may be; a spike too many or too few
                 never passes.
+
+        Raises:
+            UsageError: a tolerance is negative or NaN.
         """
         atol = self.atol if atol is None else atol
         shift = self.max_spike_shift if max_spike_shift is None else max_spike_shift
-        found = [_not_compared(reason, None) for reason in self.not_compared]
+        refuse_tolerances(atol, shift)
+        found = [Finding("NIR621", "error", reason) for reason in self.not_compared]
         for node in self.nodes:
-            reasons = [f"{name} {reason}" for name, reason in node.not_compared.items()]
-            found += [_not_compared(reason, node.node) for reason in reasons]
+            found += _not_compared(node)
             parted = [*_spikes_differ(node.spikes, shift), *_values_differ(node.values, atol)]
             if parted:
                 where = "" if node.first_step is None else f" at step {node.first_step}"
@@ -106,137 +102,71 @@ class Comparison:
 
     @property
     def first_parting(self) -> NodeComparison | None:
-        """The node that parts first; of several at one step the first in the graph's order."""
-        parted = [node for node in self.nodes if node.first_step is not None]
-        return min(parted, key=lambda node: node.first_step or 0, default=None)
+        """The node that parts first; of several at one step the first in the graph's order.
+
+        None where none parts, or where one may have parted before it that was not compared.
+        """
+        parted, unknown = self._firsts
+        if parted is None or (unknown is not None and unknown < parted):
+            return None
+        return self.nodes[parted[1]]
+
+    @property
+    def first_unknown(self) -> NodeComparison | None:
+        """The first node that was not compared, if none is known to part before it."""
+        parted, unknown = self._firsts
+        if unknown is None or (parted is not None and parted <= unknown):
+            return None
+        return self.nodes[unknown[1]]
+
+    @property
+    def _firsts(self) -> tuple[tuple[int, int] | None, tuple[int, int] | None]:
+        """Step and place of the first node that parts, and of the first that is not known to."""
+        parted = [(n.first_step, place) for place, n in enumerate(self.nodes)]
+        unknown = [(n.unknown_from, place) for place, n in enumerate(self.nodes)]
+        return _first(parted), _first(unknown)
 
     def to_json(self) -> dict[str, Any]:
         """The comparison as JSON; numbers that JSON lacks (infinity) are texts."""
-        first = self.first_parting
+        first, unknown = self.first_parting, self.first_unknown
         told = {
             **asdict(self),
             "passes": self.passes(),
             "first_parting": None if first is None else first.node,
+            "first_unknown": None if unknown is None else unknown.node,
             "nodes": [{"first_step": node.first_step, **asdict(node)} for node in self.nodes],
         }
         return {key: _plain(value) for key, value in told.items()}
 
 
-def compare(
-    a: Recording,
-    b: Recording,
-    *,
-    atol: float = DEFAULT_ATOL,
-    max_spike_shift: int = 0,
-    tau: float | None = None,
-    expected: Mapping[str, Iterable[str]] | None = None,
-) -> Comparison:
-    """Compare two recordings of one graph over time.
+def _first(steps: list[tuple[int | None, int]]) -> tuple[int, int] | None:
+    return min(((step, place) for step, place in steps if step is not None), default=None)
 
-    Arguments:
-        a, b: where their steps differ in length, spikes are counted over the longer steps, and
-            v and i compared at their ends.
-        atol: what |difference| of v, i and outputs is no difference.
-        max_spike_shift: how many steps (of the longer) apart spikes may be that are the same.
-        tau: of the distance of van Rossum, in the unit of dt; None for ten steps.
-        expected: by NIR path, variables that must be compared, even if neither has them.
+
+def refuse_tolerances(atol: float, max_spike_shift: int) -> None:
+    """Refuse tolerances with which nothing, or anything, would agree.
 
     Raises:
-        UsageError: neither length of a step is a whole multiple of the other, or one of them
-            is not known.
+        UsageError: one is negative or NaN.
     """
-    grid = common_grid(a.dt, b.dt)
-    tau = TAU_STEPS * grid.dt if tau is None else tau
-    named = expected or {}
-    comparer = _Comparer(grid, atol, max_spike_shift, tau / grid.dt)
-    nodes = [
-        comparer.node(path, a.trace.get(path, {}), b.trace.get(path, {}), named.get(path, ()))
-        for path in dict.fromkeys((*named, *a.trace, *b.trace))
-    ]
-    steps, rows = comparer.sizes
-    return Comparison(
-        a=a.name,
-        b=b.name,
-        dt=grid.dt,
-        steps=steps,
-        rows=rows,
-        atol=atol,
-        max_spike_shift=max_spike_shift,
-        tau=tau,
-        nodes=tuple(nodes),
-        not_compared=() if steps and rows else ("nothing was recorded that could be compared",),
-    )
+    if not atol >= 0:
+        raise usage(f"atol must be 0 or more, not {atol:g}")
+    if not max_spike_shift >= 0:
+        raise usage(f"max_spike_shift must be 0 or more, not {max_spike_shift}")
 
 
-class _Comparer:
-    """Compares node by node, and keeps how many steps and rows that were."""
-
-    def __init__(self, grid: Grid, atol: float, max_shift: int, tau_steps: float) -> None:
-        self.grid, self.atol, self.max_shift, self.tau = grid, atol, max_shift, tau_steps
-        self.sizes = (0, 0)
-
-    def node(
-        self,
-        path: str,
-        a: Mapping[str, Array],
-        b: Mapping[str, Array],
-        expected: Iterable[str],
-    ) -> NodeComparison:
-        spikes: SpikeDifference | None = None
-        values: dict[str, ValueDifference] = {}
-        reasons: dict[str, str] = {}
-        for name in dict.fromkeys((*expected, *a, *b)):
-            reason = self.unfit(a.get(name), b.get(name))
-            if reason is not None:
-                reasons[name] = reason
-                continue
-            both = a[name], b[name]
-            if name == "spikes" and not all(map(are_spikes, both)):
-                reasons[name] = "could not be compared: some are no whole numbers from 0 up"
-            elif name == "spikes" or _is_output_of_spikes(name, a, b):
-                spikes = self.spikes(*both)
-            else:
-                values[name] = self.values(*both)
-        return NodeComparison(path, spikes, values, reasons)
-
-    def unfit(self, a: Array | None, b: Array | None) -> str | None:
-        """Why two arrays cannot be compared as a whole."""
-        if a is None or b is None:
-            who = "neither has" if a is b else f"{'A' if a is None else 'B'} does not have"
-            return f"could not be compared: {who} it"
-        if a.ndim < 2 or b.ndim < 2 or a.shape[1:] != b.shape[1:]:
-            return f"could not be compared: (T, B, ...) is {_text(a)} in A and {_text(b)} in B"
-        steps = [divmod(len(a), self.grid.a), divmod(len(b), self.grid.b)]
-        if steps[0] != steps[1] or steps[0][1]:
-            return f"could not be compared: A has {len(a):,} steps of it and B {len(b):,}"
-        if not a.size:
-            return f"could not be compared: (T, B, ...) is {_text(a)}, which holds nothing"
-        return None
-
-    def spikes(self, a: Array, b: Array) -> SpikeDifference:
-        a, b = coarser_spikes(a, self.grid.a), coarser_spikes(b, self.grid.b)
-        self.sizes = a.shape[0], a.shape[1]
-        return spike_difference(a, b, dt=self.grid.dt, max_shift=self.max_shift, tau=self.tau)
-
-    def values(self, a: Array, b: Array) -> ValueDifference:
-        a, b = coarser_values(a, self.grid.a), coarser_values(b, self.grid.b)
-        self.sizes = a.shape[0], a.shape[1]
-        return value_difference(a, b, self.atol)
+def usage(text: str) -> UsageError:
+    """The error that a comparison cannot be had as asked."""
+    return UsageError(Finding("NIR700", "error", text))
 
 
-def _is_output_of_spikes(name: str, a: Mapping[str, Array], b: Mapping[str, Array]) -> bool:
-    """Whether an output is nothing but 0 and 1 in both, and not compared as spikes anyway."""
-    if name != "output" or "spikes" in a or "spikes" in b:
-        return False
-    return all(bool(np.all((x[name] == 0) | (x[name] == 1))) for x in (a, b))
-
-
-def _text(values: Array) -> str:
-    return "x".join(map(str, values.shape)) or "one number"
-
-
-def _not_compared(reason: str, node: str | None) -> Finding:
-    return Finding("NIR621", "error", reason, node)
+def _not_compared(node: NodeComparison) -> Iterator[Finding]:
+    for name, reason in node.not_compared.items():
+        hint = None
+        if name in ("v", "i") and reason in LACKING.values():
+            hint = f"only a module whose state is a dict with {quoted(name)} tells it; "
+            hint += "--variables spikes,output leaves it out"
+        yield Finding("NIR621", "error", f"{name} {reason}", node.node, hint=hint)
 
 
 def _spikes_differ(spikes: SpikeDifference | None, max_shift: int) -> Iterator[str]:
@@ -256,9 +186,7 @@ def _values_differ(values: dict[str, ValueDifference], atol: float) -> Iterator[
         if value.not_finite:
             yield f"{name} is NaN or infinity in {value.not_finite:,} places"
         if value.largest is not None and value.place is not None and value.largest > atol:
-            where = f"step {value.place.step}, row {value.place.row}, neuron "
-            where += ", ".join(map(str, value.place.neuron)) or "0"
-            yield f"{name} differs by up to {value.largest:.4g} ({where})"
+            yield f"{name} differs by up to {value.largest:.4g} ({text_of(value.place)})"
 
 
 def _plain(value: Any) -> Any:

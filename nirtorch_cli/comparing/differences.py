@@ -12,10 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from nirtorch_cli.arrays import Array
-from nirtorch_cli.comparing.trains import largest_shift, matched, van_rossum
+from nirtorch_cli.comparing.trains import largest_shift, matched, train_of, van_rossum
 
 _AT_A_TIME = 2**21
 """So many numbers of an array are worked on at once."""
+
+MOST_SPIKES = 2**53 - 1
+"""The largest number of spikes in a step: beyond it floating numbers are no longer exact."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,12 @@ class Place:
     step: int
     row: int
     neuron: tuple[int, ...]
+
+
+def text_of(place: Place) -> str:
+    """A place for a message."""
+    neuron = ", ".join(map(str, place.neuron)) or "0"
+    return f"step {place.step}, row {place.row}, neuron {neuron}"
 
 
 @dataclass(frozen=True)
@@ -107,7 +116,7 @@ def spike_difference(
     missing = extra = shifted = 0
     least: int | None = 0
     for neuron in neurons:
-        train_a, train_b = _train(a[:, neuron]), _train(b[:, neuron])
+        train_a, train_b = train_of(a[:, neuron]), train_of(b[:, neuron])
         match = matched(train_a, train_b, max_shift)
         missing, extra = missing + match.missing, extra + match.extra
         shifted += match.shifted
@@ -134,16 +143,25 @@ def spike_difference(
     )
 
 
-def are_spikes(values: Array) -> bool:
-    """Whether values are numbers of spikes: whole, and not negative."""
-    return bool(np.all((values >= 0) & (values == np.floor(values)) & np.isfinite(values)))
+def no_spikes(values: Array) -> tuple[Place, str] | None:
+    """The first of (T, B, *shape) that is no number of spikes, and what it is instead.
+
+    Numbers of spikes are whole, not negative, and at most `MOST_SPIKES`.
+    """
+    size = max(1, _AT_A_TIME // max(1, int(np.prod(values.shape[1:]))))
+    for start in range(0, len(values), size):
+        part = values[start : start + size].astype(np.float64)
+        fits = (part >= 0) & (part == np.floor(part)) & (part <= MOST_SPIKES)
+        if not fits.all():
+            first = int(np.flatnonzero(~fits)[0])
+            value = part[np.unravel_index(first, part.shape)]
+            return _place(first, part.shape, start), f"{value:.9g}"
+    return None
 
 
-def _train(counts: Array) -> list[int]:
-    """The steps of spikes, one as often as there are spikes in it."""
-    steps = np.flatnonzero(counts)
-    repeated: list[int] = np.repeat(steps, counts[steps].astype(np.int64)).tolist()
-    return repeated
+def is_zero_or_one(values: Array) -> bool:
+    """Whether values are nothing but 0 and 1."""
+    return bool(np.all((values == 0) | (values == 1)))
 
 
 def _place(index: int, shape: tuple[int, ...], start: int) -> Place:

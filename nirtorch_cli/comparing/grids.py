@@ -51,9 +51,9 @@ def coarser_spikes(spikes: Array, factor: int) -> Array:
     if factor == 1:
         return spikes
     whole = spikes[: len(spikes) // factor * factor]
-    kind = np.float64 if whole.dtype.kind == "f" else np.int64
     grouped = whole.reshape(len(whole) // factor, factor, *whole.shape[1:])
-    return np.asarray(grouped.sum(axis=1, dtype=kind))
+    with np.errstate(over="ignore", invalid="ignore"):  # it is seen in the sums
+        return np.asarray(grouped.sum(axis=1, dtype=np.float64))
 
 
 def coarser_values(values: Array, factor: int) -> Array:

@@ -9,27 +9,29 @@ Cost: two conversions and two runs.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import reduce
 
+import torch
 from torch import Tensor
 
-from nirtorch_cli.comparing.grids import Grid, common_grid
-from nirtorch_cli.comparing.recording import Recording, read_recording
-from nirtorch_cli.comparing.rehearsal import (
-    expected_variables,
-    fitting,
-    module_of,
+from nirtorch_cli.comparing.capturing import fitting, floating_type, recorded
+from nirtorch_cli.comparing.expecting import (
+    expected_of,
     only_output,
-    recordable,
-    recorded,
-    same_inputs,
+    skipped_nodes,
+    spiking_in,
 )
+from nirtorch_cli.comparing.grids import Grid, common_grid
+from nirtorch_cli.comparing.loading import module_of, same_inputs
+from nirtorch_cli.comparing.recording import Recording, read_recording
 from nirtorch_cli.comparing.specs import Side
 from nirtorch_cli.errors import ReadError
-from nirtorch_cli.findings import Finding
+from nirtorch_cli.findings import Finding, listed
 from nirtorch_cli.graph_module import ConvertedModule
 from nirtorch_cli.limits import DEFAULT_MAX_BYTES
 from nirtorch_cli.reading import ModelFile
+from nirtorch_cli.sequences.watching import node_types
 
 Sides = tuple[Side, Side]
 Wanted = dict[str, list[str]]
@@ -39,13 +41,15 @@ Wanted = dict[str, list[str]]
 class Asked:
     """The input that a run needs: for a module, on steps of dt.
 
-    steps, rows: how many, as a trace has them; None where nothing says so.
+    steps, rows: how many, as a trace has them; None where nothing says so. dtype: the widest of
+    those in which it is run.
     """
 
     module: ConvertedModule
     dt: float
     steps: int | None
     rows: int | None
+    dtype: torch.dtype = torch.float32
 
 
 Feed = Callable[[Asked], Mapping[str, Tensor]]
@@ -56,12 +60,16 @@ Feed = Callable[[Asked], Mapping[str, Tensor]]
 class Pair:
     """Two recordings, and by NIR path the variables that they must have.
 
-    findings: about the modules that were run. notes: what else is to be known, for people.
+    spiking: by NIR path, whether a node's output is spikes, where that is known. findings: about
+    the modules that were run. assumed: what nothing says, so that the numbers rest on a guess.
+    notes: what else is to be known, for people.
     """
 
     recordings: tuple[Recording, Recording]
     expected: Wanted
+    spiking: dict[str, bool] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
+    assumed: tuple[Finding, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -100,31 +108,43 @@ def paired(
             modules[number] = module_of(side, model, trust=trust, device=device)
     if len(modules) == 2:
         same_inputs(modules[0], modules[1])
-    notes = _settle(traces, modules)
+    assumed = _settle(traces, modules)
     a, b = (traces[n].dt if n in traces else float(modules[n].meta["dt"]) for n in (0, 1))
     grid = common_grid(a, b)
-    wanted = _wanted(traces, modules, variables, between=grid.a == grid.b)
+    wanted = _held(traces, modules) or expected_of(modules.values(), variables, grid.a == grid.b)
+    spiking = spiking_in(modules.values())
     recordings = dict(traces)
     if modules:
-        inputs = feed(_asked(next(iter(modules.values())), grid, traces))
+        inputs = feed(_asked(modules, grid, traces))
         for number, module in modules.items():
             stage(f"running {sides[number].spec}")
-            own = fitting(module, inputs)
             repeats = (grid.a, grid.b)[number]
-            requests = recordable(module, own, wanted)
-            recordings[number] = recorded(sides[number].spec, module, own, requests, repeats)
+            recordings[number] = recorded(
+                sides[number].spec,
+                module,
+                fitting(module, inputs),
+                wanted,
+                dt=grid.dt if repeats > 1 else float(module.meta["dt"]),
+                repeats=repeats,
+                spiking=spiking,
+            )
     told = [Finding(**f) for module in modules.values() for f in module.meta["findings"]]
-    notes += _notes(sides, traces, modules, grid)
-    findings = tuple(dict.fromkeys(told))
-    return Pair((recordings[0], recordings[1]), wanted, findings, tuple(notes))
+    return Pair(
+        (recordings[0], recordings[1]),
+        wanted,
+        spiking,
+        findings=tuple(dict.fromkeys(told)),
+        assumed=tuple(assumed),
+        notes=tuple(_notes(sides, traces, modules, grid)),
+    )
 
 
-def _settle(traces: dict[int, Recording], modules: Mapping[int, ConvertedModule]) -> list[str]:
-    """Tell a trace what it leaves to the model beside it; notes say what that was.
+def _settle(traces: dict[int, Recording], modules: Mapping[int, ConvertedModule]) -> list[Finding]:
+    """Tell a trace what it leaves to the model beside it; findings say what was assumed.
 
     That is the length of a step, and the name of an only Output, which is kept as `output`.
     """
-    notes = []
+    assumed = []
     for number, recording in traces.items():
         for module in modules.values():
             path = only_output(module)
@@ -133,9 +153,11 @@ def _settle(traces: dict[int, Recording], modules: Mapping[int, ConvertedModule]
                 recording = replace(recording, trace=trace)
             if recording.dt is None:
                 recording = replace(recording, dt=float(module.meta["dt"]))
-                notes.append(f"{recording.name} does not say dt: taken as {recording.dt:g}")
+                text = f"{recording.name} does not say dt: taken as {recording.dt:g}"
+                hint = "add ',dt=SECONDS' to its spec"
+                assumed.append(Finding("NIR621", "warning", text, hint=hint))
         traces[number] = recording
-    return notes
+    return assumed
 
 
 def _only(recording: Recording, variables: Sequence[str]) -> Recording:
@@ -156,30 +178,29 @@ def _only(recording: Recording, variables: Sequence[str]) -> Recording:
     return replace(recording, trace=kept)
 
 
-def _wanted(
-    traces: Mapping[int, Recording],
-    modules: Mapping[int, ConvertedModule],
-    variables: Sequence[str],
-    between: bool,
-) -> Wanted:
-    """By path, what is compared, in the order of the graph where that is known."""
+def _held(traces: Mapping[int, Recording], modules: Mapping[int, ConvertedModule]) -> Wanted:
+    """By path, what traces hold, in the order of the graph where that is known."""
     found: dict[str, dict[str, None]] = {}
     for recording in traces.values():
         for path, held in recording.trace.items():
             found.setdefault(path, {}).update(dict.fromkeys(held))
-    for module in modules.values() if not traces else ():
-        for path, names in expected_variables(module, variables, between).items():
-            found.setdefault(path, {}).update(dict.fromkeys(names))
-    return {path: list(names) for path, names in found.items()}
+    ordered = [path for module in modules.values() for path, _ in node_types(module)]
+    paths = dict.fromkeys((*(path for path in ordered if path in found), *found))
+    return {path: list(found[path]) for path in paths}
 
 
-def _asked(module: ConvertedModule, grid: Grid, traces: Mapping[int, Recording]) -> Asked:
+def _asked(
+    modules: Mapping[int, ConvertedModule], grid: Grid, traces: Mapping[int, Recording]
+) -> Asked:
+    known = {n: kind for n, m in modules.items() if (kind := floating_type(m)) is not None}
+    dtype = reduce(torch.promote_types, known.values()) if known else torch.float32
+    widest = next((n for n, kind in known.items() if kind == dtype), next(iter(modules)))
     for number, recording in traces.items():
         values = next(iter(next(iter(recording.trace.values())).values()))
         if values.ndim > 1:
             steps = len(values) // (grid.a, grid.b)[number]
-            return Asked(module, grid.dt, steps, values.shape[1])
-    return Asked(module, grid.dt, None, None)
+            return Asked(modules[widest], grid.dt, steps, values.shape[1], dtype)
+    return Asked(modules[widest], grid.dt, None, None, dtype)
 
 
 def _notes(
@@ -193,6 +214,10 @@ def _notes(
         for number, module in modules.items()
         if sides[number].dt is None
     ]
+    for number, module in modules.items():
+        if skipped := skipped_nodes(module):
+            text = f"{sides[number].spec} skips {listed(skipped)}: nothing of these is compared"
+            notes.append(f"{text}, and their input is passed on")
     if grid.a != grid.b:
         text = f"compared on steps of {grid.dt:g}, over which the input is constant"
         notes.append(f"{text}; what nodes without state give in between is not compared")

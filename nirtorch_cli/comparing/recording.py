@@ -1,7 +1,8 @@
 """A run as arrays by node and variable, and reading one that was written as a file.
 
-In: a file of NumPy's format .npz, with an array (T, B, *shape) for each `node:variable`, for
-each Output by its name alone, and perhaps `dt`, a number. Out: a `Recording`.
+In: what `nirtorch run -o` writes. That is a file of NumPy's format .npz, with an array
+(T, B, *shape) for each `node:variable`, for each Output by its name alone, and `dt`, a number;
+or NIR data with `TimeGriddedData` for each variable of a node. Out: a `Recording`.
 Always holds: reading runs no code of the file, and unpacks no more than is allowed.
 """
 
@@ -10,17 +11,15 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from nirtorch_cli.arrays import Array
 from nirtorch_cli.findings import quoted
 from nirtorch_cli.limits import DEFAULT_MAX_BYTES
 from nirtorch_cli.sequences.watching import VARIABLES
-from nirtorch_cli.signals.archives import NPZ_SIGNATURES, arrays_of
+from nirtorch_cli.signals.archives import DT, arrays_of
+from nirtorch_cli.signals.recordings import kind_of
 from nirtorch_cli.signals.sources import Place, bytes_of
-
-DT = "dt"
-"""The name of the array that holds the length of a step."""
 
 
 @dataclass(frozen=True)
@@ -28,12 +27,16 @@ class Recording:
     """What was recorded of a run.
 
     name: what it is called in a comparison. dt: the length of a step; None if it is not known.
-    trace: by NIR path and variable (spikes, v, i, output) arrays (T, B, *shape).
+    trace: by NIR path and variable (spikes, v, i, output) arrays (T, B, *shape). is_flat: whether
+    they are (T, B, neurons) instead, in C order. counted: by NIR path, of a run with shorter
+    steps than dt, how often outputs were 1 in each dt that were nothing but 0 and 1.
     """
 
     name: str
     dt: float | None
     trace: Mapping[str, Mapping[str, Array]]
+    is_flat: bool = False
+    counted: Mapping[str, Array] = field(default_factory=dict)
 
 
 def read_recording(
@@ -42,38 +45,60 @@ def read_recording(
     dt: float | None = None,
     max_bytes: int = DEFAULT_MAX_BYTES,
 ) -> Recording:
-    """The recording in a .npz file.
+    """The recording in a file.
 
     Arguments:
         dt: the length of a step; None for that which the file says, if it does.
         max_bytes: refuse a file whose arrays are larger than this.
 
     Raises:
-        ReadError: it is not there, damaged, too large, or no .npz file of numbers.
+        ReadError: it is not there, damaged, too large, or holds no numbers of a run.
     """
     place = Place(os.fspath(path))
     content = bytes_of(place, None, max_bytes)
-    if not content.startswith(NPZ_SIGNATURES):
-        raise place.problem("is no recording of a run (.npz)", code="NIR023")
-    arrays = arrays_of(content, place, max_bytes)
-    held = arrays.pop(DT, None)
+    kind = kind_of(content)
+    if kind == "npz":
+        named, said = _of_archive(content, place, max_bytes)
+    elif kind == "nirdata":
+        from nirtorch_cli.signals.nirdata import gridded_of  # takes nir and h5py along
+
+        found, said = gridded_of(content, place, max_bytes)
+        named = {_known(*key, "/".join(key)): array for key, array in found.items()}
+    else:
+        text = "is no recording of a run (.npz, or NIR data)"
+        raise place.problem(text, code="NIR023")
     trace: dict[str, dict[str, Array]] = {}
-    for key, array in arrays.items():
-        if array.dtype.kind not in "biuf":
-            raise place.problem(
-                f"{quoted(key)} holds {array.dtype}, not real numbers", code="NIR023"
-            )
-        node, colon, variable = key.rpartition(":")
-        if not colon or variable not in VARIABLES:
-            node, variable = key, "output"
+    for (node, variable), array in named.items():
         if variable != "count":  # it has no time, and says less than the spikes
             trace.setdefault(node, {})[variable] = array
-    return Recording(f"trace:{place.file}", _number(held) if dt is None else dt, trace)
+    name, step = f"trace:{place.file}", said if dt is None else dt
+    return Recording(name, step, trace, is_flat=kind == "nirdata")
 
 
-def _number(array: Array | None) -> float | None:
+def _of_archive(
+    content: bytes, place: Place, max_bytes: int
+) -> tuple[dict[tuple[str, str], Array], float | None]:
+    """The arrays of a .npz file by node and variable, and dt."""
+    arrays = arrays_of(content, place, max_bytes)
+    step = _number(arrays[DT]) if DT in arrays else None
+    if DT in arrays and arrays[DT].ndim < 2:  # an Output may have that name
+        del arrays[DT]
+    for key, array in arrays.items():
+        if array.dtype.kind not in "biuf":
+            text = f"{quoted(key)} holds {array.dtype}, not real numbers"
+            raise place.problem(text, code="NIR023")
+    parts = {key: key.rpartition(":") for key in arrays}
+    return {_known(parts[key][0], parts[key][2], key): a for key, a in arrays.items()}, step
+
+
+def _known(node: str, variable: str, key: str) -> tuple[str, str]:
+    """Node and variable; of a key that has no variable in it, its output."""
+    return (node, variable) if node and variable in VARIABLES else (key, "output")
+
+
+def _number(array: Array) -> float | None:
     """The positive number that an array holds, if it does."""
-    if array is None or array.size != 1 or array.dtype.kind not in "fiu":
+    if array.size != 1 or array.dtype.kind not in "fiu":
         return None
     number = float(array.item())
     return number if 0 < number < math.inf else None

@@ -2,7 +2,7 @@
 
 A spec is a kind, for some kinds `:` and what it is, and options after commas:
 `default`, `map:SPEC` (as in --map), `file:MODEL.pt` (what `nirtorch convert -o` wrote),
-`trace:FILE.npz` (what `nirtorch run -o` wrote); `default,integration=exact`,
+`trace:FILE` (what `nirtorch run -o` wrote, .npz or NIR data); `default,integration=exact`,
 `map:mymaps:MAP,dt=1e-3`. In: text. Out: a `Side`.
 """
 
@@ -69,7 +69,7 @@ def parse_side(spec: str) -> Side:
         head = head[: option.start()]
     kind, colon, target = head.partition(":")
     if kind not in _TAKEN or bool(colon) != (kind != "default") or (colon and not target):
-        hint = "a spec is default, map:SPEC, file:MODEL.pt or trace:FILE.npz"
+        hint = "a spec is default, map:SPEC, file:MODEL.pt or trace:FILE"
         raise _problem(spec, "is not of a form that is known", hint)
     options = {}
     for name, value in reversed(given):

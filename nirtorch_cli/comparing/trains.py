@@ -1,6 +1,7 @@
 """Spike trains, two at a time: which spikes belong together, and how far the trains are apart.
 
-In: steps of spikes, or counts (T, N). Out: numbers. Cost: linear in the spikes, or in T times N.
+In: trains, or counts (T, N). Out: numbers. Cost: linear in the steps that have spikes, however
+many these are, or in T times N.
 """
 
 from __future__ import annotations
@@ -11,6 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from nirtorch_cli.arrays import Array
+
+Train = list[tuple[int, int]]
+"""The steps at which a neuron fires, in order, each with how often: 1 or more."""
 
 
 @dataclass(frozen=True)
@@ -27,69 +31,95 @@ class Match:
     extra: int
 
 
-def matched(a: list[int], b: list[int], max_shift: int) -> Match:
+def train_of(counts: Array) -> Train:
+    """The train of one neuron, from how many spikes there are at each step, (T,)."""
+    steps = np.flatnonzero(counts)
+    return [(int(step), int(count)) for step, count in zip(steps, counts[steps])]
+
+
+def matched(a: Train, b: Train, max_shift: int) -> Match:
     """Match as many spikes as can be, each with at most one, at most `max_shift` steps away.
 
     Of the ways to match most, one that leaves spikes of the same step together is taken if
-    there is one that does so for all of them. Both lists are in order; a step may repeat.
+    there is one that does so for all of them.
 
     Example:
-        >>> matched([1, 5, 9], [1, 6], max_shift=1)
+        >>> matched([(1, 1), (5, 1), (9, 1)], [(1, 1), (6, 1)], max_shift=1)
         Match(same=1, shifted=1, missing=1, extra=0)
     """
+    spikes_a, spikes_b = (sum(count for _, count in train) for train in (a, b))
     same, rest_a, rest_b = _without_common(a, b)
     shifted = _pairs(rest_a, rest_b, max_shift)[1]
-    if same + shifted < min(len(a), len(b)):
+    if same + shifted < min(spikes_a, spikes_b):
         other_same, other_shifted = _pairs(a, b, max_shift)
         if other_same + other_shifted > same + shifted:
             same, shifted = other_same, other_shifted
     both = same + shifted
-    return Match(same, shifted, len(a) - both, len(b) - both)
+    return Match(same, shifted, spikes_a - both, spikes_b - both)
 
 
-def _pairs(a: list[int], b: list[int], max_shift: int) -> tuple[int, int]:
+def _pairs(a: Train, b: Train, max_shift: int) -> tuple[int, int]:
     """How many pairs at the same step, and at others, where each takes the first that is free.
 
     All windows are of one width, so that whoever is first has the least to choose from: taking
     the first that is free leaves most for those that follow.
     """
-    same = shifted = i = j = 0
-    while i < len(a) and j < len(b):
-        distance = b[j] - a[i]
+    same = shifted = 0
+    left_a, left_b = _Left(a), _Left(b)
+    while left_a and left_b:
+        distance = left_b.step - left_a.step
         if abs(distance) <= max_shift:
-            same, shifted = same + (distance == 0), shifted + (distance != 0)
-            i, j = i + 1, j + 1
+            pairs = min(left_a.count, left_b.count)
+            same, shifted = same + pairs * (distance == 0), shifted + pairs * (distance != 0)
+            left_a.take(pairs)
+            left_b.take(pairs)
         elif distance > 0:
-            i += 1
+            left_a.take(left_a.count)
         else:
-            j += 1
+            left_b.take(left_b.count)
     return same, shifted
 
 
-def _without_common(a: list[int], b: list[int]) -> tuple[int, list[int], list[int]]:
-    """How many steps both have, and what is left of each."""
-    rest_a, rest_b = [], []
-    same = i = j = 0
-    while i < len(a) and j < len(b):
-        if a[i] == b[j]:
-            same, i, j = same + 1, i + 1, j + 1
-        elif a[i] < b[j]:
-            rest_a.append(a[i])
-            i += 1
-        else:
-            rest_b.append(b[j])
-            j += 1
-    return same, rest_a + a[i:], rest_b + b[j:]
+def _without_common(a: Train, b: Train) -> tuple[int, Train, Train]:
+    """How many spikes have one at the same step in the other, and what is left of each."""
+    counts_b = dict(b)
+    common = {step: min(count, counts_b.get(step, 0)) for step, count in a}
+    left_a = [(step, count - common[step]) for step, count in a]
+    left_b = [(step, count - common.get(step, 0)) for step, count in b]
+    rest_a, rest_b = ([run for run in left if run[1]] for left in (left_a, left_b))
+    return sum(common.values()), rest_a, rest_b
 
 
-def largest_shift(a: list[int], b: list[int]) -> int | None:
+def largest_shift(a: Train, b: Train) -> int | None:
     """The least `max_shift` at which every spike has its match; None if none has that.
 
     Trains of one length are best matched in their order.
     """
-    if len(a) != len(b):
-        return None
-    return max((abs(x - y) for x, y in zip(a, b)), default=0)
+    largest = 0
+    left_a, left_b = _Left(a), _Left(b)
+    while left_a and left_b:
+        largest = max(largest, abs(left_b.step - left_a.step))
+        pairs = min(left_a.count, left_b.count)
+        left_a.take(pairs)
+        left_b.take(pairs)
+    return None if left_a or left_b else largest
+
+
+class _Left:
+    """What is left of a train: the step of its first spikes, and how many these are."""
+
+    def __init__(self, train: Train) -> None:
+        self.runs = iter(train)
+        self.step, self.count = next(self.runs, (0, 0))
+
+    def __bool__(self) -> bool:
+        return self.count > 0
+
+    def take(self, count: int) -> None:
+        """Take so many of the first spikes."""
+        self.count -= count
+        if not self.count:
+            self.step, self.count = next(self.runs, (0, 0))
 
 
 def van_rossum(a: Array, b: Array, tau: float) -> Array:

@@ -54,6 +54,33 @@ def observable_of(content: bytes, place: Place, dt: float, max_bytes: int) -> Ar
         raise error.of(place.name) from error.__cause__
 
 
+def gridded_of(
+    content: bytes, place: Place, max_bytes: int
+) -> tuple[dict[tuple[str, str], Array], float | None]:
+    """All observables of a file on a grid, by node and name, (T, samples, neurons); and dt.
+
+    Raises:
+        ReadError: the file is damaged, no NIR data, too large, holds events, or several dt.
+    """
+    arrays: dict[tuple[str, str], Array] = {}
+    step: float | None = None
+    try:
+        with opened(content, max_bytes) as store:
+            for each in _observables(store):
+                if "data" not in each.fields:
+                    hint = "'nirtorch run -o' writes what is"
+                    raise _problem("is on no grid of time steps", each.path, "NIR023", hint)
+                dt = number_of(store, each.member, "dt", each.path)
+                if dt is None or not 0 < dt < math.inf or step not in (None, dt):
+                    text = "has no dt, or another than others in the file"
+                    raise _problem(text, each.path, "NIR023")
+                node, _, name = each.path.rpartition("/")
+                arrays[node, name], step = _values(store, each, dt), dt
+    except ReadError as error:
+        raise error.of(place.name) from error.__cause__
+    return arrays, step
+
+
 def _observables(store: Store) -> Iterator[Observable]:
     top = store.members(store.root, None, "/")
     if "nodes" not in top or "edges" in top:
