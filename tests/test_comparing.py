@@ -1096,7 +1096,7 @@ def test_parts_of_the_shorter_steps_make_the_same_recording(
     x = random_inputs(module, 6, 2, seed=3)
     wanted = {**expected_variables(module), "affine": ["output"], "output": ["output"]}
     fine = recorded("a", module, {n: v.repeat_interleave(5, 0) for n, v in x.items()}, wanted, dt=1)
-    monkeypatch.setattr("nirtorch_cli.comparing.capturing.chunk_length", lambda *args: most)
+    monkeypatch.setattr("nirtorch_cli.comparing.capturing.part_length", lambda *args: most)
     found = recorded("a", module, x, wanted, dt=5, repeats=5)
     assert found.trace["cuba"]["spikes"].max() > 1
     for path, variables in fine.trace.items():
