@@ -152,6 +152,7 @@ STAGES = (
     "reporting.sarif",
     # the command line
     "cli.options",
+    "cli.tables",
     "cli.output",
     "cli.progress",
     "cli.reports",

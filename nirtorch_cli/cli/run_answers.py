@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -152,7 +153,13 @@ def answer(done: Done, files: Files) -> dict[str, Any]:
 def show_summary(done: Done) -> None:
     """What was fed, what came out, and how much the neurons fired."""
     from nirtorch_cli.driving import statistics
-    from nirtorch_cli.seeing.activity import COLUMNS, RIGHT, activity_rows
+    from nirtorch_cli.seeing.activity import (
+        COLUMNS,
+        NARROW_COLUMNS,
+        RIGHT,
+        activity_rows,
+        folded,
+    )
 
     for name, array in done.arrays.items():
         spec = printable(done.specs[name])
@@ -167,6 +174,9 @@ def show_summary(done: Done) -> None:
     speed = f", {steps / done.seconds:,.0f} steps/s" if done.seconds else ""
     print(f"time    {steps:,} steps of {done.dt:g} (steps x batch x shape){speed}")
     activities = done.activity()
+    if sys.stdout.isatty():
+        activities = folded(activities)
     if activities:
         print()
-        table(COLUMNS, activity_rows(activities), right=RIGHT)
+        narrow = (NARROW_COLUMNS, activity_rows(activities, narrow=True))
+        table(COLUMNS, activity_rows(activities), right=RIGHT, narrow=narrow)
