@@ -228,8 +228,16 @@ def folded(text: str, width: int, cells: Callable[[str], int], kind: Kind) -> li
         lines.extend(whole)
     lines.append(line.rstrip())
     if kind == "name" and len(lines) > _MOST_LINES:
-        return [lines[0], LEFT_OUT, lines[-1]]
+        return [lines[0], LEFT_OUT + _end(text, width - cells("..."), cells)]
     return lines
+
+
+def _end(text: str, width: int, cells: Callable[[str], int]) -> str:
+    """As much of the end of a text as fits."""
+    start = len(text)
+    while start and cells(text[start - 1 :]) <= width:
+        start -= 1
+    return text[start:]
 
 
 def _broken(word: str, width: int, cells: Callable[[str], int], kind: Kind) -> list[str]:

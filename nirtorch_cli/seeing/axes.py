@@ -58,6 +58,17 @@ def flat_rows(values: Array, row: int = 0) -> Array:
     return chosen.reshape(len(chosen), math.prod(chosen.shape[1:]))
 
 
+def is_spike(values: Array) -> Array:
+    """Where values are spikes: neither 0 nor NaN."""
+    found: Array = (values != 0) & ~is_nan(values)
+    return found
+
+
+def is_nan(values: Array) -> Array:
+    """Where values are NaN, of any type."""
+    return np.asarray(values != values)
+
+
 @dataclass(frozen=True)
 class Bins:
     """Values of (T, N) summed over equal parts of time and neurons.
