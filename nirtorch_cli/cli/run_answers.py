@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from nirtorch_cli.driving import Outcome
     from nirtorch_cli.graph_module import ConvertedModule
     from nirtorch_cli.seeing.activity import NodeActivity
-    from nirtorch_cli.seeing.pictures import Recorded
+    from nirtorch_cli.seeing.arranging import Recorded
     from nirtorch_cli.signals.outputs import Label
 
 
@@ -89,19 +89,15 @@ def write(done: Done, files: Files) -> list[str]:
 
 
 def _drawn(done: Done) -> Recorded:
-    """What a picture shows: inputs as far as they were fed, spikes, and what is recorded."""
-    from nirtorch_cli.seeing.pictures import Recorded
+    """What a picture shows: inputs as far as they were fed, spikes, what is recorded, outputs."""
+    from nirtorch_cli.seeing.arranging import Recorded
     from nirtorch_cli.seeing.thresholds import thresholds
 
-    drawn = {"spikes", "v", "i"}
-    trace = {
-        path: {name: values for name, values in parts.items() if name in drawn}
-        for path, parts in done.outcome.trace.items()
-    }
     return Recorded(
         dt=done.dt,
         inputs={done.nir_name(n): a[: done.outcome.steps] for n, a in done.arrays.items()},
-        trace={path: parts for path, parts in trace.items() if parts},
+        trace=done.outcome.trace,
+        outputs={done.nir_name(name): a for name, a in done.outcome.outputs.items()},
         thresholds=thresholds(done.module),
         title=str(done.module.meta.get("file") or ""),
     )
