@@ -326,6 +326,12 @@ def test_a_bar_stands_for_up_to_so_many_spikes() -> None:
     assert "█ = 2 spikes in 10 steps" in raster(np.arange(720)[:, None] % 10 < 2, DT)
 
 
+def test_a_short_part_at_the_end_is_drawn_like_the_others() -> None:
+    """Neurons that fire at every step are as high in the last part, which has fewer steps."""
+    rows = rows_of(raster(np.ones((200, 12)), DT, width=40))
+    assert {*"".join(rows)} == {"█"}
+
+
 def test_nan_is_no_spike() -> None:
     spikes = np.zeros((30, 2))
     spikes[3, 0], spikes[7:9, 1] = 1, np.nan

@@ -17,7 +17,7 @@ import numpy as np
 
 from nirtorch_cli.arrays import Array
 from nirtorch_cli.findings import printable
-from nirtorch_cli.seeing.axes import counted, time_unit
+from nirtorch_cli.seeing.axes import duration
 
 BLACK, GREY = "#222222", "#888888"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
@@ -52,9 +52,7 @@ class Times:
 
     def length(self, steps: int) -> str:
         """So many steps, in words."""
-        unit = time_unit(steps * self.seconds)
-        length = steps * self.seconds / unit.seconds
-        return f"{counted(steps, 'step')} ({length:.4g} {unit.name})"
+        return duration(steps, self.seconds)
 
 
 @dataclass(frozen=True)

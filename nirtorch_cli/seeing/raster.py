@@ -28,6 +28,7 @@ from nirtorch_cli.seeing.axes import (
     Bins,
     binned,
     counted,
+    duration,
     flat_rows,
     hertz,
     is_nan,
@@ -155,7 +156,7 @@ def raster(
         lines += _neuron_rows(drawing, label, fired.shape[1], ascii_only)
         axis = _time_axis(drawing, dt / unit.seconds, cells, ascii_only)
         lines += [" " * (label + 3) + line for line in axis]
-        legend = _legend(drawing, dt / unit.seconds, unit.name)
+        legend = _legend(drawing, dt)
         lines += _wrapped(plain(f" time in {unit.name}; {legend}"), width, " ")
     return "\n".join(lines)
 
@@ -193,19 +194,20 @@ def _drawing(fired: Array, cells: int, height: int, ascii_only: bool) -> _Drawin
 
 def _bars(bins: Bins, ascii_only: bool) -> _Drawing:
     """A row for each neuron: strokes, or bars (in ASCII digits) where there are several spikes."""
-    sums = bins.sums
-    most, least = int(sums.max()), int(sums[sums > 0].min())
-    if most <= 1:
-        levels, values = " |" if ascii_only else " │", sums
+    if bins.sums.max() <= 1:
+        levels, values = " |" if ascii_only else " │", bins.sums
         mark, means = levels[1], "a spike"
-    elif ascii_only and most <= 9:
-        levels, values = " 123456789", sums
-        mark, means = f"{most}", f"{most} spikes"
+    elif ascii_only and bins.sums.max() <= 9:
+        levels, values = " 123456789", bins.sums
+        mark = f"{bins.sums.max()}"
+        means = f"{mark} spikes"
     else:
         levels = " 123456789" if ascii_only else _BARS
-        values = _levels(sums, least, most, levels)
+        # The last part may have fewer steps; it is drawn as if it went on like this.
+        least, most = (bins.steps * mean for mean in _extremes(bins))
+        values = _levels(bins.means * bins.steps, least, most, levels)
         mark = _scale_text(levels, least, most)
-        means = f"{_range_text(f'{least:,}', f'{most:,}')} spikes"
+        means = f"{_range_text(f'{least:,.0f}', f'{most:,.0f}')} spikes"
     return _Drawing(_text(values, levels), bins.steps, 1, mark, means, bins.steps, 1)
 
 
@@ -223,16 +225,21 @@ def _braille(bins: Bins, across: int) -> _Drawing:
 
 
 def _shades(bins: Bins, ascii_only: bool) -> _Drawing:
-    """Parts of time and neurons; a small part at an end does not set the scale."""
+    """Parts of time and neurons."""
     shades = _ASCII_SHADES if ascii_only else _SHADES
-    whole = bins.means[(bins.sizes == bins.sizes.max()) & (bins.sums > 0)]
-    known = whole if whole.size else bins.means[bins.sums > 0]
-    least, most = float(known.min()), float(known.max())
+    least, most = _extremes(bins)
     text = _text(_levels(bins.means, least, most, shades), shades)
     known = _range_text(f"{least:.3g}", f"{most:.3g}")
     means = f"{known} spike{'' if known.endswith(' 1') else 's'} a step and neuron,"
     mark = _scale_text(shades, least, most)
     return _Drawing(text, bins.steps, bins.neurons, mark, means, bins.steps, bins.neurons)
+
+
+def _extremes(bins: Bins) -> tuple[float, float]:
+    """The lowest mean above 0 and the highest; a small part at an end does not set the scale."""
+    whole = bins.means[(bins.sizes == bins.sizes.max()) & (bins.sums > 0)]
+    known = whole if whole.size else bins.means[bins.sums > 0]
+    return float(known.min()), float(known.max())
 
 
 def _levels(values: Array, least: float, most: float, characters: str) -> Array:
@@ -285,9 +292,8 @@ def _time_axis(drawing: _Drawing, step: float, cells: int, ascii_only: bool) -> 
     return ["".join(ticks), numbers]
 
 
-def _legend(drawing: _Drawing, step: float, unit: str) -> str:
-    length = f"{drawing.mark_steps * step:.4g} {unit}"
-    where = f"{counted(drawing.mark_steps, 'step')} ({length})"
+def _legend(drawing: _Drawing, dt: float) -> str:
+    where = duration(drawing.mark_steps, dt)
     if drawing.mark_neurons > 1:
         where = f"{counted(drawing.mark_neurons, 'neuron')} × {where}"
     return f"{drawing.mark} = {drawing.means} in {where}"
