@@ -590,6 +590,22 @@ def test_the_range_of_all_is_cut_where_it_is_far_from_the_lines(matplotlib: Any)
         assert f"60 neurons, {extreme:.4g} to" in texts_of(axes)
 
 
+def test_the_range_of_all_is_whole_where_the_lines_are_flat(matplotlib: Any) -> None:
+    v = np.zeros((100, 1, 60))
+    v[:, 0, 7] = np.linspace(0, 5, 100)
+    low, high = panel_of(Recorded(DT, trace={"a": {"v": v}}), "a:v").get_ylim()
+    assert -1 < low < 0
+    assert 5 < high < 6
+
+
+def test_a_threshold_is_drawn_far_above_quiet_neurons(matplotlib: Any) -> None:
+    v = RANDOM.random((100, 1, 3)) * 0.12
+    run = Recorded(DT, trace={"a": {"v": v}}, thresholds={"a": np.array(1.0)})
+    axes = panel_of(run, "a:v")
+    assert [list(line.get_ydata()) for line in axes.lines if line.is_dashed()] == [[1.0, 1.0]]
+    assert axes.get_ylim()[1] > 1
+
+
 def ticks_of(axes: Any) -> list[Any]:
     return [line for line in axes.lines if line.get_marker() == "|"]
 

@@ -40,8 +40,11 @@ _PARTS = PIXELS // 2
 _FEWEST_STEPS_A_PART = 4
 _FAR, _ROOM = 4.0, 0.5
 """A line that goes `_FAR` times further from its threshold than most is cut, with some room."""
-_BAND_ROOM = 3.0
-"""The range of all is shown in full, if it is no more than so many times that of the lines."""
+_BAND_ROOM, _THRESHOLD_ROOM = 3.0, 10.0
+"""The range of all is shown in full, if it is no more than so many times that of the lines.
+
+A threshold is drawn, if it is no further than so many times that from them.
+"""
 _MARGIN = 0.08
 _LARGEST = 1e300
 
@@ -294,7 +297,7 @@ def _draw_band(
             rasterized=len(below.middles) > MOST_SHAPES,
         )
     bottom, top = number_range(numbers)
-    if top - bottom <= _BAND_ROOM * (high - low):
+    if low == high or top - bottom <= _BAND_ROOM * (high - low):
         return min(low, bottom), max(high, top)
     return low, high
 
@@ -306,7 +309,7 @@ def _draw_thresholds(
     if levels is None or not len(levels):
         return low, high
     is_one = bool((levels == levels[0]).all())
-    room = _BAND_ROOM * (high - low) or 1.0
+    room = _THRESHOLD_ROOM * (high - low) or 1.0
     bottom, top = low, high
     for place, level in enumerate(levels.tolist()):
         if is_one and place >= len(strips):
