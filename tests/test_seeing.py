@@ -11,15 +11,19 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import nir
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import NETWORKS, converted
+from typer.testing import CliRunner
 
 from nirtorch_cli.arrays import as_array
+from nirtorch_cli.cli.app import app as application
 from nirtorch_cli.errors import MissingFrameworkError, OutputError, UsageError
+from nirtorch_cli.seeing import pictures
 from nirtorch_cli.seeing.activity import COLUMNS, NodeActivity, activity, activity_rows
 from nirtorch_cli.seeing.arranging import Recorded
 from nirtorch_cli.seeing.axes import binned, flat_rows, hertz, part_size, round_step, time_unit
@@ -645,6 +649,21 @@ def test_spikes_that_would_touch_are_an_image(matplotlib: Any, spikes: int, is_i
         assert ("; a cell is " in texts_of(drawn.axes[0])) == is_image
 
 
+@pytest.mark.parametrize(("spikes", "is_image"), [(33, False), (64, True)])
+def test_spikes_that_would_cover_each_other_at_a_step_are_an_image(
+    matplotlib: Any, spikes: int, is_image: bool
+) -> None:
+    values = np.zeros((5, 1, 10_000))
+    values[2:, 0, :: 10_000 // spikes] = 1
+    drawn = figure(Recorded(DT, trace={"a": {"spikes": values}}))
+    assert bool(images_of(drawn)) == is_image
+    if not is_image:
+        high = drawn.axes[0].lines[0].get_markersize()
+        assert high * spikes < drawn.axes[0].get_position().height * drawn.get_figheight() * 72
+    few = figure(Recorded(DT, trace={"a": {"spikes": np.ones((5, 1, 100))}}))
+    assert not images_of(few)
+
+
 @pytest.mark.parametrize(("spikes", "least"), [(1, 8), (100, 5), (3000, 2)])
 def test_few_marks_are_large(matplotlib: Any, spikes: int, least: float) -> None:
     values = np.zeros((100, 1, 100))
@@ -669,6 +688,25 @@ def test_outputs_are_drawn_once(matplotlib: Any) -> None:
     run = Recorded(DT, trace=trace, outputs={"output": v + 1, "o2": v + 2})
     assert titles_of(run) == ["lif", "li:v", "ro:output", "flat:output", "output o2"]
     assert "spikes" in texts_of(figure(run).axes[3])
+
+
+def test_run_draws_what_it_recorded_and_gave(
+    matplotlib: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """An LI has no spikes and was not drawn; that of the end is an output of the model."""
+    drawn: list[Recorded] = []
+    monkeypatch.setattr(pictures, "plot", lambda _, run, clobber: drawn.append(run))
+    one, path = np.ones(2, np.float32), tmp_path / "li.nir"
+    nodes = {
+        "input": nir.Input({"input": np.array([2])}),
+        "first": nir.LI(tau=one, r=one, v_leak=0 * one),
+        "last": nir.LI(tau=one, r=2 * one, v_leak=0 * one),
+        "output": nir.Output({"output": np.array([2])}),
+    }
+    nir.write(path, nir.NIRGraph(nodes, list(zip([*nodes][:-1], [*nodes][1:]))))
+    arguments = ["run", str(path), "-i", "uniform", "--record", "first", "--plot", "a.png"]
+    assert CliRunner().invoke(application, arguments).exit_code == 0
+    assert titles_of(drawn[0]) == ["input", "first:output", "output"]
 
 
 def test_variables_have_one_order(matplotlib: Any) -> None:

@@ -1,8 +1,9 @@
 """The spikes of a node as a panel: a mark for each, or an image of rates, or one line if none.
 
 In: values of one batch row, (T, N), in which what is neither 0 nor NaN is a spike. Out: a
-`Panel`. Marks are drawn while they can be told apart: up to `_MOST_MARKS`, and for each neuron
-that fired up to a third of the pixels across. Cost: linear in T times N.
+`Panel`. Marks are drawn while they can be told apart: up to `_MOST_MARKS` in all, up to a third of
+the pixels across for each neuron that fired, and of many neurons up to `_MOST_MARKS_A_STEP` at
+each step with any. Cost: linear in T times N.
 """
 
 from __future__ import annotations
@@ -30,7 +31,10 @@ from nirtorch_cli.seeing.panels import (
 _MOST_MARKS = 10_000
 MOST_MARKS_A_ROW = PIXELS // 3
 """With more of them, marks would touch each other."""
-_LEAST = ((20, 8.0, 1.6), (200, 5.0, 1.3), (_MOST_MARKS, 2.2, 0.9))
+_MOST_MARKS_A_STEP, _MANY = 50, 100
+"""With more of them at a step, marks of more neurons than that would cover each other."""
+_LEAST_HIGH = 2.2
+_LEAST = ((20, 8.0, 1.6), (200, 5.0, 1.3), (_MOST_MARKS, _LEAST_HIGH, 0.9))
 """Up to so many marks are so many points high and wide at least: few would be overlooked."""
 _SILENT_HEIGHT = 0.12
 
@@ -45,10 +49,15 @@ def spike_panel(name: str, values: Array, times: Times) -> Panel:
     text += f", {gaps:,} NaN (no spikes)" if gaps else ""
     if not spikes:
         return Panel(_SILENT_HEIGHT, partial(_draw_silence, name, text))
-    rows = int(fired.any(axis=0).sum())
-    if spikes > min(_MOST_MARKS, rows * MOST_MARKS_A_ROW):
+    if spikes > _most_marks(fired):
         return Panel(image_height(neurons), partial(_draw_rates, name, text, fired, times))
     return Panel(raster_height(neurons), partial(_draw_marks, name, text, fired, times))
+
+
+def _most_marks(fired: Array) -> int:
+    rows, steps = (int(np.count_nonzero(fired.any(axis=axis))) for axis in (0, 1))
+    most = min(_MOST_MARKS, rows * MOST_MARKS_A_ROW)
+    return min(most, steps * _MOST_MARKS_A_STEP) if fired.shape[1] > _MANY else most
 
 
 def silent_panel(names: list[str], neurons: int) -> Panel:
@@ -76,9 +85,10 @@ def _draw_marks(name: str, text: str, fired: Array, times: Times, axes: Any, bes
     set_title(axes, name, text)
     number_rows(axes, neurons)
     steps, places = np.nonzero(fired)
-    tallest, widest = 16.0, 1.6
+    tallest, widest, points = 16.0, 1.6, raster_height(neurons) * 72
     high, wide = next((high, wide) for most, high, wide in _LEAST if len(steps) <= most)
-    high = min(max(raster_height(neurons) * 72 / neurons * 0.8, high), tallest)
+    high = max(min(high, points / int(fired.sum(axis=1).max()) / 2), _LEAST_HIGH)
+    high = min(max(points / neurons * 0.8, high), tallest)
     wide = min(max(WIDTH * 72 / len(fired) * 0.6, wide), widest)
     axes.plot(
         times.middles(steps),
