@@ -36,9 +36,11 @@ if TYPE_CHECKING:
     from nirtorch_cli.running import run_sequence as run_sequence
     from nirtorch_cli.saving import load as load
     from nirtorch_cli.saving import save as save
+    from nirtorch_cli.sequences.compiling import Compiler as Compiler
 
 _HOME = {
     "DEFAULT_MAP": "defaults",
+    "Compiler": "sequences.compiling",
     "ConversionError": "errors",
     "Finding": "findings",
     "MapError": "errors",

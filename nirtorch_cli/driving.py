@@ -1,14 +1,16 @@
 """A run from arrays to arrays: time is cut into parts, so that Ctrl-C loses the last one only.
 
 In: a converted module and arrays (T, B, *shape) for its inputs. Out: an `Outcome` of arrays.
-Always holds: the parts change no result; what is on another device is brought over part by
-part. Cost: that of `run_sequence`, and the memory of what is kept.
+Always holds: how time is cut follows from sizes alone, so that two runs of one request give the
+same bits; what is on another device is brought over part by part. Cost: that of `run_sequence`,
+and the memory of what is kept: outputs, what is recorded, and one state.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,17 +20,21 @@ from torch import Tensor
 
 from nirtorch_cli.arrays import as_array
 from nirtorch_cli.errors import NirtorchError
-from nirtorch_cli.findings import Finding
+from nirtorch_cli.findings import Finding, listed
+from nirtorch_cli.finiteness import nodes_not_finite
 from nirtorch_cli.graph_module import ConvertedModule
-from nirtorch_cli.running import chunk_length, run_sequence
+from nirtorch_cli.running import SequenceRun, chunk_length, run_sequence
 from nirtorch_cli.sampling import OutputStatistics
+from nirtorch_cli.sequences.compiling import Compiler
 from nirtorch_cli.signals.arranging import Port
+from nirtorch_cli.signals.feeding import Signal
 
 Array = np.ndarray[Any, Any]
 
 _FEWEST_STEPS = 64
-_PARTS = 10
-"""A run is cut into so many parts at least, if each has `_FEWEST_STEPS`."""
+_MOST_CALLS = 2**13
+"""A part has at most so many steps times nodes, which take about a second even where each is a
+call of Python, but not fewer than `_FEWEST_STEPS` steps."""
 
 _NO_MEMORY = ("allocate memory", "out of memory")
 
@@ -62,13 +68,14 @@ def ports_of(module: ConvertedModule) -> list[Port]:
 
 def drive(
     module: ConvertedModule,
-    inputs: Mapping[str, Array],
+    inputs: Mapping[str, Signal],
     like: Tensor,
     *,
     state: Any = None,
     record: Sequence[str] = (),
     chunk: int | None = None,
-    on_steps: Callable[[int], None] = lambda done: None,
+    compiler: Compiler | None = None,
+    on_steps: Callable[[int, Any], None] = lambda done, state: None,
 ) -> Outcome:
     """Run a module; the first Ctrl-C ends the run and keeps what is complete.
 
@@ -78,52 +85,132 @@ def drive(
         state: of tensors; None for the resting state.
         record: as `run_sequence` takes it.
         chunk: how many steps are run at a time; None to choose it.
-        on_steps: is told after each part how many steps are done.
+        compiler: as `run_sequence` takes it.
+        on_steps: is told after each part how many steps are done, and the state after them.
 
     Raises:
         KeyboardInterrupt: Ctrl-C before anything was complete.
         NirtorchError: the module raised.
     """
-    steps = len(next(iter(inputs.values())))
-    parts: list[tuple[int, Any, Any, Any]] = []
-    is_interrupted = False
+    kept = _Kept(module, len(next(iter(inputs.values()))), state)
+    length = chunk or part_length(module, inputs, like, compiled=compiler is not None)
     try:
         with torch.no_grad():
-            length = chunk or _chunk(module, inputs, like)
-            for start in range(0, steps, length):
+            for start in range(0, kept.asked, length):
+                stop = min(kept.asked, start + length)
                 part = {
-                    name: torch.from_numpy(values[start : start + length]).to(like)
+                    name: torch.from_numpy(values.part(start, stop)).to(like)
                     for name, values in inputs.items()
                 }
-                outputs, state, trace = _run(module, part, state, record)
-                named = (
-                    outputs if isinstance(outputs, dict) else {module.meta["outputs"][0]: outputs}
-                )
-                done = min(steps, start + length)
-                parts.append((done, as_arrays(named), state, as_arrays(trace)))
-                on_steps(done)
-    except KeyboardInterrupt:
-        if not parts:
-            raise
-        is_interrupted = parts[-1][0] < steps
-    done, _, state, _ = parts[-1]
-    return Outcome(
-        outputs=_joined([outputs for _, outputs, _, _ in parts]),
-        state=state,
-        trace=_joined_trace([trace for _, _, _, trace in parts]),
-        steps=done,
-        is_interrupted=is_interrupted,
-    )
+                with told_as_findings(module):
+                    done = run_sequence(
+                        module, part, kept.state, record, chunk=stop - start, compiler=compiler
+                    )
+                kept.take(done, stop)
+                on_steps(stop, kept.state)
+    except KeyboardInterrupt as interrupt:
+        if not kept.steps:
+            text = f"interrupted before the first {min(length, kept.asked):,} steps were done"
+            raise KeyboardInterrupt(text) from interrupt
+    return kept.outcome()
 
 
-def resting_template(module: ConvertedModule, inputs: Mapping[str, Array], like: Tensor) -> Any:
-    """A state of a module for the batch of these inputs: what a step of silence returns."""
+class _Kept:
+    """What is kept of a run: room for all steps, filled part by part."""
+
+    def __init__(self, module: ConvertedModule, asked: int, state: Any) -> None:
+        self.module, self.asked, self.state = module, asked, state
+        self.steps = 0
+        self.outputs: dict[str, Array] = {}
+        self.trace: dict[str, dict[str, Array]] = {}
+
+    def take(self, done: SequenceRun, stop: int) -> None:
+        """What came out of the steps up to one."""
+        outputs = done.outputs
+        if not isinstance(outputs, dict):
+            outputs = {self.module.meta["outputs"][0]: outputs}
+        for name, values in outputs.items():
+            self.put(self.outputs, name, as_array(values), stop)
+        for path, variables in done.trace.items():
+            held = self.trace.setdefault(path, {})
+            for name, values in variables.items():
+                if name == "count":
+                    held[name] = held[name] + as_array(values) if name in held else as_array(values)
+                else:
+                    self.put(held, name, as_array(values), stop)
+        self.state, self.steps = done.state, stop
+
+    def put(self, held: dict[str, Array], name: str, values: Array, stop: int) -> None:
+        """Values of some steps into the room for all of them."""
+        if len(values) == self.asked:
+            held[name] = values
+            return
+        if name not in held:
+            held[name] = np.empty((self.asked, *values.shape[1:]), values.dtype)
+        held[name][stop - len(values) : stop] = values
+
+    def outcome(self) -> Outcome:
+        """What there is, of the steps that were done."""
+        trace = {
+            path: {
+                name: values if name == "count" else values[: self.steps]
+                for name, values in variables.items()
+            }
+            for path, variables in self.trace.items()
+        }
+        return Outcome(
+            outputs={name: values[: self.steps] for name, values in self.outputs.items()},
+            state=self.state,
+            trace=trace,
+            steps=self.steps,
+            is_interrupted=self.steps < self.asked,
+        )
+
+
+def part_length(
+    module: ConvertedModule, inputs: Mapping[str, Signal], like: Tensor, *, compiled: bool = False
+) -> int:
+    """How many steps to run at a time: few enough to be told of, and as memory allows.
+
+    compiled: whether loops are compiled, which pays over many steps only.
+    """
+    shapes = {
+        name: torch.empty(values.shape, dtype=like.dtype, device="meta")
+        for name, values in inputs.items()
+    }
+    most = chunk_length(module, shapes)
+    nodes = sum(not isinstance(part, ConvertedModule) for part in module.modules())
+    return most if compiled else min(most, max(_FEWEST_STEPS, _MOST_CALLS // max(nodes, 1)))
+
+
+def resting_template(module: ConvertedModule, inputs: Mapping[str, Signal], like: Tensor) -> Any:
+    """A state of a module for the batch of these inputs: what a step of silence returns.
+
+    Raises:
+        NirtorchError: the module raised.
+    """
     silence = {
         name: torch.zeros(values.shape[1:], dtype=like.dtype, device=like.device)
         for name, values in inputs.items()
     }
-    with torch.no_grad():
+    with torch.no_grad(), told_as_findings(module):
         return module(**silence)[1]
+
+
+@contextlib.contextmanager
+def told_as_findings(module: ConvertedModule) -> Iterator[None]:
+    """Where a user's module raises whatever it likes, raise NIR610 instead."""
+    try:
+        yield
+    except (NirtorchError, MemoryError):
+        raise
+    except (Exception, SystemExit) as error:
+        if any(words in str(error) for words in _NO_MEMORY):
+            raise
+        text = f"the module raised {type(error).__name__} when it was run: {error}"
+        file = module.meta.get("file")
+        problem = Finding("NIR610", "error", " ".join(text.split()), file=file)
+        raise NirtorchError(problem) from error
 
 
 def as_arrays(value: Any) -> Any:
@@ -153,58 +240,25 @@ def statistics(values: Array) -> OutputStatistics:
     return OutputStatistics(shape, dtype, *told)
 
 
-def not_finite(outputs: Mapping[str, Array], names: Mapping[str, str]) -> list[Finding]:
-    """NIR611 for each output with NaN or infinity."""
-    return [
-        Finding("NIR611", "warning", "gives NaN or infinity", names.get(name, name))
-        for name, values in outputs.items()
-        if not np.isfinite(values).all()
-    ]
-
-
-def _run(
-    module: ConvertedModule,
-    inputs: dict[str, Tensor],
-    state: Any,
-    record: Iterable[str],
-) -> tuple[Any, Any, Any]:
-    steps = len(next(iter(inputs.values())))
-    try:
-        return run_sequence(module, inputs, state, record, chunk=steps)
-    except (NirtorchError, MemoryError):
-        raise
-    except (Exception, SystemExit) as error:  # a user's module raises whatever it likes
-        if any(words in str(error) for words in _NO_MEMORY):
-            raise
-        text = " ".join(f"raised {type(error).__name__} when it was run: {error}".split())
-        raise NirtorchError(Finding("NIR610", "error", text)) from error
-
-
-def _chunk(module: ConvertedModule, inputs: Mapping[str, Array], like: Tensor) -> int:
-    shapes = {
-        name: torch.empty(values.shape, dtype=like.dtype, device="meta")
-        for name, values in inputs.items()
+def not_finite(module: ConvertedModule, outcome: Outcome) -> list[Finding]:
+    """NIR611 for each output, recorded variable and node's state with NaN or infinity."""
+    names = module.meta["names"]
+    found = {
+        names.get(name, name): "gives NaN or infinity"
+        for name, values in outcome.outputs.items()
+        if not _is_finite(values)
     }
-    steps = len(next(iter(inputs.values())))
-    return min(chunk_length(module, shapes), max(_FEWEST_STEPS, -(-steps // _PARTS)))
+    for path, variables in outcome.trace.items():
+        wrong = [name for name, values in variables.items() if not _is_finite(values)]
+        if wrong:
+            found.setdefault(path, f"NaN or infinity in {listed(wrong)}")
+    for path in nodes_not_finite(module, outcome.state):
+        found.setdefault(path, "NaN or infinity in its state after the last step")
+    return [Finding("NIR611", "warning", text, path) for path, text in found.items()]
 
 
-def _joined(parts: list[dict[str, Array]]) -> dict[str, Array]:
-    """Arrays of parts of time, one after the other."""
-    each = {name: [part[name] for part in parts] for name in parts[0]}
-    return {name: a[0] if len(a) == 1 else np.concatenate(a) for name, a in each.items()}
-
-
-def _joined_trace(parts: list[dict[str, dict[str, Array]]]) -> dict[str, dict[str, Array]]:
-    """The same for what was recorded; counts are added."""
-    joined = {}
-    for path in parts[0]:
-        of_node = [dict(part[path]) for part in parts]
-        counts = [variables.pop("count") for variables in of_node if "count" in variables]
-        joined[path] = _joined(of_node)
-        if counts:
-            joined[path]["count"] = sum(counts[1:], counts[0])
-    return joined
+def _is_finite(values: Array) -> bool:
+    return values.dtype.kind != "f" or bool(np.isfinite(values).all())
 
 
 def _mapped(value: Any, change: Callable[[Tensor], Any]) -> Any:

@@ -58,14 +58,21 @@ def refuse_output(
         raise _output_error(target, "exists already", "NIR702", hint)
     if os.path.isdir(target):
         raise _output_error(target, "cannot be written: it is a folder")
-    if not os.path.isdir(os.path.dirname(os.path.realpath(target))):
+    path = Path(os.path.realpath(target))
+    if not path.parent.is_dir():
         raise _output_error(target, "cannot be written: there is no such folder")
+    if not path.exists() or path.is_file():
+        try:
+            beside = _beside(path)
+            beside.open("xb").close()  # whether it can be is not known before it is
+            beside.unlink()
+        except OSError as error:
+            raise _output_error(target, f"cannot be written: {error.strerror or error}") from error
 
 
 @contextlib.contextmanager
 def _replacement(path: Path) -> Iterator[BinaryIO]:
-    # Not named after the target, whose name may be as long as a name can be.
-    beside = path.with_name(f".nirtorch-{secrets.token_hex(8)}.tmp")
+    beside = _beside(path)
     try:
         with beside.open("xb") as file:
             yield file
@@ -77,6 +84,11 @@ def _replacement(path: Path) -> Iterator[BinaryIO]:
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
+
+
+def _beside(path: Path) -> Path:
+    """A new file's path; not named after the target, whose name may be as long as can be."""
+    return path.with_name(f".nirtorch-{secrets.token_hex(8)}.tmp")
 
 
 def _output_error(

@@ -233,14 +233,16 @@ def _spikingjelly(layers: list[nn.Module]) -> dict[str, Runner]:
     }
 
 
-def _nirtorch(graph: nir.NIRGraph, node_map: dict[Any, Any]) -> dict[str, Runner]:
+def _nirtorch(
+    graph: nir.NIRGraph, node_map: dict[Any, Any], learning: bool = False
+) -> dict[str, Runner]:
     import nirtorch
 
     module = nirtorch.nir_to_torch(graph, node_map)
-    module.requires_grad_(False)
+    module.requires_grad_(learning)
     for part in module.modules():  # its map of Affine leaves the bias random
         if isinstance(part, nn.Linear) and part.bias is not None:
-            part.bias.zero_()
+            part.bias.requires_grad_(False).zero_()
 
     def run(x: Tensor) -> Tensor:
         state, outputs = None, []
@@ -308,10 +310,13 @@ def chain(width: int) -> nir.NIRGraph:
 
 
 def recurrent_elsewhere(
-    weights: list[np.ndarray], graph: nir.NIRGraph, frameworks: dict[str, Any]
+    weights: list[np.ndarray],
+    graph: nir.NIRGraph,
+    frameworks: dict[str, Any],
+    learning: bool = False,
 ) -> dict[str, Runner]:
-    """The same network in the frameworks that have such a neuron."""
-    first, back, second = (torch.from_numpy(weight) for weight in weights)
+    """The same network in the frameworks that have such a neuron; `learning` with gradients."""
+    first, back, second = (torch.tensor(weight, requires_grad=learning) for weight in weights)
     runners: dict[str, Runner] = {}
 
     def loop(cell: Callable[..., Any]) -> Callable[[Tensor], Tensor]:
@@ -353,9 +358,52 @@ def recurrent_elsewhere(
         cells = [LIFCell(p=parameters, dt=DT) for _ in range(2)]
         norse_runner = loop(lambda number, x, *state: cells[number](x, *state))
         runners["norse, steps (other equations)"] = _counting(norse_runner, cells)
+    if frameworks["sinabs"]:
+        runners["sinabs, all steps at once"] = _sinabs_recurrent(first, back, second)
+    if frameworks["spikingjelly"]:
+        from spikingjelly.activation_based import functional, neuron
+
+        decays = {"c_decay": 1 - DT / TAU_SYN, "v_decay": 1 - DT / TAU_MEM}
+        nodes = [neuron.CUBALIFNode(**decays, v_threshold=8.0) for _ in range(2)]
+        jelly = loop(lambda number, x: (nodes[number](x),))
+
+        def fresh(x: Tensor) -> Tensor:
+            for node in nodes:
+                functional.reset_net(node)
+            return jelly(x)
+
+        runners["spikingjelly, steps"] = _counting(fresh, nodes)
     if frameworks["nirtorch"]:
-        runners |= _nirtorch(graph, {nir.CubaLIF: lambda node: _HandWrittenCuba()})
+        runners |= _nirtorch(graph, {nir.CubaLIF: lambda node: _HandWrittenCuba()}, learning)
     return runners
+
+
+def _sinabs_recurrent(first: Tensor, back: Tensor, second: Tensor) -> Runner:
+    """Its current is alpha (i + x), so that what arrives is divided by alpha."""
+    import sinabs.layers as sl
+    from sinabs.activation import MembraneReset, SingleSpike
+
+    alpha = 1 - DT / TAU_SYN
+    constants = {
+        "tau_mem": -1 / math.log1p(-DT / TAU_MEM),
+        "tau_syn": -1 / math.log1p(-DT / TAU_SYN),
+        "spike_threshold": torch.tensor(8.0),
+        "spike_fn": SingleSpike,
+        "reset_fn": MembraneReset(),
+        "norm_input": False,
+    }
+    hears_itself = nn.Linear(*back.shape[::-1], bias=False)
+    hears_itself.weight = nn.Parameter(back.detach() / alpha, requires_grad=back.requires_grad)
+    layers = [sl.LIFRecurrent(rec_connect=hears_itself, **constants), sl.LIF(**constants)]
+
+    def run(x: Tensor) -> Tensor:
+        for layer in layers:
+            layer.reset_states()
+        z = layers[0](x.transpose(0, 1) @ (first / alpha).T)
+        y: Tensor = layers[1](z @ (second / alpha).T).transpose(0, 1)
+        return y
+
+    return _counting(run, layers)
 
 
 class _HandWrittenCuba(nn.Module):
@@ -365,5 +413,19 @@ class _HandWrittenCuba(nn.Module):
         i, v = (torch.zeros_like(x), torch.zeros_like(x)) if state is None else state
         i = (1 - DT / TAU_SYN) * i + x
         v = (1 - DT / TAU_MEM) * v + i
-        z = (v > 8).to(x.dtype)
-        return z, (i, v * (1 - z))
+        z = _Spike.apply(v - 8) if v.requires_grad else (v > 8).to(x.dtype)
+        return z, (i, v * (1 - z.detach()))
+
+
+class _Spike(torch.autograd.Function):
+    """A spike with the derivative of an arctangent."""
+
+    @staticmethod
+    def forward(ctx: Any, u: Tensor) -> Tensor:
+        ctx.save_for_backward(u)
+        return (u > 0).to(u.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (u,) = ctx.saved_tensors
+        return gradient / (1 + (math.pi * u).square())

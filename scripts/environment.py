@@ -17,6 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = Path(os.environ.get("NIRTORCH_ENVIRONMENT", ROOT / ".venv"))
 CONSTRAINTS = ROOT / "scripts" / "constraints.txt"
+FRAMEWORKS = ROOT / "scripts" / "frameworks.txt"
 EXTRAS = "dev,frameworks,plot"
 
 
@@ -43,8 +44,8 @@ def python() -> Path:
 
 def install() -> None:
     """Install what is pinned, unless that was done for just these files."""
-    wanted = "".join((ROOT / name).read_text() for name in ("pyproject.toml",))
-    wanted += CONSTRAINTS.read_text() + EXTRAS + str(ROOT)
+    files = (ROOT / "pyproject.toml", CONSTRAINTS, FRAMEWORKS)
+    wanted = "".join(file.read_text() for file in files) + EXTRAS + str(ROOT)
     digest = hashlib.sha256(wanted.encode()).hexdigest()
     stamp = FOLDER / "installed"
     if stamp.exists() and stamp.read_text() == digest:
@@ -52,4 +53,5 @@ def install() -> None:
     print("installing the package and its pinned dependencies", file=sys.stderr)
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     subprocess.run([*pip, "-c", str(CONSTRAINTS), "-e", f"{ROOT}[{EXTRAS}]"], check=True)
+    subprocess.run([*pip, "--no-deps", "-r", str(FRAMEWORKS)], check=True)
     stamp.write_text(digest)

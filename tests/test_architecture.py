@@ -88,6 +88,7 @@ STAGES = (
     "signals.nirdata",
     "signals.nirdata_writing",
     "signals.recordings",
+    "signals.feeding",
     "signals.arranging",
     "signals.inputs",
     "signals.outputs",
@@ -122,6 +123,7 @@ STAGES = (
     "sequences",
     "running",
     "sampling",
+    "finiteness",
     "saving",
     "arrays",
     "seeing.axes",
@@ -178,6 +180,7 @@ STAGES = (
 FIRST_WITH_TORCH = "neurons.surrogate"
 
 PUBLIC = (
+    "Compiler",
     "ConversionError",
     "DEFAULT_MAP",
     "Finding",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import itertools
 import json
@@ -10,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,8 +25,10 @@ from typer.testing import CliRunner, Result
 from nirtorch_cli import driving, load, nir_to_torch, running
 from nirtorch_cli.cli import app as application
 from nirtorch_cli.cli.progress import stepping
-from nirtorch_cli.errors import ExitCode
+from nirtorch_cli.errors import ExitCode, OutputError
+from nirtorch_cli.findings import Finding
 from nirtorch_cli.running import run_steps
+from nirtorch_cli.signals.feeding import Signal
 from nirtorch_cli.signals.generators import generated, parsed
 
 DT = 1e-4
@@ -141,8 +145,9 @@ def stepped(model: str, values: np.ndarray) -> Any:
 
 
 def arrays(path: str) -> dict[str, np.ndarray]:
+    """What an archive holds but for dt, which is beside all outputs."""
     with np.load(path, allow_pickle=False) as found:
-        return dict(found)
+        return {name: array for name, array in found.items() if name != "dt"}
 
 
 # ------------------------------------------------------------------------- what comes out
@@ -162,6 +167,7 @@ def test_it_is_what_single_steps_give(model: str, chunk: list[str]) -> None:
     assert node["spikes"] == expected.spikes["lif"].spikes > 0
     spikes, v = arrays("out.npz")["lif:spikes"], arrays("out.npz")["lif:v"]
     assert list(arrays("out.npz")) == ["output", "lif:spikes", "lif:v"]
+    assert np.load("out.npz")["dt"].item() == DT
     assert spikes.sum() == node["spikes"]
     assert spikes.shape == v.shape == (50, 4, 3 if model == "model.nir" else 2)
     assert (found["steps"], found["batch"], found["dt"]) == (50, 4, DT)
@@ -265,6 +271,35 @@ def test_a_table_in_and_out() -> None:
     np.testing.assert_allclose(found, expected.outputs[:, 0].numpy(), atol=1e-6)
 
 
+@pytest.mark.parametrize("form", ["npz", "csv", "nir"])
+def test_outputs_on_stdout(form: str) -> None:
+    """They and nothing else; what is said of the run is on stderr."""
+    arguments = ["model.nir", "-i", "uniform", "-r", "lif:v"]
+    answer = invoke(*arguments, "-o", "-", "--format", form)
+    assert answer.exit_code == ExitCode.DONE
+    assert "fed     input 100x1x2 from uniform" in answer.stderr
+    assert "note: wrote stdout: output, lif:v over 100 steps" in answer.stderr
+    invoke(*arguments, "-o", "out.dat", "--format", form)
+    assert answer.stdout_bytes == Path("out.dat").read_bytes()
+    quiet = invoke(*arguments, "-o", "-", "--format", form, "--quiet")
+    assert (quiet.stdout_bytes, quiet.stderr) == (answer.stdout_bytes, "")
+    answer = invoke(*arguments, "-o", "-", "--format", form, "--json")
+    assert answer.exit_code == ExitCode.USAGE
+    assert "-o - leaves no room on stdout for --json; name a file" in answer.stderr
+
+
+def test_several_arrays_in_one_table() -> None:
+    ran("model.nir", "-i", "uniform", "-r", "lif:v", "-o", "out.csv")
+    ran("model.nir", "-i", "uniform", "-r", "lif:v", "-o", "out.npz")
+    names = [f"{name}[{i}]" for name in ("output", "lif:v") for i in range(3)]
+    assert Path("out.csv").read_text().splitlines()[0] == ",".join(names)
+    found = np.loadtxt("out.csv", np.float32, delimiter=",", skiprows=1)
+    whole = arrays("out.npz")
+    assert (found == np.hstack([whole["output"][:, 0], whole["lif:v"][:, 0]])).all()
+    line = failure(3, "loop.nir", "-i", "out.csv")
+    assert line.startswith("out.csv: has columns of 2 arrays, 'output', 'lif:v'; an input is one")
+
+
 def test_from_stdin() -> None:
     stream = io.BytesIO()
     np.save(stream, inputs(20, 2, 2))
@@ -289,6 +324,25 @@ def test_a_recording_may_be_run_in_pieces(model: str) -> None:
         np.testing.assert_allclose(arrays("s.npz")[name], array, atol=1e-6)
     ran(model, "-i", "two.npy", "-o", "cold.npz")
     assert (arrays("cold.npz")["output"] != arrays("two.npz")["output"]).any()
+
+
+@pytest.mark.parametrize("spec", ["poisson:rate=500", "uniform", "impulse:at=10", "all.npy"])
+def test_what_is_fed_may_be_run_in_pieces(spec: str) -> None:
+    """Generators and files go on where the piece before has ended."""
+    np.save("all.npy", inputs(50, 1, 2))
+    ran("loop.nir", "-i", spec, "-o", "all.npz", "--steps", "50", "-r", "input")
+    found = []
+    state: list[str] = []
+    for start, steps in ((0, 20), (20, 1), (21, 29)):
+        ran("loop.nir", "-i", spec, "--start", str(start), "--steps", str(steps), *state,
+            "-o", "part.npz", "-r", "input", "--state-out", "s.npz")  # fmt: skip
+        found.append(arrays("part.npz"))
+        state = ["--state-in", "s.npz"]
+    for name, whole in arrays("all.npz").items():
+        pieces = np.concatenate([part[name] for part in found])
+        np.testing.assert_allclose(pieces, whole, atol=1e-6)
+    line = failure(ExitCode.USAGE, "loop.nir", "-i", "all.npy", "--start", "50")
+    assert line == "all.npy: has 50 steps, and --start 50 leaves out all of them"
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
@@ -402,7 +456,7 @@ def test_outputs_that_are_not_finite_are_told() -> None:
         (
             ["-i", "nan.npy"],
             2,
-            "nan.npy: node 'input': has nan at step 2, batch row 1, neuron (0,)",
+            "nan.npy: node 'input': has nan at step 2, batch row 1, neuron 0",
         ),
         (["-i", "empty.npy"], 2, "empty.npy: node 'input': has no time steps"),
         (["-i", "text.npy"], 3, "text.npy: is not a .npy file"),
@@ -412,16 +466,20 @@ def test_outputs_that_are_not_finite_are_told() -> None:
         (["-i", "other=zeros"], 2, "the model has no input 'other': it has 'input'"),
         (["-i", "model.nir"], 3, "model.nir: is an HDF5 file, but no NIR data"),
         (["-i", "zeros", "-o", "out.txt"], 2, "the name 'out.txt' does not say which format"),
-        (["-i", "zeros", "-o", "-"], 2, "-o - does not say which format is meant; name a file"),
+        (["-i", "zeros", "-o", "-"], 2, "-o - does not say which format is meant; give --format"),
+        (["-i", "zeros", "--format", "csv"], 2, "--format is of no use here: nothing is written"),
         (["-i", "zeros", "-o", "no/out.npz"], 2, "cannot be written: there is no such folder"),
         (["-i", "zeros", "-o", "model.nir"], 2, "the output is the input, which is never replaced"),
         (["-i", "data.nir", "-o", "data.nir"], 2, "the output is the input, which is never"),
         (["-i", "input=data.nir", "-o", "data.nir"], 2, "the output is the input, which is never"),
         (["-i", "data.nir:input", "-o", "data.nir"], 2, "the output is the input, which is never"),
+        (["-i", "lr=0.1/s.npz", "-o", "lr=0.1/s.npz"], 2, "the output is the input, which is nev"),
+        (["-i", "./lr=0.1/s.npz", "-o", "lr=0.1/s.npz"], 2, "the output is the input, which is n"),
+        (["-i", "input=lr=0.1/s.npz", "-o", "lr=0.1/s.npz"], 2, "the output is the input, which"),
         (["-i", "zeros", "-o", "old.npz", "-n"], 2, "old.npz: exists already; leave out"),
         (["-i", "zeros", "--state-out", "old.npz", "-n"], 2, "old.npz: exists already"),
         (["-i", "zeros", "-o", "a.npz", "--state-out", "a.npz"], 2, "'a.npz' would be written twi"),
-        (["-i", "zeros", "-o", "a.csv", "-r", "lif"], 2, "a .csv file holds one array, and there"),
+        (["-i", "zeros", "-o", "a.csv", "-r", "lif:count"], 2, "'lif:count' has no axis of time"),
         (["-i", "zeros", "-r", "lfi:v"], 2, "no node 'lfi'; did you mean 'li', 'lif'?"),
         (["-i", "zeros", "-r", "w:v"], 2, "node 'w'"),
         (["-i", "zeros", "--state-in", "no.npz"], 3, "no.npz: no such file"),
@@ -446,16 +504,25 @@ def test_refusals(arguments: list[str], code: int, said: str) -> None:
     np.save("nan.npy", spoilt)
     Path("text.npy").write_text("1,2\n")
     Path("old.npz").write_bytes(b"old")
+    Path("lr=0.1").mkdir(exist_ok=True)
+    np.savez("lr=0.1/s.npz", inputs(5, 4, 2))
     data = nir.NIRNodeData({"s": nir.TimeGriddedData(inputs(1, 5, 2), DT)})
     nir.write_data("data.nir", nir.NIRGraphData({"input": data}))
-    before = {name: Path(name).read_bytes() for name in os.listdir() if Path(name).is_file()}
+    before = contents()
     if arguments[2:3] == ["--no-defaults"]:
         answer = invoke("model.nir", *arguments)  # a line for each type
         assert answer.exit_code == code
     else:
         assert said in failure(code, "model.nir", *arguments)
-    after = {name: Path(name).read_bytes() for name in os.listdir() if Path(name).is_file()}
-    assert after == before
+    assert contents() == before
+
+
+def contents() -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in Path().rglob("*.*") if path.is_file()}
+
+
+def test_a_file_whose_name_begins_as_stdin_does() -> None:
+    assert failure(3, "model.nir", "-i", "-no.npy") == "-no.npy: no such file"
 
 
 def test_a_node_that_is_not_there_is_told_before_anything_is_run(
@@ -477,6 +544,18 @@ def test_a_model_that_cannot_be_read() -> None:
     assert failure(3, "no.pt", "--trust", "-i", "zeros") == "no.pt: no such file"
     torch.save(torch.fx.symbolic_trace(torch.nn.ReLU()), "relu.pt")
     assert "not a module that nirtorch converted" in failure(3, "relu.pt", "--trust", "-i", "zeros")
+
+
+def test_what_is_no_model() -> None:
+    np.savez("in.npz", x=inputs(4, 1, 2))
+    answer = invoke("in.npz", "-i", "zeros", "-q")
+    assert answer.exit_code == ExitCode.UNREADABLE
+    assert answer.stderr.startswith("error: in.npz: is not an HDF5 file")
+    answer = invoke("nothing.pt", "-i", "zeros", "-q")
+    assert (answer.exit_code, answer.stderr) == (
+        ExitCode.UNREADABLE,
+        "error: nothing.pt: no such file\n",
+    )
 
 
 def test_a_saved_module_is_not_converted_again() -> None:
@@ -524,9 +603,9 @@ def test_a_full_disk_leaves_the_old_file(
     Path(path).write_bytes(b"old")
     before = sorted(os.listdir())
     monkeypatch.setattr("os.fsync", full)
-    answer = invoke("model.nir", "-i", "zeros", option, path)
+    answer = invoke("model.nir", "-i", "zeros", option, path, "-q")
     assert answer.exit_code == ExitCode.USAGE
-    assert answer.stdout == ""
+    assert answer.stdout.startswith("fed "), "what the run gave is not lost"
     assert answer.stderr == f"error: {path}: cannot be written: No space left on device\n"
     assert Path(path).read_bytes() == b"old"
     assert sorted(os.listdir()) == before
@@ -557,7 +636,7 @@ def test_ctrl_c_writes_what_there_is(as_json: bool, monkeypatch: pytest.MonkeyPa
     assert answer.exit_code == ExitCode.INTERRUPTED
     assert answer.stderr == (
         "error: interrupted after 21 of 50 steps; wrote out.npz: output, lif:v over 21 steps; "
-        "wrote s.npz: the state after 21 steps\n"
+        "wrote s.npz: the state after 21 steps; --start 21 --state-in s.npz goes on from there\n"
     )
     for name, array in arrays("out.npz").items():
         np.testing.assert_allclose(array, arrays("all.npz")[name][:21], atol=1e-6)
@@ -586,16 +665,16 @@ def test_ctrl_c_before_anything_is_done(monkeypatch: pytest.MonkeyPatch) -> None
     interrupting(monkeypatch, 1)
     answer = invoke("model.nir", "-i", "zeros", "-o", "out.npz")
     assert answer.exit_code == ExitCode.INTERRUPTED
-    assert answer.stderr == "error: interrupted\n"
+    assert answer.stderr == "error: interrupted before the first 100 steps were done\n"
     assert answer.stdout == ""
     assert not Path("out.npz").exists()
 
 
 def test_ctrl_c_after_the_last_part_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     module = nir_to_torch("model.nir", {})
-    values = {"input": inputs(20, 2, 2)}
+    values = {"input": Signal.of(inputs(20, 2, 2))}
 
-    def interrupt(done: int) -> None:
+    def interrupt(done: int, state: Any) -> None:
         if done == 20:
             raise KeyboardInterrupt
 
@@ -649,9 +728,24 @@ def test_a_reader_that_has_seen_enough() -> None:
     assert arrays("out.npz")["output"].shape == (100, 1, 3)
 
 
-def test_a_full_stdout() -> None:
+def test_a_reader_that_has_seen_enough_of_the_outputs() -> None:
+    """What is written elsewhere is whole all the same."""
+    process = nirtorch("run", "model.nir", "-i", "zeros", "-o", "-", "--format", "csv",
+                       "--steps", "99999", "--state-out", "s.npz", "-q")  # fmt: skip
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert process.stdout.readline() == b"n0,n1,n2\n"
+    process.stdout.close()
+    assert process.wait(timeout=120) == ExitCode.DONE
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert Path("s.npz").exists()
+
+
+@pytest.mark.parametrize("output", [[], ["-o", "-", "--format", "npz", "--steps", "9999"]])
+def test_a_full_stdout(output: list[str]) -> None:
     with open("/dev/full", "wb") as full:
-        process = nirtorch("run", "model.nir", "-i", "zeros", "-q", stdout=full)
+        process = nirtorch("run", "model.nir", "-i", "uniform", "-q", *output, stdout=full)
     _, stderr = process.communicate(timeout=120)
     assert process.returncode == ExitCode.USAGE
     assert stderr == b"error: stdout cannot be written: No space left on device\n"
@@ -674,12 +768,15 @@ def test_a_bar_on_a_terminal_and_none_elsewhere(monkeypatch: pytest.MonkeyPatch)
     ):
         stream = Terminal() if terminal else io.StringIO()
         monkeypatch.setattr(sys, "stderr", stream)
-        with stepping(1000, enabled) as on_steps:
-            on_steps(250)
+        with stepping(1000, enabled) as steps:
+            steps.advance(250)
             time.sleep(0.25)
-            on_steps(1000)
+            steps.compiling("lif")
+            time.sleep(0.25)
+            steps.advance(1000)
         assert ("250/1000" in stream.getvalue()) == shown
         assert ("steps/s" in stream.getvalue()) == shown
+        assert ("compiling lif" in stream.getvalue()) == shown
 
 
 # ------------------------------------------------------------------------ the library's side
@@ -687,13 +784,19 @@ def test_a_bar_on_a_terminal_and_none_elsewhere(monkeypatch: pytest.MonkeyPatch)
 
 def test_parts_change_nothing_in_a_library_call() -> None:
     module = nir_to_torch("loop.nir", {})
-    values = {"input": inputs(33, 2, 2)}
+    values = {"input": Signal.of(inputs(33, 2, 2))}
     record = ["lif:v", "lif:count", "lif"]
     whole = driving.drive(module, values, torch.empty(0), record=record, chunk=33)
+    told: list[int] = []
     for chunk in (1, 5, 32):
-        told: list[int] = []
+        told.clear()
         parts = driving.drive(
-            module, values, torch.empty(0), record=record, chunk=chunk, on_steps=told.append
+            module,
+            values,
+            torch.empty(0),
+            record=record,
+            chunk=chunk,
+            on_steps=lambda done, state: told.append(done),
         )
         assert told[-1] == 33
         assert len(told) == -(-33 // chunk)
@@ -722,3 +825,191 @@ def test_loading_what_was_run_is_untouched() -> None:
     ran("model.pt", "--trust", "-i", "uniform")
     assert Path("model.pt").read_bytes() == before
     assert load("model.pt").training
+
+
+def test_parts_follow_from_sizes_alone() -> None:
+    """And keep no more than one state and one sum of counts, however many they are."""
+    module = nir_to_torch("loop.nir", {})
+    like = torch.empty(0)
+    length = driving.part_length(module, {"input": Signal.of(np.zeros((10**6, 2, 2)))}, like)
+    assert 64 < length < 10**5
+    wide = driving.part_length(module, {"input": Signal.of(np.zeros((10**5, 100, 2)))}, like)
+    assert 64 <= wide <= length
+    kept: list[Any] = []
+    values = {"input": Signal.of(inputs(40, 2, 2))}
+    driving.drive(
+        module,
+        values,
+        like,
+        record=["lif:count"],
+        chunk=1,
+        on_steps=lambda done, state: kept.append(weakref.ref(state["lif"]["v"])),
+    )
+    gc.collect()
+    assert sum(state() is not None for state in kept) == 0
+
+
+def test_what_could_not_be_written_is_told_and_the_rest_is_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from nirtorch_cli.signals import outputs
+
+    def full(*arguments: Any, **options: Any) -> Any:
+        raise OutputError(Finding("NIR701", "error", "the disk is full", file="o.npz"))
+
+    monkeypatch.setattr(outputs, "write_signals", full)
+    answer = invoke("loop.nir", "-i", "zeros", "-o", "o.npz", "--state-out", "s.npz", "--json")
+    document = json.loads(answer.stdout)
+    assert (answer.exit_code, document["ok"]) == (ExitCode.USAGE, False)
+    assert document["result"]["steps"] == 100
+    assert Path("s.npz").exists()
+    before = Path("s.npz").read_bytes()
+    arguments = ["-i", "constant:1", "-o", "o.npz", "--state-in", "s.npz", "--state-out", "s.npz"]
+    answer = invoke("loop.nir", *arguments, "-q")
+    assert answer.stderr.splitlines() == [
+        "error: o.npz: the disk is full",
+        "error: s.npz: left as it was, since not all could be written",
+    ]
+    assert Path("s.npz").read_bytes() == before, "the run can be done again"
+
+
+def test_a_folder_that_cannot_be_written_to_is_told_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(driving, "run_sequence", None)
+    answer = invoke("loop.nir", "-i", "zeros", "-o", "/proc/o.npz", "-q")
+    assert answer.exit_code == ExitCode.USAGE
+    assert answer.stderr.startswith("error: /proc/o.npz: cannot be written")
+
+
+def test_nan_inside_the_model_is_told() -> None:
+    values = inputs(20, 1, 2)
+    values[3] = np.nan
+    np.save("in.npy", values)
+    answer = invoke("loop.nir", "-i", "in.npy", "--allow-nan", "-r", "lif:v")
+    assert answer.exit_code == ExitCode.DONE
+    assert "warning: node 'lif': NaN or infinity in 'v'" in answer.stderr
+    answer = invoke("loop.nir", "-i", "in.npy", "--allow-nan")
+    assert "warning: node 'lif': NaN or infinity in its state after the last step" in answer.stderr
+
+
+def test_a_module_that_raises_is_told_with_a_state_too() -> None:
+    Path("mymaps.py").write_text(
+        "import nir, torch\n"
+        "class Bad(torch.nn.Module):\n"
+        "    def forward(self, x, state=None):\n"
+        "        raise RuntimeError('boom')\n"
+        "BAD = {nir.LIF: lambda node: Bad()}\n"
+    )
+    ran("loop.nir", "-i", "zeros", "--state-out", "s.npz")
+    for state in ([], ["--state-in", "s.npz"]):
+        answer = invoke("loop.nir", "--map", "mymaps:BAD", "-i", "zeros", "-q", *state)
+        assert answer.exit_code == ExitCode.UNSOUND
+        assert answer.stderr == (
+            "error: loop.nir: the module raised RuntimeError when it was run: boom\n"
+        )
+
+
+def test_compiling() -> None:
+    """With a compiler or without one: the same numbers, and a word about it."""
+    np.save("in.npy", inputs(200, 2, 2))
+    ran("loop.nir", "-i", "in.npy", "-o", "plain.npz", "-r", "lif:v")
+    answer = invoke("loop.nir", "-i", "in.npy", "-o", "made.npz", "-r", "lif:v", "--compile")
+    assert answer.exit_code == ExitCode.DONE
+    assert "note: compiled 1 program in" in answer.stderr or "--compile: run without" in (
+        answer.stderr
+    )
+    for name, array in arrays("plain.npz").items():
+        np.testing.assert_allclose(arrays("made.npz")[name], array, atol=1e-6)
+    answer = invoke("loop.nir", "-i", "in.npy", "--steps", "20", "--compile", "--json")
+    assert json.loads(answer.stdout)["result"]["compiled"] == {
+        "programs": 0,
+        "seconds": 0.0,
+        "problem": None,
+    }
+    assert "note: compiled nothing" in answer.stderr
+
+
+def test_without_a_compiler_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*arguments: Any, **options: Any) -> Any:
+        raise RuntimeError("No working C++ compiler found")
+
+    monkeypatch.setattr(torch, "compile", broken)
+    answer = invoke("loop.nir", "-i", "uniform", "--steps", "200", "--compile", "--json")
+    assert answer.exit_code == ExitCode.DONE
+    (finding,) = json.loads(answer.stdout)["findings"]
+    assert finding["code"] == "NIR616"
+    assert finding["message"] == (
+        "--compile: run without it, since RuntimeError: No working C++ compiler found"
+    )
+
+
+def test_pieces_of_a_generator_are_the_whole() -> None:
+    ran("loop.nir", "-i", "poisson:rate=4000", "--steps", "90", "-o", "all.npz", "-r", "lif:v")
+    ran("loop.nir", "-i", "poisson:rate=4000", "--steps", "40", "-o", "a.npz", "--state-out", "s")
+    ran("loop.nir", "-i", "poisson:rate=4000", "--start", "40", "--steps", "50", "-o", "b.npz",
+        "--state-in", "s", "--state-out", "s")  # fmt: skip
+    pieces = np.concatenate([arrays("a.npz")["output"], arrays("b.npz")["output"]])
+    np.testing.assert_array_equal(pieces, arrays("all.npz")["output"])
+    assert pieces.any()
+
+
+def test_where_to_go_on_after_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patched:
+        interrupting(patched, 4)
+        answer = invoke("loop.nir", "-i", "uniform", "--start", "10", "--chunk", "7", "--state-out",
+                        "s.npz")  # fmt: skip
+    assert answer.exit_code == ExitCode.INTERRUPTED
+    assert answer.stderr.splitlines()[0].endswith("--start 31 --state-in s.npz goes on from there")
+
+
+def test_a_state_that_was_made_otherwise() -> None:
+    ran("loop.nir", "-i", "uniform", "--state-out", "s.npz")
+    answer = invoke("loop.nir", "-i", "uniform", "--state-in", "s.npz", "--dt", "5e-5")
+    assert answer.exit_code == ExitCode.DONE
+    assert "warning: s.npz: was made with dt 0.0001, not 5e-05" in answer.stderr
+    assert "was made with" not in invoke("loop.nir", "-i", "uniform", "--state-in", "s.npz").stderr
+
+
+def test_a_state_that_no_file_can_hold_is_told_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("mymaps.py").write_text(
+        "import nir, torch\n"
+        "class Odd(torch.nn.Module):\n"
+        "    def forward(self, x, state=None):\n"
+        "        return x, {'kept': object()}\n"
+        "ODD = {nir.LIF: lambda node: Odd()}\n"
+    )
+    parts: list[int] = []
+    monkeypatch.setattr(
+        driving, "run_sequence",
+        lambda *a, **k: (parts.append(1), running.run_sequence(*a, **k))[1],
+    )  # fmt: skip
+    answer = invoke("model.nir", "-m", "mymaps:ODD", "-i", "zeros", "--chunk", "1", "--state-out",
+                    "s.npz", "-q")  # fmt: skip
+    assert answer.exit_code == ExitCode.USAGE
+    assert "the state holds a object, which no state file can" in answer.stderr
+    assert len(parts) == 1
+
+
+def test_outputs_to_stdout() -> None:
+    process = nirtorch("run", "model.nir", "-i", "uniform", "-o", "-", "--format", "npz")
+    stdout, stderr = process.communicate(timeout=120)
+    assert process.returncode == ExitCode.DONE
+    ran("model.nir", "-i", "uniform", "-o", "same.npz")
+    assert stdout == Path("same.npz").read_bytes()
+    assert b"note: wrote stdout: output over 100 steps" in stderr
+    assert b"fed     input 100x1x2 from uniform" in stderr
+
+
+def test_a_pipe_that_is_closed_early_does_not_advance_the_state() -> None:
+    ran("loop.nir", "-i", "uniform", "--state-out", "s.npz")
+    before = Path("s.npz").read_bytes()
+    process = nirtorch(
+        "run", "loop.nir", "-i", "uniform", "--steps", "50000", "-o", "-", "--format", "csv", "-q",
+        "--state-in", "s.npz", "--state-out", "s.npz",
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    assert process.wait(timeout=120) == ExitCode.USAGE
+    assert b"s.npz: left as it was, since not all could be written" in process.stderr.read()
+    process.stderr.close()
+    assert Path("s.npz").read_bytes() == before

@@ -18,7 +18,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import DT, NETWORKS, converted, flat, lif, weights
+from networks import DT, NETWORKS, converted, ends, flat, lif, weights
 from torch import Tensor
 
 from nirtorch_cli import StateError, UsageError, nir_to_torch
@@ -464,6 +464,34 @@ def test_recording_in_loops_and_nested_graphs() -> None:
     assert trace["middle/lambda/back"]["output"].shape == (STEPS, 2, 4)
     counted = run_steps(module, inputs).spikes["middle/0"].spikes
     assert int(trace["middle/0"]["count"].sum()) == counted
+
+
+def test_patterns_of_names() -> None:
+    module = converted(NETWORKS["nested"]())
+    inputs = sequence(module, 4)
+    trace = run_sequence(module, inputs, record=["middle/*:v", "*layer", "middle/lambda/li?"]).trace
+    assert {path: sorted(held) for path, held in trace.items()} == {
+        "first.layer": ["spikes"],
+        "middle/0": ["v"],
+        "middle/lambda/lif": ["spikes", "v"],
+    }
+    with pytest.raises(UsageError, match="no node 'mid\\*x'"):
+        run_sequence(module, inputs, record=["mid*x"])
+    named = converted(nir.NIRGraph({**ends((3,), (3,)), "a*": lif(3), "ab": lif(3)},
+        [("input", "a*"), ("a*", "ab"), ("ab", "output")], type_check=False))  # fmt: skip
+    assert set(run_sequence(named, sequence(named, 4), record=["a*"]).trace) == {"a*"}
+
+
+def test_nan_is_no_spike() -> None:
+    class Lost(torch.nn.Module):
+        def forward(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+            return torch.full_like(x, torch.nan).where(x > 0, x.sign()), x
+
+    graph = nir.NIRGraph.from_list(lif(3))
+    module = nir_to_torch(graph, {nir.LIF: lambda node: Lost()}, default_map(dt=DT))
+    inputs = torch.tensor([[[1.0, -1.0, 0.0]], [[1.0, -1.0, -1.0]]])
+    (trace,) = run_sequence(module, inputs, record=["*:count"]).trace.values()
+    assert trace["count"].tolist() == [[0, 2, 1]]
 
 
 def test_what_cannot_be_recorded() -> None:

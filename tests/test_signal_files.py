@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import csv
+import dataclasses
 import io
 import json
 import os
 import pickle
 import struct
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -23,12 +26,19 @@ from hypothesis.extra import numpy as hnp
 
 from nirtorch_cli.errors import NirtorchError, OutputError, ReadError, UsageError
 from nirtorch_cli.limits import DEFAULT_MAX_BYTES
-from nirtorch_cli.signals.archives import archive_of, arrays_of
+from nirtorch_cli.signals.archives import archive_of
 from nirtorch_cli.signals.nirdata_writing import nirdata_of
 from nirtorch_cli.signals.outputs import FORMS, Label, refuse_form, write_signals
 from nirtorch_cli.signals.recordings import recording_of
 from nirtorch_cli.signals.sources import Place, place_of
-from nirtorch_cli.signals.states import fitted, read_state, write_state
+from nirtorch_cli.signals.states import (
+    MadeWith,
+    fitted,
+    read_state,
+    refuse_unstorable_state,
+    saved_state,
+    write_state,
+)
 from nirtorch_cli.signals.tables import csv_of, table_of
 
 DT = 1e-3
@@ -96,6 +106,28 @@ def test_names_with_colons() -> None:
     assert place_of("a:b.npz") == Place("a:b.npz")
     assert place_of("nothing:x") == Place("nothing:x")
     assert place_of("-:z") == Place("-", "z")
+
+
+def test_the_length_of_a_step_in_an_archive() -> None:
+    """It is no array to feed, and the model's must be the same."""
+    np.savez("a.npz", x=numbers(3), dt=DT)
+    assert len(read("a.npz")) == len(read("a.npz:x")) == 3
+    assert len(read("a.npz", dt=float(np.float32(DT)))) == 3
+    said = (
+        "a.npz: was recorded at dt 0.001, and the model runs at dt 0.0001; "
+        "give --dt 0.001, or record events, which fit any dt"
+    )
+    assert refused("a.npz", UsageError, dt=1e-4) == said
+    assert refused("a.npz:x", UsageError, dt=1e-4) == said
+    assert read("a.npz:dt", dt=1e-4) == DT
+    np.savez("a.npz", dt=np.array([DT]))
+    assert refused("a.npz") == "a.npz: holds no array"
+    np.savez("a.npz", x=numbers(3), y=numbers(3), dt=DT)
+    assert refused("a.npz").startswith("a.npz: holds 2 arrays; name one, 'a.npz:x': it holds 'x',")
+    for other in (numbers(3), np.zeros((500, 3)), "text", True, 0.0, np.nan, -1.0):
+        np.savez("a.npz", x=numbers(3), dt=other)
+        assert len(read("a.npz:x", dt=1e-4)) == 3
+        assert "a.npz: holds 2 arrays" in refused("a.npz")
 
 
 class Bomb:
@@ -171,6 +203,44 @@ def test_npy_files_that_are_damaged(content: bytes) -> None:
         "save it again with numpy.save"
     )
     assert not Path("exploded").exists()
+
+
+def test_of_two_files_that_were_joined_none_is_lost() -> None:
+    np.save("a.npy", numbers(3))
+    np.savez("a.npz", numbers(3))
+    np.savez("b.npz", x=numbers(4), y=numbers(5))
+    np.savez("none.npz")
+    npy, a, b, none = (Path(f).read_bytes() for f in ("a.npy", "a.npz", "b.npz", "none.npz"))
+    Path("j.npy").write_bytes(npy + npy)
+    assert refused("j.npy") == (
+        "j.npy: has a second array after its array; save each array in a file of its own"
+    )
+    Path("j.npy").write_bytes(npy + b"\0")
+    assert "j.npy: has 1 byte after its array; save" in refused("j.npy")
+    assert "a second array" in refused("-", stdin=io.BytesIO(npy + npy))
+    for joined in (a + a, b + a, a + none, none + a, a + npy, a + b"\n", a + bytes(10**5)):
+        Path("j.npz").write_bytes(joined)
+        line = refused("j.npz")
+        assert "before or after its archive, as two files have that were joined" in line or (
+            len(joined) > 10**5 and "is a damaged .npz file" in line
+        )
+    Path("j.npz").write_bytes(a + b)
+    assert "before or after its archive" in refused("j.npz:x")
+
+
+def test_an_archive_with_one_name_twice() -> None:
+    stream = io.BytesIO(zipped({"x": b""}))
+    with zipfile.ZipFile(stream, "a") as archive:
+        archive.writestr("x", b"")
+    Path("a.npz").write_bytes(stream.getvalue())
+    assert refused("a.npz:x") == "a.npz: has 2 arrays 'x'; give each its own name"
+
+
+def test_an_archive_with_a_comment() -> None:
+    np.savez("a.npz", x=numbers(3))
+    with zipfile.ZipFile("a.npz", "a") as archive:
+        archive.comment = b"of monday"
+    assert len(read("a.npz")) == 3
 
 
 @pytest.mark.parametrize("make", ["npy", "npz", "h5", "csv"])
@@ -258,6 +328,12 @@ def table(text: str) -> np.ndarray:
         "# made by hand\n\n1, 2\n# more\n3, 4.5\n\n",
         "nan_1,inf_2\n1,2\n3,4.5\n",
         "1e0,2\n3,4.5 # the end\n",
+        "1,2 # the start, and\n3,4.5 # the end\n",
+        "  # by hand\n1,2\n3,4.5\n",
+        "a,b\r1,2\r3,4.5\r",
+        "# old\r1,2\r3,4.5",
+        '"a,1", "b"\n1,2\n3,4.5\n',
+        "n#1,n#2\n1,2\n3,4.5\n",
     ],
 )
 def test_tables(text: str) -> None:
@@ -272,8 +348,9 @@ def test_a_table_of_one_neuron_and_one_of_one_step() -> None:
 
 
 def test_a_column_of_batch_rows() -> None:
-    text = "batch,n0\n1,10\n0,0\n0,1\n1,11\n"
-    assert table(text)[:, :, 0].tolist() == [[0, 10], [1, 11]]
+    for name in ("batch", "Batch", "BATCH"):
+        text = f"{name},n0\n1,10\n0,0\n0,1\n1,11\n"
+        assert table(text)[:, :, 0].tolist() == [[0, 10], [1, 11]]
     with pytest.raises(ReadError, match="batch rows have from 1 to 2 steps; all must have"):
         table("batch,n0\n0,1\n0,1\n1,1\n")
     with pytest.raises(ReadError, match="does not count the batch rows from 0"):
@@ -284,10 +361,29 @@ def test_a_column_of_batch_rows() -> None:
     ("text", "said"),
     [
         ("a,b\n1,2\n3,x\n", "is no table of numbers: line 3 has 'x'; a row is a time step"),
-        ("1,2\n3\n", "line 2 has 1 columns, the one before it 2"),
+        ("1,2\n3\n", "line 2 has 1 column, the one before it 2"),
         ("1,2\n\n3,\n", "line 3 has ''"),
         ("a,b\n1\n", "names 2 columns and has 1"),
-        ("1;2\n3;4\n", "line 2 has '3;4'"),
+        ("a\n1,2\n", "names 1 column and has 2"),
+        ('"a,b",c,d\n1,2,3\n1,2,3\n1,2,x\n', "line 4 has 'x'"),
+        ("1;2\n3;4\n", "line 1 has '1;2' in column 1, which is neither a number nor a name; col"),
+        ("a;b\n3;4\n", "line 2 has '3;4'; columns are separated by commas"),
+        ("1\t2\n3\t4\n", "; columns are separated by commas"),
+        ("a\tb\n3\t4\n", "line 2 has '3\\t4'; columns are separated by commas"),
+        ("1 2\n3 4\n", "; columns are separated by commas"),
+        ("1,0,,0,1\n1,0,0,0,1\n", "line 1 has '' in column 3, beside numbers; a row is"),
+        ("# made\n1;0,0\n1,0\n", "line 2 has '1;0' in column 1, beside numbers; columns are sep"),
+        ("1,0,O,1\n1,0,0,1\n", "line 1 has 'O' in column 3, beside numbers"),
+        ("1,nan,O\n", "line 1 has 'O' in column 3, beside numbers"),
+        ('"1","0"\n1,0\n', "line 1 has '1' in column 1, which is a number in quotes"),
+        ("1..0,0..1\n1,0\n", "line 1 has '1..0' in column 1, which is neither a number nor a na"),
+        ("a,,b\n1,2,3\n", "line 1 has '' in column 2, which is neither"),
+        (",\n1,2\n", "line 1 has '' in column 1, which is neither"),
+        (",0,1\n0,5,6\n", "line 1 names no first column, which seems to number the lines; leave"),
+        (",a,b\n0,5,6\n", "line 1 names no first column"),
+        ("t,0,1\n0,5,6\n", "line 1 has 't' in column 1, beside numbers"),
+        ("0,1,2\n0,0,1\n", "line 1 is 0, 1, .. 2: are these names or a step?; put '#' before it"),
+        (f"{'x' * 200_000},y\n1,2\n", "line 1 is no line of names: field larger"),
         ("\0\1", "holds neither arrays nor text; give .npy, .npz, .csv or NIR data"),
     ],
 )
@@ -296,9 +392,18 @@ def test_tables_that_are_none(text: str, said: str) -> None:
     assert said in refused("t.csv")
 
 
+def test_a_first_step_that_counts_its_columns() -> None:
+    """What the refusal says makes it one or the other; two columns are spikes as likely."""
+    assert table("#0,1,2\n0,0,1\n").tolist() == [[[0, 0, 1]]]
+    assert table("a,b,c\n0,1,2\n0,0,1\n").tolist() == [[[0, 1, 2]], [[0, 0, 1]]]
+    for row in ("0,1", "0.0,1.0,2.0", "1,0,0", "0,0,1", "0,1,3", "0"):
+        assert table(f"{row}\n{row}\n").shape == (2, 1, row.count(",") + 1)
+
+
 def test_a_table_that_claims_too_much() -> None:
-    Path("t.csv").write_text("," * 1000)
-    assert "claim more than 2,000 bytes" in refused("t.csv", max_bytes=2000)
+    for mark in ",\n\r":
+        Path("t.csv").write_text(mark * 1000, newline="")
+        assert "claim more than 2,000 bytes" in refused("t.csv", max_bytes=2000)
 
 
 @settings(deadline=None)
@@ -319,6 +424,39 @@ def test_a_table_is_what_others_read() -> None:
         "n0,n1\n1,0.5\n0,0.100000001\n"
     )
     assert csv_of(np.zeros((1, 2, 1, 2))).decode() == "batch,n0_0,n0_1\n0,0,0\n1,0,0\n"
+
+
+def test_several_arrays_in_one_table() -> None:
+    """Groups of columns, a batch column where there are several rows, and quotes where needed."""
+    v, spikes = numbers(3, 2, 2, 2), (numbers(3, 2, 1) > 0.5).astype(np.float32)
+    signals = [
+        (Label("output", is_output=True, is_only=True), numbers(3, 2).astype(np.float64)),
+        (Label("hidden.lif", "v"), v),
+        (Label('#a,"b"\n', "spikes"), spikes),
+    ]
+    write_signals("a.csv", signals, DT)
+    with open("a.csv", newline="") as file:
+        header, *rows = csv.reader(file)
+    assert header == [
+        "batch",
+        "output[]",
+        *(f"hidden.lif:v[{i}_{j}]" for i in range(2) for j in range(2)),
+        '#a,"b"\\n:spikes[0]',
+    ]
+    found = np.array(rows, float)
+    assert found[:, 0].tolist() == [0, 1] * 3
+    assert (found[:, 1] == signals[0][1].ravel()).all()
+    assert (found[:, 2:6].astype(np.float32) == v.reshape(6, 4)).all()
+    assert (found[:, 6] == spikes.ravel()).all()
+    assert refused("a.csv").startswith("a.csv: has columns of 3 arrays, 'output', 'hidden.lif:v',")
+    assert refused("a.csv").endswith("; an input is one array: write one, or all to an .npz file")
+    write_signals("a.csv", [(label, array[:, :1]) for label, array in signals[1:]], DT)
+    assert Path("a.csv").read_text().startswith("hidden.lif:v[0_0],hidden.lif:v[0_1],")
+    assert "has columns of 2 arrays" in refused("a.csv")
+    write_signals("a.csv", [(label, array[:, :1]) for label, array in signals[:0:-1]], DT)
+    assert Path("a.csv").read_text().startswith('"#a,""b""\\n:spikes[0]",hidden')
+    assert "has columns of 2 arrays" in refused("a.csv")
+    assert table("v[0],v[1]\n1,2\n").shape == table("a[0],b\n1,2\n").shape == (1, 1, 2)
 
 
 # ------------------------------------------------------------------------------ NIR data
@@ -539,7 +677,8 @@ def test_an_archive_of_everything() -> None:
     ]
     write_signals("a.npz", signals, DT)
     with np.load("a.npz", allow_pickle=False) as found:
-        assert found.files == ["output", "nest/lif:v", "lif:count"]
+        assert found.files == ["output", "nest/lif:v", "lif:count", "dt"]
+        assert (found["dt"].shape, found["dt"].dtype, found["dt"].item()) == ((), np.float64, DT)
         for label, array in signals:
             assert (found[label.key] == array).all()
     assert (read("a.npz:nest/lif:v") == signals[1][1]).all()
@@ -549,7 +688,7 @@ def test_an_archive_of_everything() -> None:
     two = [(Label(name, is_output=True), numbers(5, 2, 3)) for name in ("file", "b")]
     write_signals("b.npz", two, DT)
     with np.load("b.npz") as found:
-        assert found.files == ["file", "b"]
+        assert found.files == ["file", "b", "dt"]
 
 
 V = Label("lif", "v")
@@ -559,10 +698,19 @@ V = Label("lif", "v")
     ("path", "labels", "said"),
     [
         ("out.txt", [V], "the name 'out.txt' does not say which format is meant; give one that "),
-        ("out", [V], "ends in .npz, .csv, .nir, .h5, .hdf5"),
+        ("out", [V], "ends in .npz, .csv, .nir, .h5, .hdf5, or --format"),
         ("out.npy", [V], "does not say"),
-        ("a.csv", [V, Label("b")], "'a.csv': a .csv file holds one array, and there are 2; write"),
+        (
+            "a.csv",
+            [V, Label("lif", "count")],
+            "'lif:count' has no axis of time, which a .csv file ne",
+        ),
         ("a.npz", [V, V], "two arrays would be called 'lif:v'"),
+        (
+            "a.npz",
+            [Label("dt", is_output=True), Label("b", is_output=True)],
+            "two arrays would be called 'dt': the output, and the length of a step; write NIR da",
+        ),
         ("a.nir", [Label("lif", "count")], "'lif:count' has no axis of time, which NIR data need"),
         ("a.nir", [Label("n"), Label("n/a")], "hold either a nested graph's output or that of"),
     ],
@@ -574,6 +722,23 @@ def test_names_and_forms_that_do_not_do(path: str, labels: list[Label], said: st
     with pytest.raises(UsageError):
         write_signals(path, [(label, numbers(3, 1, 2)) for label in labels], DT)
     assert os.listdir() == []
+
+
+@pytest.mark.parametrize("form", ["npz", "csv", "nir"])
+def test_a_form_that_no_name_says(form: str) -> None:
+    """To a stream, or to a file that is called otherwise: the same bytes as to its own."""
+    signals = [(V, numbers(4, 1, 2))]
+    stream = io.BytesIO()
+    write_signals(stream, signals, DT, form=form)
+    write_signals("a.csv" if form == "npz" else "a.npz", signals, DT, form=form)
+    (other,) = Path().iterdir()
+    assert stream.getvalue() == other.read_bytes()
+    stream.seek(0)
+    assert (read("-", stdin=stream).astype(np.float32) == signals[0][1]).all()
+    with pytest.raises(UsageError, match="does not say which format is meant"):
+        write_signals(stream, signals, DT)
+    with pytest.raises(UsageError, match="two arrays would be called"):
+        write_signals(stream, signals * 2, DT, form=form)
 
 
 @pytest.mark.parametrize("suffix", FORMS)
@@ -715,9 +880,67 @@ def test_a_state_that_differs_in_everything_is_told_at_a_bearable_length() -> No
 
 
 def test_a_state_that_no_file_can_hold() -> None:
-    with pytest.raises(UsageError, match="node 'a/b': the state holds a set, which no state file"):
-        write_state("s.npz", {"a": {"b": {1}}})
+    """Which can be asked before a run is at its end, and costs nothing."""
+    for value, said in (({1}, "set"), (np.array([{}]), "Python object"), (1j, "complex")):
+        for refusing in (refuse_unstorable_state, lambda state: write_state("s.npz", state)):
+            message = f"node 'a/b': the state holds a {said}, which no state file can"
+            with pytest.raises(UsageError, match=f"^{message}$"):
+                refusing({"a": {"b": value}})
     assert os.listdir() == []
+    state = {"v": np.zeros(10**6), "w": [None, (1, "a")]}
+    tracemalloc.start()
+    refuse_unstorable_state(state)
+    assert tracemalloc.get_traced_memory()[1] < 10**5
+    tracemalloc.stop()
+
+
+MADE_WITH = MadeWith(1e-4, "euler", "value", "float32", "model.nir", 100)
+
+
+@pytest.mark.parametrize("made_with", [MADE_WITH, MadeWith(), MadeWith(model="é\n"), None])
+def test_what_a_state_was_made_with(made_with: MadeWith | None) -> None:
+    write_state("s.npz", STATE, made_with=made_with)
+    found = saved_state("s.npz")
+    assert found.made_with == made_with
+    assert same(found.state, STATE)
+    assert same(read_state("s.npz"), STATE)
+
+
+def test_a_state_of_other_steps() -> None:
+    assert MADE_WITH.differences(dataclasses.replace(MADE_WITH, dt=float(np.float32(1e-4)))) == []
+    assert MADE_WITH.differences(MadeWith(dtype="float64", model="b.nir", steps=3)) == []
+    assert MADE_WITH.differences(MadeWith(1e-3, "exact", "subtract")) == [
+        "dt 0.0001, not 0.001",
+        "integration euler, not exact",
+        "reset value, not subtract",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("told", "is_fine"),
+    [
+        ('{"dt": 1, "unheard of": []}', True),
+        ("{}", True),
+        ("[]", False),
+        ("{", False),
+        ('{"dt": "fast"}', False),
+        ('{"dt": NaN}', False),
+        ('{"dt": -1.0}', False),
+        ('{"steps": 1.5}', False),
+        (f'{{"dt": 1{"0" * 400}}}', False),
+        ('{"steps": true}', False),
+        ('{"reset": 1}', False),
+    ],
+)
+def test_states_that_say_something_else(told: str, is_fine: bool) -> None:
+    texts = {"nirtorch:state": '{"dict": []}', "nirtorch:made_with": told}
+    content = archive_of({n: np.frombuffer(t.encode(), np.uint8) for n, t in texts.items()})
+    Path("s.npz").write_bytes(content)
+    if is_fine:
+        assert saved_state("s.npz").state == {}
+    else:
+        with pytest.raises(ReadError, match=r"s.npz: is a damaged saved state; write it again"):
+            saved_state("s.npz")
 
 
 def structured(structure: Any) -> bytes:
@@ -752,7 +975,3 @@ def test_a_state_that_claims_too_much() -> None:
     write_state("s.npz", {"v": np.zeros(10**6)})
     with pytest.raises(ReadError, match="claim more than 1,000,000 bytes"):
         read_state("s.npz", max_bytes=10**6)
-
-
-def test_archives_that_hold_one_name_twice_are_read() -> None:
-    assert list(arrays_of(archive_of({"a": numbers(2)}), Place("x"), 10**6)) == ["a"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import itertools
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nirtorch_cli.errors import ExitCode, NirtorchError, ReadError, UsageError
-from nirtorch_cli.signals.arranging import Port, arranged
+from nirtorch_cli.signals.arranging import Port, arranged, refuse_unfit
 from nirtorch_cli.signals.binning import binned, steps_of
+from nirtorch_cli.signals.feeding import Signal, blocks
 from nirtorch_cli.signals.generators import PARAMETERS, generated, is_generator, parsed
 from nirtorch_cli.signals.inputs import InputOptions, assigned, read_inputs
 
@@ -27,10 +30,17 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def fed(*specs: str, ports: list[Port] = ONE, stdin: Any = None, **options: Any) -> Any:
-    """The arrays for some --input options, at dt 1e-3."""
+def signals(
+    *specs: str, ports: list[Port] = ONE, stdin: Any = None, **options: Any
+) -> dict[str, Signal]:
+    """The signals for some --input options, at dt 1e-3."""
     chosen = InputOptions(**{"dt": 1e-3, **options})
     return read_inputs(assigned(specs, ports), ports, chosen, stdin)
+
+
+def fed(*specs: str, **options: Any) -> Any:
+    """The whole arrays for some --input options, at dt 1e-3."""
+    return {name: signal.part() for name, signal in signals(*specs, **options).items()}
 
 
 def refused(
@@ -51,8 +61,8 @@ def numbers(*shape: int) -> np.ndarray:
 # ------------------------------------------------------------------------------ generators
 
 
-def made(text: str, *shape: int, dt: float = 1e-3, seed: int = 0, stream: int = 0) -> np.ndarray:
-    return generated(parsed(text), shape, dt=dt, seed=seed, stream=stream)
+def made(text: str, *shape: int, dt: float = 1e-3, seed: int = 0, **more: int) -> np.ndarray:
+    return generated(parsed(text), shape, dt=dt, seed=seed, **more)
 
 
 def test_constants_impulses_and_zeros() -> None:
@@ -106,10 +116,113 @@ def test_seeds_streams_and_lengths(text: str) -> None:
     assert (made(text, 100, 2, 3, seed=-1) != base).any()
 
 
+@settings(deadline=None)
+@given(
+    text=st.sampled_from(
+        ["poisson:rate=300", "uniform:-1,high=2", "impulse:at=7", "constant:0.1", "zeros"]
+    ),
+    cuts=st.lists(st.integers(0, 20), max_size=5),
+    start=st.integers(0, 9),
+)
+def test_parts_of_a_generator_leave_no_seam(text: str, cuts: list[int], start: int) -> None:
+    """Wherever it is cut, and wherever it begins; two inputs are cut apart."""
+    whole = made(text, 20 + start, 2, 3, seed=3, stream=1)[start:]
+    ports = [Port("other", "other", (5,)), Port("x", "x", (3,))]
+    options = {"steps": 20, "batch": 2, "seed": 3, "start": start, "ports": ports}
+    signal = signals("other=uniform", f"x={text}", **options)["x"]
+    assert (signal.shape, signal.dtype, len(signal)) == ((20, 2, 3), np.float32, 20)
+    places = [0, *sorted(cuts), 20]
+    parts = [signal.part(*pair) for pair in itertools.pairwise(places)]
+    assert (np.concatenate(parts) == whole).all()
+    assert (signal.part(13) == whole[13:]).all()
+    assert (signal.row(1) == whole[:, 1:]).all()
+    assert (signal.row(0, 5, 9) == whole[5:9, :1]).all()
+
+
 def test_blocks_leave_no_seam(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = made("uniform", 50, 3, 7)
     monkeypatch.setattr("nirtorch_cli.signals.generators._BLOCK", 13)
     assert (made("uniform", 50, 3, 7) == whole).all()
+    monkeypatch.setattr("nirtorch_cli.signals.feeding._BLOCK", 13)
+    for width in (1, 5, 7, 13, 99):
+        values = numbers(50, width)
+        pieces = list(blocks(50, width))
+        assert all((stop - start) * width <= max(13, width) for start, stop in pieces)
+        assert (np.concatenate([values[a:b] for a, b in pieces]) == values).all()
+        assert (Signal.of(values).row(0)[:, 0] == values[:, 0]).all()
+
+
+def test_a_signal_is_made_when_a_part_is_asked_for() -> None:
+    """A run as long as it may be takes the memory of a part."""
+    for text in ("uniform", "poisson:50", "constant:1", "zeros", "impulse:at=1000000000"):
+        signal = signals(text, steps=10**12)["input"]
+        assert signal.shape == (10**12, 1, 2, 3)
+        assert signal.part(10**9, 10**9 + 5).shape == (5, 1, 2, 3)
+    assert signal.part(10**9 - 1, 10**9 + 2)[:, 0, 0, 0].tolist() == [0, 1, 0]
+    tracemalloc.start()
+    values = np.zeros((1000, 1, 2, 3000), np.float64)
+    held = tracemalloc.get_traced_memory()[1]
+    signal = read_held(values)
+    signal.part(0, 10)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak - held < values.nbytes / 2
+    with pytest.raises(MemoryError):
+        signals("zeros", steps=10**30)
+
+
+def read_held(values: np.ndarray) -> Signal:
+    """The signal of a recording that has been read."""
+    refuse_unfit(values, ONE[0], dtype="float32", file="f")
+    return Signal.of(values, "float32")
+
+
+def test_numbers_that_a_type_does_not_hold_are_refused_before_they_are_made() -> None:
+    for text, said in (
+        ("constant:1e6", "constant: value is 1e+06, which float16 does not hold"),
+        ("poisson:1,amplitude=-1e5", "poisson: amplitude is -100000, which float16 does not"),
+        ("impulse:amplitude=7e4", "impulse: amplitude is 70000, which float16 does not hold"),
+        ("uniform:high=1e9", "uniform: high is 1e+09, which float16 does not hold"),
+    ):
+        assert said in refused(text, dtype="float16")
+        assert fed(text, dtype="float16", allow_nan=True)["input"].dtype == np.float16
+    assert fed("constant:0.1", dtype="float64")["input"].flat[0] == np.float32(0.1)
+
+
+def test_a_run_in_pieces_skips_the_steps_before() -> None:
+    values = numbers(9, 4, 2, 3)
+    np.save("a.npy", values)
+    assert (fed("a.npy", start=4)["input"] == values[4:]).all()
+    assert (fed("a.npy", start=4, steps=3)["input"] == values[4:7]).all()
+    assert (fed("a.npy", start=8)["input"] == values[8:]).all()
+    assert refused("a.npy", start=9) == "a.npy: has 9 steps, and --start 9 leaves out all of them"
+    assert refused("a.npy", start=4, steps=6) == (
+        "a.npy: has 9 steps, and --steps asks for 6 from step 4 on"
+    )
+    spoilt = values.copy()
+    spoilt[6, 0, 0, 0] = np.nan
+    np.save("a.npy", spoilt)
+    assert "has nan at step 6, batch row 0" in refused("a.npy", start=4)
+    assert fed("a.npy", start=7)["input"].shape == fed("a.npy", start=4, steps=2)["input"].shape
+    np.save("b.npy", numbers(9, 4, 2))
+    found = fed("left=b.npy", "in=uniform", ports=TWO, start=5)
+    assert found["nir_node_in"].shape == (4, 4, 3)
+    assert (found["nir_node_in"] == made("uniform", 9, 4, 3, stream=1)[5:]).all()
+    impulse = "impulse:at=5"
+    assert not fed(impulse, start=6, steps=9)["input"].any()
+    assert not fed(impulse, start=1, steps=3)["input"].any()
+    assert fed(impulse, start=1, steps=5)["input"][4].all()
+
+
+def test_a_nan_in_the_last_step_is_found_before_anything_is_fed() -> None:
+    values = np.zeros((3000, 1, 2, 300))
+    values[2999, 0, 1, 299] = np.inf
+    with pytest.raises(UsageError, match=r"has inf at step 2999, batch row 0, neuron \(1, 299\)"):
+        read_held(values)
+    values[2999, 0, 1, 299] = 1e39
+    with pytest.raises(UsageError, match=r"has 1e.39 at step 2999, .*which float32 does not hold"):
+        read_held(values)
+    assert np.isinf(Signal.of(values, "float32").part(2998)).sum() == 1
 
 
 @pytest.mark.parametrize(
@@ -125,7 +238,13 @@ def test_blocks_leave_no_seam(monkeypatch: pytest.MonkeyPatch) -> None:
         ("poisson:rate=1001", "a rate of 1001 is 1.001 spikes a step at dt 0.001; the most is 1 "),
         ("constant", "constant needs its value"),
         ("constant:1e99", "value is '1e99', not a number that float32 holds"),
-        ("constant:1,2", "value is given twice"),
+        ("constant:1,2", "'constant:1,2': '2' is no NAME=VALUE, as all but the first are; constan"),
+        ("constant:1,value=2", "value is given twice"),
+        ("constant:0_3", "value is '0_3', not a number that float32 holds"),
+        ("impulse:at=1_0", "at is '1_0', not a step's number"),
+        ("poisson:50,2", "'2' is no NAME=VALUE, as all but the first are; poisson has rate, ampli"),
+        ("poisson:amplitude=2,50", "'50' is no NAME=VALUE, as all but the first are"),
+        ("uniform:0,1", "'1' is no NAME=VALUE, as all but the first are; uniform has low, high"),
         ("impulse:at=1.5", "at is '1.5', not a step's number"),
         ("impulse:at=-1", "at is negative"),
         ("impulse:at=100", "there is no step 100 in 100 steps; they begin at 0"),
@@ -226,8 +345,9 @@ def test_neurons_in_one_axis_are_those_of_all_axes() -> None:
     flat = numbers(5, 4, 6)
     found = arranged(flat, ONE[0], layout="BT", is_flat=True, file="f")
     assert (found == flat.reshape(5, 4, 2, 3)).all()
-    with pytest.raises(UsageError, match=r"has 7 neurons; expected 6, for the shape \(2, 3\)"):
-        arranged(numbers(5, 4, 7), ONE[0], layout="TB", is_flat=True, file="f")
+    for count, said in ((7, "7 neurons"), (1, "1 neuron")):
+        with pytest.raises(UsageError, match=rf"has {said}; expected 6, for the shape \(2, 3\)"):
+            arranged(numbers(5, 4, count), ONE[0], layout="TB", is_flat=True, file="f")
 
 
 def test_an_input_that_has_no_shape() -> None:
@@ -261,6 +381,9 @@ def test_what_the_type_does_not_hold() -> None:
         refused("a.npy")
     )
     assert fed("a.npy", dtype="float64")["input"].dtype == np.float64
+    np.save("line.npy", np.full((5, 3), np.nan))
+    line = refused("line.npy", ports=[Port("x", "x", (3,))])
+    assert "has nan at step 0, batch row 0, neuron 0; --allow-nan" in line
     np.save("a.npy", np.full((5, 2, 3), 7e4))
     assert "which float16 does not hold" in refused("a.npy", dtype="float16")
 
@@ -329,11 +452,21 @@ def test_one_input_that_is_missing() -> None:
 
 
 def test_a_name_with_an_equals_sign() -> None:
+    """A file may have one, and so may an Input, whose name wins."""
     np.save("a=b.npy", numbers(5, 2, 3))
-    assert "no input 'a'" in refused("a=b.npy")
+    np.savez("a=b.npz", x=numbers(5, 2, 3))
+    assert fed("a=b.npy")["input"].shape == (5, 1, 2, 3)
+    assert fed("a=b.npz:x")["input"].shape == (5, 1, 2, 3)
     assert fed("./a=b.npy")["input"].shape == (5, 1, 2, 3)
+    assert fed("input=a=b.npy")["input"].shape == (5, 1, 2, 3)
+    assert "no input 'a'" in refused("a=c.npy")
     port = [Port("x", "a=b", (2, 3))]
     assert not fed("a=b=zeros", ports=port)["x"].any()
+    np.save("b.npy", numbers(9, 2, 3))
+    port = [Port("x", "a", (2, 3))]
+    assert len(fed("a=b.npy", ports=port)["x"]) == 9
+    assert len(fed("./a=b.npy", ports=port)["x"]) == 5
+    assert "does not say which of 'left', 'in' is fed" in refused("a=b.npy", ports=TWO)
 
 
 def test_all_that_is_wrong_with_the_files_is_said_at_once() -> None:
@@ -354,6 +487,26 @@ def test_sizes_that_differ() -> None:
     ]
 
 
+def test_one_file_for_two_inputs() -> None:
+    """What differs is told of each Input, not of each name of a file."""
+    ports = [Port("a", "a", (3,)), Port("b", "b", (4, 3))]
+    np.save("x.npy", numbers(5, 4, 3))
+    assert refused("a=x.npy", "b=x.npy", ports=ports) == (
+        "the inputs differ in batch rows: x.npy 4, x.npy 1"
+    )
+
+
+def test_inputs_are_cut_before_they_are_compared() -> None:
+    np.save("a.npy", numbers(5, 4, 2))
+    np.save("b.npy", numbers(6, 4, 3))
+    found = fed("left=a.npy", "in=b.npy", ports=TWO, steps=4)
+    assert [len(values) for values in found.values()] == [4, 4]
+    assert refused("left=a.npy", "in=b.npy", ports=TWO, steps=7).splitlines() == [
+        "a.npy: has 5 steps, and --steps asks for 7",
+        "b.npy: has 6 steps, and --steps asks for 7",
+    ]
+
+
 def test_one_file_for_both_inputs_of_different_sizes() -> None:
     np.savez("a.npz", l=numbers(5, 4, 2), r=numbers(6, 4, 3))
     line = refused("left=a.npz:l", "in=a.npz:r", ports=TWO)
@@ -367,6 +520,9 @@ def test_steps_cut_a_file_and_never_stretch_it() -> None:
     assert (fed("a.npy", steps=5, batch=4)["input"] == values).all()
     assert refused("a.npy", steps=6) == "a.npy: has 5 steps, and --steps asks for 6"
     assert refused("a.npy", batch=1) == "a.npy: has 4 batch rows, and --batch asks for 1"
+    np.save("a.npy", values[:1, :1])
+    assert refused("a.npy", batch=2) == "a.npy: has 1 batch row, and --batch asks for 2"
+    assert refused("a.npy", steps=2) == "a.npy: has 1 step, and --steps asks for 2"
 
 
 def test_from_stdin() -> None:
@@ -376,6 +532,8 @@ def test_from_stdin() -> None:
     stream.seek(0)
     assert (fed("-", stdin=stream)["input"] == values).all()
     assert refused("-", stdin=io.BytesIO(), kind=ReadError).startswith("<stdin>: is empty")
+    assert refused("-no.npy", stdin=stream, kind=ReadError) == "-no.npy: no such file"
+    assert refused("-", "-no.npy") == "the input 'input' is given twice"
 
 
 # -------------------------------------------------------------------------------- events

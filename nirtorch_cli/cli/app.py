@@ -71,7 +71,7 @@ def _explained(error: BaseException, command: str) -> tuple[ExitCode, tuple[Find
         return error.exit_code, error.findings
     text = " ".join(str(error).split())
     if isinstance(error, KeyboardInterrupt):
-        return ExitCode.INTERRUPTED, (Finding("NIR901", "error", "interrupted"),)
+        return ExitCode.INTERRUPTED, (Finding("NIR901", "error", text or "interrupted"),)
     if hasattr(error, "format_message"):  # Typer's usage errors, whichever click they are of
         text = str(error.format_message()).rstrip(".")
         hint = f"see 'nirtorch {command} --help'".replace("  ", " ")

@@ -189,7 +189,7 @@ def _inputs(
         ]
         options = InputOptions(asked.dt, steps, batch, layout, seed, max_bytes=max_bytes)
         read = read_inputs(assigned(specs, ports), ports, options, sys.stdin.buffer)
-        return {port.name: torch.from_numpy(read[port.argument]) for port in ports}
+        return {port.name: torch.from_numpy(read[port.argument].part()) for port in ports}
     if asked.steps is not None:
         raise usage_error("what a trace was fed is not known", "give --input, as it was")
     unknown = inputs_without_shape(module)

@@ -65,11 +65,16 @@ def finish(report: Report, *, as_json: bool, quiet: bool) -> None:
     except BrokenPipeError:
         abandon_stdout()  # its reader has seen enough
     except OSError as error:
-        abandon_stdout()
-        text = f"stdout cannot be written: {error.strerror or error}"
-        raise OutputError(Finding("NIR701", "error", text)) from error
+        raise stdout_error(error) from error
     if report.exit_code != ExitCode.DONE:
         raise typer.Exit(report.exit_code)
+
+
+def stdout_error(error: OSError) -> OutputError:
+    """The error that stdout cannot be written, to which nothing more is written then."""
+    abandon_stdout()
+    text = f"stdout cannot be written: {error.strerror or error}"
+    return OutputError(Finding("NIR701", "error", text))
 
 
 def abandon_stdout() -> None:
@@ -95,7 +100,8 @@ def say(text: str, kind: str) -> None:
     label = f"{kind}:"
     if sys.stderr.isatty() and "NO_COLOR" not in os.environ:
         label = typer.style(label, fg=_COLOURS.get(kind), bold=True)
-    print(label, text, file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError):  # a full or closed stderr is no reason to fail
+        print(label, text, file=sys.stderr, flush=True)
 
 
 def table(

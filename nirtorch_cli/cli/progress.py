@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 _PATIENCE = 1.0
 """Seconds before anything is shown."""
@@ -30,36 +35,91 @@ def progress(enabled: bool = True) -> Iterator[Callable[[str], None]]:
 
 
 @contextlib.contextmanager
-def stepping(total: int, enabled: bool = True) -> Iterator[Callable[[int], None]]:
-    """Gives a function that says how many steps are done: a bar, and steps per second."""
+def stepping(total: int, enabled: bool = True) -> Iterator[Steps]:
+    """Gives what is told how many steps are done: a bar, and steps per second."""
     if not enabled or not sys.stderr.isatty():
-        yield lambda done: None
+        yield Steps()
         return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
+    bar = _Bar(total)
+    timer = threading.Timer(_PATIENCE, bar.start)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield bar
+    finally:
+        timer.cancel()
+        bar.stop()
 
-    columns = (
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("steps, {task.fields[speed]} steps/s"),
-        TimeRemainingColumn(),
-    )
-    started = time.monotonic()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("steps", total=total, speed="?", visible=False)
 
-        def show(done: int) -> None:
-            elapsed = time.monotonic() - started
-            speed = f"{done / elapsed:,.0f}" if elapsed else "?"
-            bar.update(task, completed=done, speed=speed, visible=elapsed > _PATIENCE)
+class Steps:
+    """How far a run is; shown to nobody."""
 
-        yield show
+    def advance(self, done: int) -> None:
+        """So many steps are done."""
+
+    def compiling(self, what: str) -> None:
+        """Loops of these nodes are about to be compiled, which takes seconds."""
+
+
+class _Bar(Steps):
+    """A bar that appears late, and also where the first steps take long."""
+
+    def __init__(self, total: int) -> None:
+        self.lock = threading.Lock()
+        self.total, self.done, self.doing = total, 0, ""
+        self.started = time.monotonic()
+        self.bar: Progress | None = None
+        self.is_stopped = False
+
+    def start(self) -> None:
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+        )
+
+        # Two columns are left free: the terminal's own ^C would break a full line.
+        console = Console(stderr=True, width=max(shutil.get_terminal_size().columns - 3, 20))
+        columns = (
+            BarColumn(bar_width=20),
+            MofNCompleteColumn(),
+            TextColumn("steps{task.fields[speed]}"),
+            TimeRemainingColumn(),
+            TextColumn("{task.description}"),
+        )
+        with self.lock:
+            if self.is_stopped:
+                return
+            self.bar = Progress(*columns, console=console, transient=True)
+            self.task = self.bar.add_task("", total=self.total, speed="")
+            self.show()
+            self.bar.start()
+
+    def advance(self, done: int) -> None:
+        with self.lock:
+            self.done, self.doing = done, ""
+            self.show()
+
+    def compiling(self, what: str) -> None:
+        with self.lock:
+            self.doing = f"compiling {what}"
+            self.show()
+
+    def show(self) -> None:
+        if self.bar is None:
+            return
+        elapsed = time.monotonic() - self.started
+        speed = f", {self.done / elapsed:,.0f} steps/s" if self.done and elapsed else ""
+        self.bar.update(self.task, completed=self.done, speed=speed, description=self.doing)
+
+    def stop(self) -> None:
+        with self.lock:
+            self.is_stopped = True
+            if self.bar is not None:
+                self.bar.stop()
 
 
 class _Display:

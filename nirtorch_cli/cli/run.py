@@ -6,7 +6,7 @@ import contextlib
 import shutil
 import sys
 import time
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -37,9 +37,18 @@ from nirtorch_cli.cli.options import (
 )
 from nirtorch_cli.cli.output import Report, finish
 from nirtorch_cli.cli.progress import progress, stepping
-from nirtorch_cli.cli.run_answers import Done, answer, noticed, show_summary, write
+from nirtorch_cli.cli.run_answers import (
+    Done,
+    answer,
+    exit_code_of,
+    notes_of,
+    noticed,
+    show_summary,
+    write,
+)
 from nirtorch_cli.cli.run_request import (
     Files,
+    Form,
     array_type,
     check_files,
     example,
@@ -47,9 +56,9 @@ from nirtorch_cli.cli.run_request import (
     labels_of,
     loaded,
     recorded,
+    refuse_stdout,
     starting_state,
 )
-from nirtorch_cli.errors import ExitCode
 from nirtorch_cli.findings import Finding
 from nirtorch_cli.limits import DEFAULT_MAX_BYTES
 from nirtorch_cli.request import Request
@@ -59,6 +68,7 @@ Examples:
   nirtorch run model.nir --input poisson:rate=50
   nirtorch run model.nir --input spikes.npy -o out.npz --record lif1:v --record lif2
   nirtorch run model.nir --input left=a.nir --input right=zeros --steps 500
+  nirtorch run model.nir --input zeros -o - --format csv | head
   nirtorch run model.pt --trust --input - --state-in s.npz --state-out s.npz -o out.nir
 """
 
@@ -74,7 +84,8 @@ def run(
             "-i",
             metavar="[NAME=]SPEC",
             help="What is fed: a .npy, .npz, .csv or NIR data file, FILE:PART of one, - for stdin; "
-            "or poisson:rate=HZ, constant:X, impulse, uniform, zeros. NAME is the Input's.",
+            "or poisson:rate=HZ, constant:X, impulse, uniform, zeros. NAME is the Input's, "
+            "and wins over a file called NAME=SPEC.",
         ),
     ] = [],  # noqa: B006 (Typer reads it)
     output: Annotated[
@@ -83,8 +94,13 @@ def run(
             "--output",
             "-o",
             metavar="OUT",
-            help="Write outputs and what is recorded; .npz, .csv, or .nir, .h5, .hdf5 (NIR data).",
+            help="Write outputs and what is recorded; .npz, .csv, or .nir, .h5, .hdf5 (NIR data); "
+            "- for stdout.",
         ),
+    ] = None,
+    form: Annotated[
+        Form | None,
+        typer.Option("--format", help="What OUT is written in. [default: as its name ends]"),
     ] = None,
     record: Annotated[
         list[str],
@@ -92,7 +108,8 @@ def run(
             "--record",
             "-r",
             metavar="NODE[:v|:i|:spikes]",
-            help="Record a node's output, or its state; nested ones by path. May be repeated.",
+            help="Record a node's output, or its state; nested ones by path, several by a pattern "
+            "('*:v'). May be repeated.",
         ),
     ] = [],  # noqa: B006
     steps: Annotated[
@@ -101,6 +118,9 @@ def run(
             min=1, metavar="N", help="Time steps; fewer cut a file. [default: 100, or the file's]"
         ),
     ] = None,
+    start: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Skip the first N steps of what is fed.")
+    ] = 0,
     batch: Annotated[
         int | None,
         typer.Option(min=1, metavar="N", help="Batch rows. [default: 1, or the file's]"),
@@ -127,6 +147,12 @@ def run(
         int | None,
         typer.Option(min=1, metavar="N", help="Steps that are run at a time. [default: chosen]"),
     ] = None,
+    compiled: Annotated[
+        bool,
+        typer.Option(
+            "--compile", help="Compile loops of neurons with torch.compile, which takes a while."
+        ),
+    ] = False,
     state_in: Annotated[
         str | None,
         typer.Option(metavar="FILE", help="Start with a state that --state-out wrote."),
@@ -150,12 +176,14 @@ def run(
 
     Arrays have the axes time, batch, neurons (--layout), or time, neurons. Ctrl-C ends the run
     and writes what there is. A long recording can be run in pieces with the same result: see
-    --state-out and --state-in.
+    --start, --state-out and --state-in.
     """
     from nirtorch_cli.signals.outputs import refuse_form
 
-    files = Files(output, state_out, plot, clobber=not no_clobber)
-    check_files(model, inputs, state_in, files)
+    form_name = None if form is None else form.value
+    files = Files(output, state_in, state_out, plot, not no_clobber, form_name)
+    refuse_stdout(files, as_json)
+    check_files(model, inputs, files)
     request = Request(
         maps=tuple(maps),
         with_defaults=not no_defaults,
@@ -176,7 +204,7 @@ def run(
             refuse_errors(findings)
             labels, like = labels_of(module, record), example(module, request)
             if output is not None:
-                refuse_form(output, labels)
+                refuse_form(output, labels, files.form)
             stage("reading the input")
             from nirtorch_cli.signals.inputs import InputOptions
 
@@ -189,15 +217,30 @@ def run(
                 dtype=array_type(like),
                 allow_nan=allow_nan,
                 max_bytes=max_bytes,
+                start=start,
             )
             specs, arrays = fed(module, inputs, options)
-            state = None
+            state: Any = None
+            earlier: int | None = 0
             if state_in is not None:
-                state = starting_state(module, state_in, arrays, like, max_bytes)
-        from nirtorch_cli.driving import drive
+                state, earlier, odd = starting_state(module, state_in, arrays, like, max_bytes)
+                findings += odd
+        from nirtorch_cli.driving import as_arrays, drive
+        from nirtorch_cli.sequences.compiling import Compiler
+        from nirtorch_cli.signals.states import refuse_unstorable_state
 
         total, started = len(next(iter(arrays.values()))), time.perf_counter()
-        with stepping(total, enabled=not quiet) as on_steps:
+        is_storable = files.state is None
+        with stepping(total, enabled=not quiet) as shown:
+
+            def on_steps(done: int, state: Any) -> None:
+                nonlocal is_storable
+                if not is_storable:  # known after the first steps, and told then
+                    refuse_unstorable_state(as_arrays(state))
+                    is_storable = True
+                shown.advance(done)
+
+            compiler = Compiler(told=shown.compiling) if compiled else None
             outcome = drive(
                 module,
                 arrays,
@@ -205,24 +248,42 @@ def run(
                 state=state,
                 record=recorded(module, labels, with_spikes=raster or plot is not None),
                 chunk=chunk,
+                compiler=compiler,
                 on_steps=on_steps,
             )
     elapsed = time.perf_counter() - started
-    done = Done(module, outcome, specs, arrays, labels, total, seed, elapsed)
-    lines = write(done, files)
+    done = Done(
+        module=module,
+        outcome=outcome,
+        specs=specs,
+        arrays=arrays,
+        labels=labels,
+        start=start,
+        steps=total,
+        earlier=earlier,
+        seed=seed,
+        seconds=elapsed,
+        compiler=compiler,
+    )
+    lines, problems = write(done, files)
     report = Report(
         "run",
         lambda: answer(done, files),
-        findings=[*findings, *noticed(done, lines)],
-        notes=[f"dt {module.meta['dt']:g}: {module.meta['dt_reason']}", *lines],
-        show=lambda: _shown(done, raster=raster),
-        exit_code=ExitCode.INTERRUPTED if outcome.is_interrupted else ExitCode.DONE,
+        findings=[*findings, *noticed(done, lines, files), *problems],
+        notes=notes_of(done, lines),
+        show=lambda: _shown(done, raster=raster, beside=output == "-", quiet=quiet),
+        exit_code=exit_code_of(done, problems),
     )
     finish(report, as_json=as_json, quiet=quiet)
 
 
-def _shown(done: Done, *, raster: bool) -> None:
-    """The answer for people."""
+def _shown(done: Done, *, raster: bool, beside: bool, quiet: bool) -> None:
+    """The answer for people; on stderr where it is `beside` the outputs, which have stdout."""
+    if beside:
+        if not quiet:
+            with contextlib.redirect_stdout(sys.stderr):
+                _shown(done, raster=raster, beside=False, quiet=False)
+        return
     show_summary(done)
     if raster:
         from nirtorch_cli.seeing.raster import can_draw, rasters

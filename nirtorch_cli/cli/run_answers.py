@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from nirtorch_cli.cli.output import shape_text, table
-from nirtorch_cli.cli.run_request import Files
+from nirtorch_cli.cli.output import abandon_stdout, shape_text, stdout_error, table
+from nirtorch_cli.cli.run_request import Files, made_now
+from nirtorch_cli.errors import ExitCode, NirtorchError
 from nirtorch_cli.findings import Finding, printable
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from nirtorch_cli.graph_module import ConvertedModule
     from nirtorch_cli.seeing.activity import NodeActivity
     from nirtorch_cli.seeing.arranging import Recorded
+    from nirtorch_cli.sequences.compiling import Compiler
     from nirtorch_cli.signals.outputs import Label
 
 
@@ -23,8 +25,10 @@ if TYPE_CHECKING:
 class Done:
     """A run that is over.
 
-    specs, arrays: what was fed, by argument. labels: what was asked to be written.
-    steps: how many were asked for; the outcome says how many were done. seconds: how long.
+    specs, arrays: what was fed, by argument. labels: what was asked to be written. start: how
+    many steps of the input were left out before. steps: how many were asked for; the outcome says
+    how many were done. earlier: how many led to the state that it began with, None if that is not
+    known. seconds: how long it took.
     """
 
     module: ConvertedModule
@@ -32,9 +36,12 @@ class Done:
     specs: Mapping[str, str]
     arrays: Mapping[str, Any]
     labels: list[Label]
+    start: int
     steps: int
+    earlier: int | None
     seed: int
     seconds: float
+    compiler: Compiler | None = None
 
     @property
     def dt(self) -> float:
@@ -59,33 +66,78 @@ class Done:
         return activity(counts, self.outcome.steps, self.dt)
 
 
-def write(done: Done, files: Files) -> list[str]:
-    """Write outputs and state; returns a line for each file.
+def write(done: Done, files: Files) -> tuple[list[str], list[Finding]]:
+    """Write outputs, picture and state; a line for each file, and what could not be written.
 
-    Raises:
-        OutputError: a file cannot be written.
-        UsageError: the state holds what no file can.
+    What can be written is, whatever happens to the others. Only a state that is to take the place
+    of the one that was read is left as it was, so that the run can be done again.
     """
-    from nirtorch_cli.driving import as_arrays
+    from nirtorch_cli.seeing.axes import counted
+
+    lines: list[str] = []
+    problems: list[Finding] = []
+    steps = counted(done.outcome.steps, "step")
+
+    is_read = True
+
+    def attempt(path: str | None, write_to: Callable[[str], str]) -> None:
+        nonlocal is_read
+        if path is None:
+            return
+        try:
+            said = write_to(path)
+            lines.append(f"wrote {'stdout' if path == '-' else printable(path)}: {said}")
+        except NirtorchError as error:
+            problems.extend(error.findings)
+        except BrokenPipeError:
+            abandon_stdout()  # its reader has seen enough
+            is_read = False
+
+    attempt(files.output, lambda path: f"{_write_output(done, path, files)} over {steps}")
+    attempt(files.plot, lambda path: f"{_write_plot(done, path, files.clobber)} over {steps}")
+    is_lost = bool(problems) or not is_read
+    if is_lost and files.state is not None and files.state == files.state_in:
+        text = "left as it was, since not all could be written"
+        problems.append(Finding("NIR701", "error", text, file=files.state))
+    else:
+        attempt(files.state, lambda path: f"{_write_state(done, path, files.clobber)} {steps}")
+    return lines, problems
+
+
+def _write_output(done: Done, path: str, files: Files) -> str:
     from nirtorch_cli.signals.outputs import write_signals
+
+    signals = [(label, done.array(label)) for label in done.labels]
+    if path == "-":
+        try:
+            write_signals(sys.stdout.buffer, signals, done.dt, form=files.form)
+            sys.stdout.buffer.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise stdout_error(error) from error
+    else:
+        write_signals(path, signals, done.dt, form=files.form, clobber=files.clobber)
+    return ", ".join(printable(label.key) for label in done.labels)
+
+
+def _write_plot(done: Done, path: str, clobber: bool) -> str:
+    from nirtorch_cli.seeing.pictures import plot
+
+    plot(path, _drawn(done), clobber=clobber)
+    return "batch row 0"
+
+
+def _write_state(done: Done, path: str, clobber: bool) -> str:
+    from nirtorch_cli.driving import as_arrays
     from nirtorch_cli.signals.states import write_state
 
-    lines = []
-    steps = f"{done.outcome.steps:,} step{'' if done.outcome.steps == 1 else 's'}"
-    if files.output is not None:
-        signals = [(label, done.array(label)) for label in done.labels]
-        write_signals(files.output, signals, done.dt, clobber=files.clobber)
-        keys = ", ".join(printable(label.key) for label in done.labels)
-        lines.append(f"wrote {printable(files.output)}: {keys} over {steps}")
-    if files.state is not None:
-        write_state(files.state, as_arrays(done.outcome.state), clobber=files.clobber)
-        lines.append(f"wrote {printable(files.state)}: the state after {steps}")
-    if files.plot is not None:
-        from nirtorch_cli.seeing.pictures import plot
-
-        plot(files.plot, _drawn(done), clobber=files.clobber)
-        lines.append(f"wrote {printable(files.plot)}: batch row 0 over {steps}")
-    return lines
+    outcome = done.outcome
+    dtype = next((str(values.dtype) for values in outcome.outputs.values()), None)
+    steps = None if done.earlier is None else done.earlier + outcome.steps
+    made_with = made_now(done.module, dtype, steps)
+    write_state(path, as_arrays(outcome.state), made_with=made_with, clobber=clobber)
+    return "the state after"
 
 
 def _drawn(done: Done) -> Recorded:
@@ -95,7 +147,7 @@ def _drawn(done: Done) -> Recorded:
 
     return Recorded(
         dt=done.dt,
-        inputs={done.nir_name(n): a[: done.outcome.steps] for n, a in done.arrays.items()},
+        inputs={done.nir_name(n): a.part(0, done.outcome.steps) for n, a in done.arrays.items()},
         trace=done.outcome.trace,
         outputs={done.nir_name(name): a for name, a in done.outcome.outputs.items()},
         thresholds=thresholds(done.module),
@@ -103,16 +155,42 @@ def _drawn(done: Done) -> Recorded:
     )
 
 
-def noticed(done: Done, lines: list[str]) -> list[Finding]:
-    """What is to be told about a run: outputs that are not finite, and that it was ended."""
+def noticed(done: Done, lines: Sequence[str], files: Files) -> list[Finding]:
+    """What is to be told about a run: NaN and infinity, no compiler, that it was ended."""
     from nirtorch_cli.driving import not_finite
 
-    findings = not_finite(done.outcome.outputs, done.module.meta["names"])
+    findings = not_finite(done.module, done.outcome)
+    if done.compiler is not None and done.compiler.problem is not None:
+        text = f"--compile: run without it, since {done.compiler.problem}"
+        findings.append(Finding("NIR616", "warning", text))
     if done.outcome.is_interrupted:
-        kept = "; ".join(lines) if lines else "nothing was to be written"
         text = f"interrupted after {done.outcome.steps:,} of {done.steps:,} steps"
-        findings.append(Finding("NIR901", "error", text, hint=kept))
+        kept = [*lines] or ["nothing was to be written"]
+        if files.state is not None:
+            reached = done.start + done.outcome.steps
+            kept.append(f"--start {reached} --state-in {files.state} goes on from there")
+        findings.append(Finding("NIR901", "error", text, hint="; ".join(kept)))
     return findings
+
+
+def notes_of(done: Done, lines: Sequence[str]) -> list[str]:
+    """What else people may want to know: dt, what was compiled, what was written."""
+
+    from nirtorch_cli.seeing.axes import counted
+
+    notes = [f"dt {done.dt:g}: {done.module.meta['dt_reason']}"]
+    compiler = done.compiler
+    if compiler is not None and compiler.problem is None:
+        made = f"{counted(compiler.programs, 'program')} in {compiler.seconds:.1f} s"
+        notes.append(f"compiled {made if compiler.programs else 'nothing: it would not pay here'}")
+    return notes if done.outcome.is_interrupted else [*notes, *lines]
+
+
+def exit_code_of(done: Done, problems: list[Finding]) -> ExitCode:
+    """How a run ended."""
+    if done.outcome.is_interrupted:
+        return ExitCode.INTERRUPTED
+    return ExitCode.USAGE if problems else ExitCode.DONE
 
 
 def answer(done: Done, files: Files) -> dict[str, Any]:
@@ -123,6 +201,7 @@ def answer(done: Done, files: Files) -> dict[str, Any]:
     outcome = done.outcome
     return {
         **{key: done.module.meta.get(key) for key in told},
+        "start": done.start,
         "steps": outcome.steps,
         "steps_asked": done.steps,
         "batch": next(iter(done.arrays.values())).shape[1],
@@ -142,6 +221,13 @@ def answer(done: Done, files: Files) -> dict[str, Any]:
         },
         "activity": [asdict(node) for node in done.activity()],
         "seconds": done.seconds,
+        "compiled": None
+        if done.compiler is None
+        else {
+            "programs": done.compiler.programs,
+            "seconds": done.compiler.seconds,
+            "problem": done.compiler.problem,
+        },
         "written": {"output": files.output, "state": files.state, "plot": files.plot},
     }
 

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import os
 import sys
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from nirtorch_cli.cli.convert import uncollected
@@ -26,20 +28,51 @@ if TYPE_CHECKING:
     from nirtorch_cli.signals.outputs import Label
 
 _SAVED = (".pt", ".pth")
-_ZIP = b"PK\x03\x04"
 
 
 @dataclass(frozen=True)
 class Files:
-    """What is written and where; None for what is not."""
+    """What is written and where, and the state that is read; None for what is not.
+
+    form: what the output is written in; None to go by its name.
+    """
 
     output: str | None
+    state_in: str | None
     state: str | None
     plot: str | None
     clobber: bool
+    form: str | None = None
 
 
-def check_files(model: str, inputs: Sequence[str], state_in: str | None, files: Files) -> None:
+class Form(str, Enum):
+    """What outputs are written in."""
+
+    NPZ = "npz"
+    CSV = "csv"
+    NIR = "nir"
+
+
+def refuse_stdout(files: Files, as_json: bool) -> None:
+    """Refuse -o - where stdout is to be something else, or the form of the output is not said.
+
+    Raises:
+        UsageError: see there.
+    """
+    if files.output is None and files.form is not None:
+        raise usage_error("--format is of no use here: nothing is written", "give -o")
+    if files.output != "-":
+        return
+    if files.form is None:
+        text = "-o - does not say which format is meant"
+        raise usage_error(text, "give --format npz, csv or nir; or name a file")
+    if as_json:
+        raise usage_error("-o - leaves no room on stdout for --json", "name a file")
+    if files.form != Form.CSV.value and sys.stdout.isatty():
+        raise usage_error("-o - would write a binary file to the terminal", "redirect it")
+
+
+def check_files(model: str, inputs: Sequence[str], files: Files) -> None:
     """Refuse files that cannot or must not be written, before any work is done.
 
     A state that was read may be replaced by the one after it; nothing else that is read is.
@@ -49,25 +82,28 @@ def check_files(model: str, inputs: Sequence[str], state_in: str | None, files: 
         MissingFrameworkError: a picture is asked for, and matplotlib is not there.
         OutputError: see `refuse_output`.
     """
+    from nirtorch_cli.signals.inputs import readings
     from nirtorch_cli.signals.outputs import refuse_form
     from nirtorch_cli.signals.sources import place_of
 
-    specs = [text.partition("=")[2] or text for text in inputs]
+    specs = [spec for text in inputs for spec in readings(text)]
     read = [model, *(place_of(spec).file for spec in specs)]
     if read.count("-") > 1 and model == "-":
         raise usage_error("MODEL and --input are both -, and stdin can be read once only")
-    if files.output == "-":
-        raise usage_error("-o - does not say which format is meant", "name a file")
     if files.output is not None:
-        refuse_form(files.output, [])
+        refuse_form(files.output, [], files.form)
     if files.plot is not None:
         from nirtorch_cli.seeing.pictures import picture_format, require_matplotlib
 
         picture_format(files.plot)
         require_matplotlib()
-    written = [path for path in (files.output, files.state, files.plot) if path is not None]
+    output = None if files.output == "-" else files.output
+    written = [path for path in (output, files.state, files.plot) if path is not None]
     for path in written:
-        for source in [*read, *([state_in] if state_in and path != files.state else [])]:
+        for source in [
+            *read,
+            *([files.state_in] if files.state_in and path != files.state else []),
+        ]:
             refuse_output(path, clobber=files.clobber, source=None if source == "-" else source)
         same = [other for other in written if os.path.realpath(other) == os.path.realpath(path)]
         if len(same) > 1:
@@ -177,14 +213,19 @@ def labels_of(module: ConvertedModule, record: Sequence[str]) -> list[Label]:
 
 
 def recorded(module: ConvertedModule, labels: Sequence[Label], *, with_spikes: bool) -> list[str]:
-    """What `run_sequence` is to record: what was asked for, and what the summary needs."""
+    """What `run_sequence` is to record: what was asked for, and what the summary needs.
+
+    In the order of the graph, in which people then see it.
+    """
     from nirtorch_cli.sequences.watching import SPIKING_TYPES, node_types
 
-    asked = [label.key for label in labels if not label.is_output]
-    spiking = [path for path, kind in node_types(module) if kind in SPIKING_TYPES]
-    needed = [f"{path}:count" for path in spiking]
-    needed += [f"{path}:spikes" for path in spiking if with_spikes]
-    return [*asked, *(request for request in needed if request not in asked)]
+    found = []
+    for path, kind in node_types(module):
+        asked = [label.key for label in labels if label.node == path and not label.is_output]
+        if kind in SPIKING_TYPES:
+            asked += [f"{path}:count", *([f"{path}:spikes"] if with_spikes else [])]
+        found += asked
+    return list(dict.fromkeys(found))
 
 
 def fed(
@@ -198,10 +239,11 @@ def fed(
     """
     from nirtorch_cli.driving import ports_of
     from nirtorch_cli.signals.inputs import assigned, read_inputs
+    from nirtorch_cli.signals.sources import STDIN, place_of
 
     ports = ports_of(module)
     specs = assigned(inputs, ports)
-    uses_stdin = any(spec.startswith("-") for spec in specs.values())
+    uses_stdin = any(place_of(spec).file == STDIN for spec in specs.values())
     if uses_stdin and sys.stdin.isatty():
         raise usage_error("--input is - but stdin is a terminal", "pipe a file into it")
     stdin = sys.stdin.buffer if uses_stdin else None
@@ -220,30 +262,51 @@ def starting_state(
     arrays: Mapping[str, Any],
     like: torch.Tensor,
     max_bytes: int,
-) -> Any:
-    """The state of a file, as the module takes it.
+) -> tuple[Any, int | None, list[Finding]]:
+    """The state of a file, as the module takes it; after how many steps, and what is odd about it.
 
     Raises:
         ReadError: the file cannot be read.
         UsageError: it is a state of another model, or for another batch.
     """
     from nirtorch_cli.driving import as_arrays, resting_template, tensors_like
-    from nirtorch_cli.signals.states import fitted, read_state
+    from nirtorch_cli.signals.states import MadeWith, fitted, saved_state
 
-    found = read_state(path, max_bytes=max_bytes)
+    found = saved_state(path, max_bytes=max_bytes)
     template = resting_template(module, arrays, like)
-    return tensors_like(fitted(found, as_arrays(template), path), template)
+    state = tensors_like(fitted(found.state, as_arrays(template), path), template)
+    made_with = found.made_with or MadeWith()
+    text = ", ".join(made_with.differences(made_now(module)))
+    problems = [Finding("NIR607", "warning", f"was made with {text}", file=path)] if text else []
+    return state, made_with.steps, problems
+
+
+def made_now(module: ConvertedModule, dtype: str | None = None, steps: int | None = None) -> Any:
+    """What a state of a module is made with, as its file says it."""
+    from nirtorch_cli.signals.states import MadeWith
+
+    meta = module.meta
+    return MadeWith(
+        dt=meta["dt"],
+        integration=meta.get("integration"),
+        reset=meta.get("reset"),
+        dtype=dtype,
+        model=meta.get("file"),
+        steps=steps,
+    )
 
 
 def _is_saved(model: str) -> bool:
-    """Whether a file is one that torch.save wrote."""
-    if model == "-" or os.path.splitext(model)[1].lower() in _SAVED:
-        return model != "-"
-    try:
-        with open(model, "rb") as file:
-            return file.read(len(_ZIP)) == _ZIP
-    except (OSError, ValueError):
+    """Whether a file is one that torch.save wrote, by its name or by what is in it."""
+    if model == "-" or not os.path.exists(model):
         return False  # reading says what is wrong
+    if os.path.splitext(model)[1].lower() in _SAVED:
+        return True
+    try:
+        with zipfile.ZipFile(model) as archive:
+            return any(name.endswith("/data.pkl") for name in archive.namelist())
+    except (OSError, ValueError, zipfile.BadZipFile):
+        return False
 
 
 def _as_converted(model: str, module: Any) -> ConvertedModule:

@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nirtorch_cli.graph_module import NIR_NAME
 from nirtorch_cli.sequences.looping import Loop, StageRun
 from nirtorch_cli.sequences.unrolling import Unrolled, unrolled
 
@@ -115,7 +116,7 @@ class Compiler:
         if length in programs:
             form, call = programs[length]
             return form.result(call(*form.arguments(part, state)))
-        self.told(", ".join(str(node.target) for node in loop.modules))
+        self.told(", ".join(str(node.meta.get(NIR_NAME, node.target)) for node in loop.modules))
         started = time.perf_counter()
         form = unrolled(loop, length)
         call = torch.compile(form.module, backend=self.backend, dynamic=False, fullgraph=True)

@@ -66,7 +66,7 @@ class Trace:
         for name in names & {"output", "spikes"}:
             self.add(path, name, values)
         if "count" in names:
-            count = values.detach().count_nonzero(0)
+            count = _spikes(values.detach()).count_nonzero(0)
             self.counts[path] = self.counts[path] + count if path in self.counts else count
 
     def joined(self) -> dict[str, dict[str, Tensor]]:
@@ -78,6 +78,11 @@ class Trace:
             if path in self.counts:
                 found[path]["count"] = self.counts[path]
         return found
+
+
+def _spikes(values: Tensor) -> Tensor:
+    """What of an output is a spike: all but 0 and NaN."""
+    return values.abs() > 0 if values.is_floating_point() else values
 
 
 def _joined(parts: list[Tensor]) -> Tensor:

@@ -5,12 +5,14 @@ node's path the names of the variables, or one UsageError that says all that is 
 
 Variables: `output` of any node; `spikes`, the same of a node of a spiking type; `v` and `i`,
 voltage and current after a step, of a node that keeps them in its state; `count`, how often each
-neuron of a spiking node fired. A name alone is its output, or spikes.
+neuron of a spiking node fired. A name alone is its output, or spikes. A name that no node has may
+be a pattern (`hidden*`, `*:v`) and stands for all nodes that it fits and that have the variable.
 """
 
 from __future__ import annotations
 
 import difflib
+import fnmatch
 from collections.abc import Iterable, Iterator
 
 from nirtorch_cli.errors import UsageError
@@ -38,7 +40,11 @@ def wanted(module: ConvertedModule, record: Iterable[str]) -> Wanted:
     problems = []
     for request in record:
         path, variable = _split(request, kinds)
-        if path not in kinds:
+        matching = list(_matching(path, variable, request, kinds))
+        if matching:
+            for node, its_own in matching:
+                found.setdefault(node, set()).add(its_own)
+        elif path not in kinds:
             near = difflib.get_close_matches(path, kinds, n=3) or sorted(kinds)[:5]
             hint = f"did you mean {listed(near)}?"
             problems.append(Finding("NIR604", "error", f"no node {quoted(path)}", hint=hint))
@@ -72,6 +78,19 @@ def variables_of(kind: str) -> tuple[str, ...]:
         *(("v",) if kind in _VOLTAGES else ()),
         *(("i",) if kind in _CURRENTS else ()),
     )
+
+
+def _matching(
+    path: str, variable: str, request: str, kinds: dict[str, str]
+) -> Iterator[tuple[str, str]]:
+    """The nodes that a pattern fits, with the variable that is meant of each."""
+    if path in kinds or not any(character in path for character in "*?["):
+        return
+    for node, kind in kinds.items():
+        if fnmatch.fnmatchcase(node, path):
+            name = variable if path != request else _split(node, kinds)[1]
+            if name in variables_of(kind):
+                yield node, name
 
 
 def _split(request: str, kinds: dict[str, str]) -> tuple[str, str]:

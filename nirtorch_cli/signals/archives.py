@@ -2,7 +2,8 @@
 
 In: bytes. Out: an array that shares them, or the arrays of an archive by name; and back.
 Always holds: what a header or an archive's directory claims is counted before it is
-allocated; nothing is unpickled. Cost: linear in the bytes.
+allocated; nothing is unpickled; no byte of a file is left unread without a word, so that of two
+files that were put together none is lost. Cost: linear in the bytes.
 """
 
 from __future__ import annotations
@@ -14,18 +15,29 @@ import struct
 import tokenize
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from nirtorch_cli.errors import ReadError
 from nirtorch_cli.findings import listed, quoted
-from nirtorch_cli.signals.sources import Place
+from nirtorch_cli.signals.sources import Place, counted
 
 Array = np.ndarray[Any, Any]
 
 NPY_SIGNATURE = b"\x93NUMPY"
 NPZ_SIGNATURES = (b"PK\x03\x04", b"PK\x05\x06")
+
+DT = "dt"
+"""The array of a recording that holds the length of its steps, a number."""
+
+_NUMBER_BYTES = 2**10
+"""The longest file of a single number."""
+
+_END_BYTES = 22
+"""How long the end of an archive is, which begins with the second signature."""
 
 _DAMAGE = (
     ValueError,
@@ -52,7 +64,7 @@ def array_of(content: bytes, place: Place, max_bytes: int) -> Array:
     """The array of a .npy file, which cannot be written to.
 
     Raises:
-        ReadError: it is damaged, too large, or holds Python objects.
+        ReadError: it is damaged, too large, holds Python objects, or more than one array.
     """
     stream = io.BytesIO(content)
     try:
@@ -71,6 +83,7 @@ def array_of(content: bytes, place: Place, max_bytes: int) -> Array:
             )
         place.claim(count * dtype.itemsize, max_bytes)
         flat = np.frombuffer(content, dtype, count, stream.tell())
+        _refuse_more(content, stream.tell() + flat.nbytes, place)
         return flat.reshape(shape[::-1]).T if is_fortran else flat.reshape(shape)
     except _DAMAGE as error:
         text = "is a damaged .npy file, or one that was not written to its end"
@@ -87,39 +100,82 @@ def arrays_of(
     """
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            members = {_array_name(info.filename): info for info in archive.infolist()}
+            members = _members(archive, content, place)
             if name is not None and name not in members:
                 raise place.problem(f"has no array {quoted(name)}", _held(members))
             wanted = members if name is None else {name: members[name]}
             place.claim(sum(info.file_size for info in wanted.values()), max_bytes)
             unpacked = {key: archive.read(info) for key, info in wanted.items()}
     except _DAMAGE as error:
-        text = "is a damaged .npz file, or one that was not written to its end"
-        raise place.problem(text, "save it again with numpy.savez") from error
+        raise _damaged_archive(place) from error
     return {
         key: array_of(part, Place(place.file, key), max_bytes) for key, part in unpacked.items()
     }
 
 
+def _refuse_more(content: bytes, end: int, place: Place) -> None:
+    """Refuse what comes after an array."""
+    if end != len(content):
+        is_array = content.startswith(NPY_SIGNATURE, end)
+        found = "a second array" if is_array else counted(len(content) - end, "byte")
+        raise place.problem(f"has {found} after its array", "save each array in a file of its own")
+
+
+def _members(archive: zipfile.ZipFile, content: bytes, place: Place) -> dict[str, zipfile.ZipInfo]:
+    """The arrays of an archive by name; none is there twice, and it is the whole file."""
+    infos = archive.infolist()
+    begin = min((info.header_offset for info in infos), default=archive.start_dir)
+    end = content.rfind(NPZ_SIGNATURES[1]) + _END_BYTES + len(archive.comment)
+    if begin or end != len(content):
+        text = "has bytes before or after its archive, as two files have that were joined"
+        raise place.problem(text, "save all arrays at once with numpy.savez")
+    for name, count in Counter(_array_name(info.filename) for info in infos).items():
+        if count > 1:
+            raise place.problem(f"has {count} arrays {quoted(name)}", "give each its own name")
+    return {_array_name(info.filename): info for info in infos}
+
+
 def only_array_of(content: bytes, place: Place, max_bytes: int) -> Array:
-    """The array of a .npz file that the place names, or its only one.
+    """The array of a .npz file that the place names, or its only one but for the number `dt`.
 
     Raises:
         ReadError: see `arrays_of`; or there are several, and none is named.
     """
-    if place.part is None:
-        try:
-            with zipfile.ZipFile(io.BytesIO(content)) as archive:
-                names = [_array_name(name) for name in archive.namelist()]
-        except _DAMAGE:
-            names = [""]  # reading says what is wrong
+    part = place.part
+    if part is None:
+        has_step = step_of(content, place, max_bytes) is not None
+        names = [name for name in _infos(content, place) if not (has_step and name == DT)]
         if len(names) != 1:
             text = f"holds {len(names)} arrays" if names else "holds no array"
             first = "".join(quoted(f"{place.file}:{name}") for name in names[:1])
             raise place.problem(text, f"name one, {first}: {_held(names)}" if names else None)
-        (array,) = arrays_of(content, place, max_bytes).values()
-        return array
-    return arrays_of(content, place, max_bytes, place.part)[place.part]
+        (part,) = names
+    return arrays_of(content, place, max_bytes, part)[part]
+
+
+def step_of(content: bytes, place: Place, max_bytes: int) -> float | None:
+    """The length of a step that a .npz file says: a positive number in its array `dt`.
+
+    Raises:
+        ReadError: see `arrays_of`.
+    """
+    info = _infos(content, place).get(DT)
+    if info is None or info.file_size > _NUMBER_BYTES:
+        return None
+    array = arrays_of(content, place, max_bytes, DT)[DT]
+    if array.size != 1 or array.dtype.kind not in "fiu":
+        return None
+    number = float(array.item())
+    return number if 0 < number < math.inf else None
+
+
+def _infos(content: bytes, place: Place) -> dict[str, zipfile.ZipInfo]:
+    """What an archive says of its arrays, by name."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            return _members(archive, content, place)
+    except _DAMAGE as error:
+        raise _damaged_archive(place) from error
 
 
 def archive_of(arrays: Mapping[str, Array]) -> bytes:
@@ -133,6 +189,11 @@ def archive_of(arrays: Mapping[str, Array]) -> bytes:
             with archive.open(info, "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
     return stream.getvalue()
+
+
+def _damaged_archive(place: Place) -> ReadError:
+    text = "is a damaged .npz file, or one that was not written to its end"
+    return place.problem(text, "save it again with numpy.savez")
 
 
 def _array_name(member: str) -> str:

@@ -1,9 +1,9 @@
-"""An array as somebody saved it, to the axes and the type that a model's Input takes.
+"""An array as somebody saved it, to the axes that a model's Input takes; its numbers looked at.
 
-In: an array and an Input's shape. Out: (T, B, *shape), contiguous, finite. Only the number of
-axes decides what they mean; nothing is broadcast, guessed from sizes or cut off. An axis of
-neurons, as NIR data and .csv have it, is taken for all axes of the Input in C order.
-Cost: linear.
+In: an array and an Input's shape. Out: (T, B, *shape). Only the number of axes decides what
+they mean; nothing is broadcast, guessed from sizes or cut off. An axis of neurons, as NIR data
+and .csv have it, is taken for all axes of the Input in C order. Always holds: nothing is copied.
+Cost: linear, and the memory of a block.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import numpy as np
 
 from nirtorch_cli.errors import UsageError
 from nirtorch_cli.findings import Finding
+from nirtorch_cli.signals.feeding import blocks
+from nirtorch_cli.signals.sources import counted
 
 Array = np.ndarray[Any, Any]
 Layout = Literal["TB", "BT"]
@@ -65,7 +67,7 @@ def _flat(values: Array, port: Port, file: str) -> Array:
         return values
     neurons = math.prod(port.shape)
     if values.shape[2] != neurons:
-        text = f"has {values.shape[2]:,} neurons; expected {neurons:,}"
+        text = f"has {counted(values.shape[2], 'neuron')}; expected {neurons:,}"
         text += "" if len(port.shape) == 1 else f", for the shape {_text(port.shape)}"
         raise port.problem(file, text)
     arranged: Array = values.reshape(*values.shape[:2], *port.shape)
@@ -91,25 +93,36 @@ def _shaped(values: Array, port: Port, layout: Layout, file: str) -> Array:
     raise port.problem(file, f"has the shape {_text(values.shape)}; expected {expected}", hint)
 
 
-def cast(values: Array, port: Port, *, dtype: str, allow_nan: bool, file: str) -> Array:
-    """The same numbers, (T, B, *shape), in a type of the model: a copy that can be written to.
+def refuse_unfit(values: Array, port: Port, *, dtype: str, file: str, first: int = 0) -> None:
+    """Refuse numbers that are not finite, or would not be in a type of the model.
+
+    Arguments:
+        values: (T, B, *shape).
+        first: the number of the first step in the file.
 
     Raises:
-        UsageError: one is NaN or infinite, here or in that type, and that is not allowed.
+        UsageError: one is NaN or infinite, here or in that type.
     """
-    with np.errstate(over="ignore", invalid="ignore"):
-        array = np.array(values, dtype, order="C")
-    if allow_nan or np.isfinite(array).all():
-        return array
-    place = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
-    where = f"at step {place[0]}, batch row {place[1]}"
-    where += f", neuron {_text(place[2:])}" if place[2:] else ""
-    value = values[place]
+    for start, stop in blocks(len(values), math.prod(values.shape[1:])):
+        with np.errstate(over="ignore", invalid="ignore"):
+            is_wrong = ~np.isfinite(values[start:stop].astype(dtype, copy=False))
+        if is_wrong.any():
+            place = np.argwhere(is_wrong)[0] + (start, *(0,) * (values.ndim - 1))
+            raise _unfit(values, tuple(map(int, place)), port, dtype, file, first)
+
+
+def _unfit(
+    values: Array, place: tuple[int, ...], port: Port, dtype: str, file: str, first: int
+) -> UsageError:
+    """The error that a number is none that can be fed."""
+    value, neuron = values[place], place[2:]
+    where = f"at step {first + place[0]}, batch row {place[1]}"
+    where += f", neuron {neuron[0] if len(neuron) == 1 else _text(neuron)}" if neuron else ""
     if np.isfinite(value):
-        raise port.problem(file, f"has {value:g} {where}, which {dtype} does not hold")
+        return port.problem(file, f"has {value:g} {where}, which {dtype} does not hold")
     hint = "--allow-nan feeds it all the same"
-    code = Finding("NIR606", "error", f"has {value} {where}", port.name, hint=hint, file=file)
-    raise UsageError(code)
+    text = f"has {value} {where}"
+    return UsageError(Finding("NIR606", "error", text, port.name, hint=hint, file=file))
 
 
 def _text(shape: Any) -> str:

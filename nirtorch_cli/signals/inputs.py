@@ -1,13 +1,16 @@
-"""All inputs of a run: what a user asked to feed, to an array for each Input of the model.
+"""All inputs of a run: what a user asked to feed, to a signal for each Input of the model.
 
 In: texts such as `spikes.npz`, `left=poisson:rate=50`, and the model's Inputs. Out: for each
-its array (T, B, *shape), all with the same T and B. Always holds: all that is wrong is said at
-once. Cost: linear in the numbers.
+its signal (T, B, *shape), all with the same T and B. Always holds: all that is wrong is said at
+once and before a part of a signal is made, NaN in the last step of a file too. Cost: files are
+held as they are, and nothing is held of generators; reading is linear in the files.
 """
 
 from __future__ import annotations
 
+import math
 import os
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -17,10 +20,18 @@ import numpy as np
 from nirtorch_cli.errors import NirtorchError, ReadError, UsageError
 from nirtorch_cli.findings import Finding, listed, quoted
 from nirtorch_cli.limits import DEFAULT_MAX_BYTES
-from nirtorch_cli.signals.arranging import Layout, Port, arranged, cast
-from nirtorch_cli.signals.generators import EXAMPLES, Generator, generated, is_generator, parsed
+from nirtorch_cli.signals.arranging import Layout, Port, arranged, refuse_unfit
+from nirtorch_cli.signals.feeding import Signal
+from nirtorch_cli.signals.generators import (
+    EXAMPLES,
+    Generator,
+    generated,
+    is_generator,
+    parsed,
+    refuse_unmakeable,
+)
 from nirtorch_cli.signals.recordings import recording_of
-from nirtorch_cli.signals.sources import STDIN, Place, place_of
+from nirtorch_cli.signals.sources import STDIN, Place, counted, place_of
 
 Array = np.ndarray[Any, Any]
 
@@ -34,6 +45,8 @@ class InputOptions:
 
     dt: the length of a step. steps, batch: what generators make, and what files must have;
     fewer steps than a file has cut it short. layout: the order of the first two axes of arrays.
+    start: how many steps of every file and generator are skipped, so that a long run may be one
+    of several pieces.
     """
 
     dt: float
@@ -44,13 +57,15 @@ class InputOptions:
     dtype: str = "float32"
     allow_nan: bool = False
     max_bytes: int = DEFAULT_MAX_BYTES
+    start: int = 0
 
 
 def assigned(specs: Iterable[str], ports: Sequence[Port]) -> dict[str, str]:
     """Which Input each spec is for: from the Inputs' arguments, in the model's order, to SPEC.
 
     A spec is `SPEC`, for a model of one input, or `NAME=SPEC` with the Input's NIR name or the
-    name of its argument.
+    name of its argument. Such a name wins over a file that is called so; `./` before the file
+    says that it is meant.
 
     Raises:
         UsageError: an Input that is not there, has none or two, or a spec without a name.
@@ -71,7 +86,7 @@ def assigned(specs: Iterable[str], ports: Sequence[Port]) -> dict[str, str]:
         if named:
             port, name = max(named, key=lambda pair: len(pair[1]))
             spec = text[len(name) + 1 :]
-        elif equals and not any(mark in before for mark in ":/\\"):
+        elif equals and not any(mark in before for mark in ":/\\") and not _is_there(text):
             problems.append(f"the model has no input {quoted(before)}: it has {listed(names)}")
             continue
         elif len(ports) > 1:
@@ -87,11 +102,21 @@ def assigned(specs: Iterable[str], ports: Sequence[Port]) -> dict[str, str]:
         of = "" if len(ports) == 1 else f" for {listed(missing)}"
         name = "" if len(ports) == 1 else f"{missing[0]}="
         problems.append(f"no input is given{of}: --input {name}FILE, or a generator: {EXAMPLES}")
-    if sum(spec == STDIN or spec.startswith(STDIN + ":") for spec in found.values()) > 1:
+    if sum(place_of(spec).file == STDIN for spec in found.values()) > 1:
         problems.append("stdin can be read once only, and several inputs are -")
     if problems:
         raise UsageError([Finding("NIR700", "error", text) for text in problems])
     return {port.argument: found[port.argument] for port in ports}
+
+
+def readings(text: str) -> list[str]:
+    """Every SPEC that an --input may come to mean, whatever the model's Inputs are called.
+
+    >>> readings("a=b=c.npz")
+    ['a=b=c.npz', 'b=c.npz', 'c.npz']
+    """
+    parts = text.split("=")
+    return ["=".join(parts[i:]) for i in range(len(parts))]
 
 
 def read_inputs(
@@ -99,12 +124,13 @@ def read_inputs(
     ports: Sequence[Port],
     options: InputOptions,
     stdin: BinaryIO | None = None,
-) -> dict[str, Array]:
-    """The array of each Input, (T, B, *shape), by its argument; see `assigned` for the specs.
+) -> dict[str, Signal]:
+    """The signal of each Input, (T, B, *shape), by its argument; see `assigned` for the specs.
 
     Raises:
         ReadError: files that cannot be read.
         UsageError: inputs that do not fit the model or each other.
+        MemoryError: there cannot be arrays of such sizes.
     """
     problems: list[NirtorchError] = []
     recordings: dict[str, Array] = {}
@@ -122,27 +148,51 @@ def read_inputs(
             problems.append(error)
     _raise(problems)
     steps, batch = _size(recordings, specs, options)
-    arrays: dict[str, Array] = {}
+    signals: dict[str, Signal] = {}
     for stream, port in enumerate(ports):
+        name = port.argument
         try:
-            if port.argument in generators:
-                values = generated(
-                    generators[port.argument],
-                    (steps, batch, *(port.shape or ())),
-                    dt=options.dt,
-                    seed=options.seed,
-                    stream=stream,
-                )
+            if name in generators:
+                shape = (steps, batch, *(port.shape or ()))
+                signals[name] = _made(generators[name], shape, stream, options)
             else:
-                values = recordings[port.argument][:steps]
-            file = _shown(specs[port.argument])
-            arrays[port.argument] = cast(
-                values, port, dtype=options.dtype, allow_nan=options.allow_nan, file=file
-            )
+                values = recordings[name][options.start : options.start + steps]
+                signals[name] = _held(values, port, _shown(specs[name]), options)
         except NirtorchError as error:
             problems.append(error)
     _raise(problems)
-    return arrays
+    return signals
+
+
+def _made(
+    generator: Generator, shape: tuple[int, ...], stream: int, options: InputOptions
+) -> Signal:
+    """What a generator gives."""
+    if math.prod(shape) * 8 > sys.maxsize:
+        raise MemoryError
+    dtype = None if options.allow_nan else options.dtype
+    refuse_unmakeable(generator, dt=options.dt, steps=shape[0], start=options.start, dtype=dtype)
+
+    def make(start: int, stop: int) -> Array:
+        part = generated(
+            generator,
+            (stop - start, *shape[1:]),
+            dt=options.dt,
+            seed=options.seed,
+            stream=stream,
+            start=options.start + start,
+        )
+        with np.errstate(over="ignore"):
+            return part.astype(options.dtype, copy=False)
+
+    return Signal(shape, np.dtype(options.dtype), make)
+
+
+def _held(values: Array, port: Port, file: str, options: InputOptions) -> Signal:
+    """What a file gives: its numbers are looked at here, and cast when they are fed."""
+    if not options.allow_nan:
+        refuse_unfit(values, port, dtype=options.dtype, file=file, first=options.start)
+    return Signal.of(values, options.dtype)
 
 
 def _recorded(place: Place, port: Port, options: InputOptions, stdin: BinaryIO | None) -> Array:
@@ -154,6 +204,11 @@ def _recorded(place: Place, port: Port, options: InputOptions, stdin: BinaryIO |
         is_flat=recording.is_flat,
         file=place.name,
     )
+
+
+def _is_there(text: str) -> bool:
+    """Whether a text as a whole names a file, or a part of one."""
+    return os.path.lexists(place_of(text).file)
 
 
 def _is_no_file(text: str, place: Place) -> bool:
@@ -176,30 +231,42 @@ def _size(
         steps = DEFAULT_STEPS if options.steps is None else options.steps
         return steps, DEFAULT_BATCH if options.batch is None else options.batch
     problems = []
-    sizes = {_shown(specs[name]): array.shape[:2] for name, array in recordings.items()}
+    files = {name: _shown(specs[name]) for name in recordings}
     for place, what in enumerate(("steps", "batch rows")):
-        if len({size[place] for size in sizes.values()}) > 1:
-            each = ", ".join(f"{file} {size[place]:,}" for file, size in sizes.items())
+        sizes = {name: array.shape[place] for name, array in recordings.items()}
+        if len(set(sizes.values())) > 1 and (what != "steps" or options.steps is None):
+            each = ", ".join(f"{files[name]} {size:,}" for name, size in sizes.items())
             problems.append(Finding("NIR605", "error", f"the inputs differ in {what}: {each}"))
-    file, (steps, batch) = next(iter(sizes.items()))
-    other = "BT" if options.layout == "TB" else "TB"
-    wanted_steps = steps if options.steps is None else options.steps
+    for name, array in recordings.items():
+        problems += _misfits(array, files[name], options)
+    if problems:
+        raise UsageError(problems)
+    steps, batch = next(iter(recordings.values())).shape[:2]
+    return steps - options.start if options.steps is None else options.steps, batch
+
+
+def _misfits(array: Array, file: str, options: InputOptions) -> list[Finding]:
+    """Where a recording is shorter than asked for, or has other batch rows."""
+    steps, batch = array.shape[:2]
+    start = options.start
+    wanted_steps = steps - start if options.steps is None else options.steps
     wanted_batch = batch if options.batch is None else options.batch
     hint = None
     if options.batch is not None and (wanted_batch, wanted_steps) in (
         (steps, batch),
         (steps, steps),
     ):
-        hint = f"--layout {other} would fit"
-    if wanted_steps > steps:
-        text = f"has {steps:,} steps, and --steps asks for {wanted_steps:,}"
-        problems.append(Finding("NIR605", "error", text, file=file, hint=hint))
+        hint = f"--layout {'BT' if options.layout == 'TB' else 'TB'} would fit"
+    texts = []
+    has = f"has {counted(steps, 'step')}"
+    if start >= steps:
+        texts.append(f"{has}, and --start {start:,} leaves out all of them")
+    elif start + wanted_steps > steps:
+        asked = f"--steps asks for {wanted_steps:,}"
+        texts.append(f"{has}, and {asked}{f' from step {start:,} on' if start else ''}")
     if wanted_batch != batch:
-        text = f"has {batch:,} batch rows, and --batch asks for {wanted_batch:,}"
-        problems.append(Finding("NIR605", "error", text, file=file, hint=hint))
-    if problems:
-        raise UsageError(problems)
-    return wanted_steps, batch
+        texts.append(f"has {counted(batch, 'batch row')}, and --batch asks for {wanted_batch:,}")
+    return [Finding("NIR605", "error", text, file=file, hint=hint) for text in texts]
 
 
 def _shown(spec: str) -> str:

@@ -25,7 +25,7 @@ from nirtorch_cli.limits import MAX_NESTING, NODE_BYTES
 from nirtorch_cli.reading.attributes import number_of
 from nirtorch_cli.reading.hdf5 import Member, Store, opened
 from nirtorch_cli.signals.binning import binned
-from nirtorch_cli.signals.sources import Place
+from nirtorch_cli.signals.sources import Place, refuse_other_step
 
 Array = np.ndarray[Any, Any]
 
@@ -121,7 +121,7 @@ def _values(store: Store, observable: Observable, dt: float) -> Array:
         return value
 
     if "data" in fields:
-        _require_same_step(number("dt"), dt, where)
+        refuse_other_step(number("dt"), dt, file=None, node=where)
         data = array("data")
         if data.ndim != 3:
             text = f"data have the shape {data.shape}, not (samples, steps, neurons)"
@@ -147,13 +147,6 @@ def _values(store: Store, observable: Observable, dt: float) -> Array:
         )
     except (ValueError, OverflowError) as error:
         raise _problem(printable(str(error)), where) from error
-
-
-def _require_same_step(found: float, dt: float, where: str) -> None:
-    if not math.isclose(found, dt, rel_tol=1e-6):  # float32 keeps seven digits
-        text = f"was recorded at dt {found:g}, and the model runs at dt {dt:g}"
-        hint = f"give --dt {found:g}, or record events, which fit any dt"
-        raise UsageError(Finding("NIR605", "error", text, where, hint=hint))
 
 
 def _required(members: dict[str, Member], name: str, where: str | None) -> Member:

@@ -1,9 +1,10 @@
-"""What came out of a run, to a file whose name says the form.
+"""What came out of a run, to a file whose name says the form, or to a stream.
 
 In: arrays (T, B, *shape) with what they are of. Out: a file, whole or not at all.
 
-    .npz                 every array: `output`, or one by each Output's name, and `node:v`
-    .csv                 one array, see `tables`
+    .npz                 every array: `output`, or one by each Output's name, and `node:v`;
+                         and `dt`, the length of a step
+    .csv                 one array, or several in groups of columns, see `tables`
     .nir .h5 .hdf5       NIR data, which nir.read_data and --input read, see `nirdata_writing`
 
 Cost: linear in the numbers.
@@ -14,20 +15,23 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from nirtorch_cli.errors import UsageError
-from nirtorch_cli.findings import Finding, listed, quoted
-from nirtorch_cli.signals.archives import archive_of
-from nirtorch_cli.signals.tables import csv_of
+from nirtorch_cli.findings import Finding, quoted
+from nirtorch_cli.signals.archives import DT, archive_of
+from nirtorch_cli.signals.tables import csv_of, csv_of_several
 from nirtorch_cli.writing import written
 
 Array = np.ndarray[Any, Any]
 
-FORMS = {".npz": "npz", ".csv": "csv", ".nir": "nirdata", ".h5": "nirdata", ".hdf5": "nirdata"}
+FORMS = {".npz": "npz", ".csv": "csv", ".nir": "nir", ".h5": "nir", ".hdf5": "nir"}
 """What a name ends in, and what is written then."""
+
+_TIMED = {"csv": "a .csv file needs", "nir": "NIR data need"}
+"""What holds no array without an axis of time."""
 
 
 @dataclass(frozen=True)
@@ -51,64 +55,92 @@ class Label:
         return f"{self.node}:{self.variable}"
 
 
-def refuse_form(path: str, labels: Sequence[Label]) -> None:
+def form_of(path: str, form: str | None = None) -> str:
+    """What is written to a file: `npz`, `csv` or `nir`.
+
+    Arguments:
+        form: one of these, whatever the name; None to go by what the name ends in.
+
+    Raises:
+        UsageError: it ends in no known suffix.
+    """
+    found = FORMS.get(os.path.splitext(path)[1].lower()) if form is None else form
+    if found is None:
+        text = f"the name {quoted(path)} does not say which format is meant"
+        raise _error(text, f"give one that ends in {', '.join(FORMS)}, or --format")
+    assert found in FORMS.values(), found
+    return found
+
+
+def refuse_form(path: str, labels: Sequence[Label], form: str | None = None) -> None:
     """Look at a file's name before anything is run: can it hold what is to be written?
 
     Raises:
-        UsageError: it ends in no known suffix, or that form does not hold these arrays.
+        UsageError: see `form_of`; or that form does not hold these arrays.
     """
-    form = FORMS.get(os.path.splitext(path)[1].lower())
-    if form is None:
-        text = f"the name {quoted(path)} does not say which format is meant"
-        raise _error(text, f"give one that ends in {', '.join(FORMS)}")
+    chosen = form_of(path, form)
     keys = [label.key for label in labels]
-    if form == "csv" and len(keys) > 1:
-        text = f"{quoted(path)}: a .csv file holds one array, and there are {len(keys)}"
-        raise _error(text, f"write an .npz file for {listed(keys)}")
+    if chosen == "npz" and DT in keys:
+        text = f"two arrays would be called {quoted(DT)}: the output, and the length of a step"
+        raise _error(text, "write NIR data (.nir)")
     if len(set(keys)) != len(keys):
         twice = next(key for key in keys if keys.count(key) > 1)
         raise _error(f"two arrays would be called {quoted(twice)}", "leave one out of --record")
-    if form == "nirdata":
+    for label in labels if chosen in _TIMED else ():
+        if label.variable == "count":
+            text = f"{quoted(label.key)} has no axis of time, which {_TIMED[chosen]}"
+            raise _error(text, "write an .npz file")
+    if chosen == "nir":
         from nirtorch_cli.signals.nirdata_writing import refuse_unstorable
 
         refuse_unstorable({label.node: None for label in labels})
-        for label in labels:
-            if label.variable == "count":
-                text = f"{quoted(label.key)} has no axis of time, which NIR data need"
-                raise _error(text, "write an .npz file")
 
 
 def write_signals(
-    path: str, signals: Sequence[tuple[Label, Array]], dt: float, *, clobber: bool = True
+    target: str | BinaryIO,
+    signals: Sequence[tuple[Label, Array]],
+    dt: float,
+    *,
+    form: str | None = None,
+    clobber: bool = True,
 ) -> None:
     """Write arrays (T, B, *shape).
 
     Arguments:
-        path: what it ends in says the form.
-        dt: the length of a step, which NIR data hold.
+        target: a path, or a stream of bytes, for which the form must be given.
+        dt: the length of a step, which an archive and NIR data hold.
+        form: `npz`, `csv` or `nir`; None to go by what the path ends in.
         clobber: replace a file that is there already.
 
     Raises:
         UsageError: see `refuse_form`.
         OutputError: the file cannot be written, or exists and `clobber` is False.
     """
-    refuse_form(path, [label for label, _ in signals])
-    form = FORMS[os.path.splitext(path)[1].lower()]
-    if form == "npz":
-        content = archive_of({label.key: array for label, array in signals})
-    elif form == "csv":
-        content = csv_of(signals[0][1])
+    path = target if isinstance(target, str) else "<stream>"
+    refuse_form(path, [label for label, _ in signals], form)
+    content = content_of(signals, dt, form_of(path, form))
+    if isinstance(target, str):
+        with written(target, clobber=clobber) as file:
+            file.write(content)
     else:
-        from nirtorch_cli.signals.nirdata_writing import nirdata_of
+        target.write(content)
 
-        nodes: dict[str, dict[str, Array]] = {}
-        for label, array in signals:
-            of_node = nodes.setdefault(label.node, {})
-            # NIR's events are made of bool only.
-            of_node[label.variable] = array.astype(bool) if _is_spikes(label, array) else array
-        content = nirdata_of(nodes, dt)
-    with written(path, clobber=clobber) as file:
-        file.write(content)
+
+def content_of(signals: Sequence[tuple[Label, Array]], dt: float, form: str) -> bytes:
+    """The bytes of a file of that form; see `write_signals`."""
+    arrays = {label.key: array for label, array in signals}
+    if form == "npz":
+        return archive_of({**arrays, DT: np.array(dt, np.float64)})
+    if form == "csv":
+        return csv_of(*arrays.values()) if len(arrays) == 1 else csv_of_several(arrays)
+    from nirtorch_cli.signals.nirdata_writing import nirdata_of
+
+    nodes: dict[str, dict[str, Array]] = {}
+    for label, array in signals:
+        of_node = nodes.setdefault(label.node, {})
+        # NIR's events are made of bool only.
+        of_node[label.variable] = array.astype(bool) if _is_spikes(label, array) else array
+    return nirdata_of(nodes, dt)
 
 
 def _is_spikes(label: Label, array: Array) -> bool:

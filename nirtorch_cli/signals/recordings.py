@@ -15,12 +15,14 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from nirtorch_cli.signals.archives import (
+    DT,
     NPY_SIGNATURE,
     NPZ_SIGNATURES,
     array_of,
     only_array_of,
+    step_of,
 )
-from nirtorch_cli.signals.sources import Place, bytes_of
+from nirtorch_cli.signals.sources import Place, bytes_of, refuse_other_step
 from nirtorch_cli.signals.tables import table_of
 
 Array = np.ndarray[Any, Any]
@@ -53,6 +55,9 @@ def recording_of(place: Place, *, dt: float, max_bytes: int, stdin: BinaryIO | N
         hint = f"it looks like {found}: name it so" if kind != "csv" else None
         raise place.problem(f"is not {_CALLED[promised]}", hint)
     if kind == "npz":
+        step = None if place.part == DT else step_of(content, place, max_bytes)
+        if step is not None:
+            refuse_other_step(step, dt, file=place.name, node=None)
         values = only_array_of(content, place, max_bytes)
     elif kind == "nirdata":
         from nirtorch_cli.signals.nirdata import observable_of  # takes nir and h5py along

@@ -6,12 +6,13 @@ part. Always holds: no more is read than allowed. Cost: linear in the bytes.
 
 from __future__ import annotations
 
+import math
 import os
 import stat
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from nirtorch_cli.errors import ReadError
+from nirtorch_cli.errors import ReadError, UsageError
 from nirtorch_cli.findings import Finding
 
 STDIN = "-"
@@ -44,6 +45,23 @@ class Place:
             text = f"its data claim more than {max_bytes:,} bytes"
             hint = "if you trust the file, raise the limit (--max-bytes)"
             raise self.problem(text, hint, "NIR014")
+
+
+def counted(number: int, what: str) -> str:
+    """A number of things in words: 1 step, 1,000 steps."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def refuse_other_step(found: float, dt: float, *, file: str | None, node: str | None) -> None:
+    """Refuse what was recorded on steps of another length than the model's.
+
+    Raises:
+        UsageError: it was.
+    """
+    if not math.isclose(found, dt, rel_tol=1e-6):  # float32 keeps seven digits
+        text = f"was recorded at dt {found:g}, and the model runs at dt {dt:g}"
+        hint = f"give --dt {found:g}, or record events, which fit any dt"
+        raise UsageError(Finding("NIR605", "error", text, node, hint=hint, file=file))
 
 
 def place_of(text: str) -> Place:

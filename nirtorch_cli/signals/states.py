@@ -2,7 +2,8 @@
 
 In: a nested dict of arrays, as a step of a module returns it, with tensors made arrays. Out: an
 .npz file with an array for each, named by its place (`lif1/v`, `nest/lif/v`), and a text that
-says what holds what, so that None, tuples and empty dicts come back. And the same backwards.
+says what holds what, so that None, tuples and empty dicts come back; and what the state was made
+with, if the caller says it. And the same backwards.
 
 Always holds: what is read back equals what was written, in type and in every number. Cost:
 linear.
@@ -11,14 +12,16 @@ linear.
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from nirtorch_cli.errors import UsageError
-from nirtorch_cli.findings import Finding, listed, quoted
+from nirtorch_cli.findings import Finding, listed, printable, quoted
 from nirtorch_cli.limits import DEFAULT_MAX_BYTES
 from nirtorch_cli.signals.archives import NPZ_SIGNATURES, archive_of, arrays_of
 from nirtorch_cli.signals.sources import Place, bytes_of
@@ -29,10 +32,59 @@ Array = np.ndarray[Any, Any]
 _STRUCTURE = "nirtorch:state"
 """The archive's entry that says what holds what."""
 
+_MADE_WITH = "nirtorch:made_with"
+"""The archive's entry that says what the state was made with; files of before have none."""
+
 _MOST_SAID = 8
 
 
-def write_state(path: str | os.PathLike[str], state: Any, *, clobber: bool = True) -> None:
+@dataclass(frozen=True)
+class MadeWith:
+    """What a state was made with; None for what is not known.
+
+    dt, integration, reset: the steps. dtype: of the module. model: the name of its file.
+    steps: how many were done since the resting state.
+    """
+
+    dt: float | None = None
+    integration: str | None = None
+    reset: str | None = None
+    dtype: str | None = None
+    model: str | None = None
+    steps: int | None = None
+
+    def differences(self, now: MadeWith) -> list[str]:
+        """What makes a step of `now` another than one of these, in words.
+
+        >>> MadeWith(dt=1e-3, reset="value").differences(MadeWith(dt=1e-4, reset="value"))
+        ['dt 0.001, not 0.0001']
+        """
+        pairs = [
+            (name, getattr(self, name), getattr(now, name))
+            for name in ("dt", "integration", "reset")
+        ]
+        return [
+            f"{name} {_shown(then)}, not {_shown(today)}"
+            for name, then, today in pairs
+            if None not in (then, today) and not _is_same(then, today)
+        ]
+
+
+@dataclass(frozen=True)
+class SavedState:
+    """What a file holds. made_with: None if it does not say."""
+
+    state: Any
+    made_with: MadeWith | None
+
+
+def write_state(
+    path: str | os.PathLike[str],
+    state: Any,
+    *,
+    made_with: MadeWith | None = None,
+    clobber: bool = True,
+) -> None:
     """Store a state of arrays, None, numbers, texts, and dicts, tuples and lists of those.
 
     Raises:
@@ -40,14 +92,35 @@ def write_state(path: str | os.PathLike[str], state: Any, *, clobber: bool = Tru
         OutputError: the file cannot be written, or exists and `clobber` is False.
     """
     arrays: dict[str, Array] = {}
-    structure = json.dumps(_described(state, (), arrays))
-    content = archive_of({**arrays, _STRUCTURE: np.frombuffer(structure.encode(), np.uint8)})
+    texts = {_STRUCTURE: json.dumps(_described(state, (), arrays))}
+    if made_with is not None:
+        texts[_MADE_WITH] = json.dumps(asdict(made_with))
+    said = {name: np.frombuffer(text.encode(), np.uint8) for name, text in texts.items()}
+    content = archive_of({**arrays, **said})
     with written(path, clobber=clobber) as file:
         file.write(content)
 
 
+def refuse_unstorable_state(state: Any) -> None:
+    """Refuse a state of arrays that `write_state` would; no array is copied or written.
+
+    Raises:
+        UsageError: it holds what no state file can.
+    """
+    _described(state, (), {})
+
+
 def read_state(path: str, *, max_bytes: int = DEFAULT_MAX_BYTES) -> Any:
     """The state that `write_state` stored.
+
+    Raises:
+        ReadError: the file cannot be read, or is no such file.
+    """
+    return saved_state(path, max_bytes=max_bytes).state
+
+
+def saved_state(path: str, *, max_bytes: int = DEFAULT_MAX_BYTES) -> SavedState:
+    """The state that `write_state` stored, and what it was made with.
 
     Raises:
         ReadError: the file cannot be read, or is no such file.
@@ -62,9 +135,39 @@ def read_state(path: str, *, max_bytes: int = DEFAULT_MAX_BYTES) -> Any:
         raise place.problem("is an .npz file, but no saved state", hint)
     try:
         structure = json.loads(arrays.pop(_STRUCTURE).tobytes())
-        return _restored(structure, arrays)
+        said = arrays.pop(_MADE_WITH, None)
+        made_with = None if said is None else _made_with(json.loads(said.tobytes()))
+        return SavedState(_restored(structure, arrays), made_with)
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise place.problem("is a damaged saved state", "write it again") from error
+
+
+def _made_with(told: Any) -> MadeWith:
+    """What JSON says; what this version does not know is left out."""
+    if not isinstance(told, dict):
+        raise TypeError("no object")
+    texts = {name: told.get(name) for name in ("integration", "reset", "dtype", "model")}
+    numbers = {name: told.get(name) for name in ("dt", "steps")}
+    for name, text in texts.items():
+        if not (text is None or isinstance(text, str)):
+            raise TypeError(f"{name} is no text")
+    for name, number in numbers.items():
+        kinds = int if name == "steps" else (int, float)
+        is_number = isinstance(number, kinds) and not isinstance(number, bool)
+        if number is not None and not (is_number and 0 <= number < 2**63):
+            raise ValueError(f"{name} is no number")
+    dt = numbers["dt"]
+    return MadeWith(None if dt is None else float(dt), steps=numbers["steps"], **texts)
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    if isinstance(one, float) and isinstance(other, float):
+        return math.isclose(one, other, rel_tol=1e-6)  # float32 keeps seven digits
+    return bool(one == other)
+
+
+def _shown(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else printable(str(value))
 
 
 def fitted(state: Any, template: Any, file: str) -> Any:
@@ -89,7 +192,7 @@ def _described(value: Any, path: tuple[str, ...], arrays: dict[str, Array]) -> A
     """What holds what, as JSON has it; the arrays are put into `arrays`."""
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
-    if isinstance(value, np.ndarray):
+    if isinstance(value, np.ndarray) and not value.dtype.hasobject:
         name = "/".join(_escaped(part) for part in path)
         name = name if name and name not in arrays else f"{name}:{len(arrays)}"
         arrays[name] = value
@@ -99,7 +202,8 @@ def _described(value: Any, path: tuple[str, ...], arrays: dict[str, Array]) -> A
     if isinstance(value, (tuple, list)):
         kind = "tuple" if isinstance(value, tuple) else "list"
         return {kind: [_described(v, (*path, str(i)), arrays) for i, v in enumerate(value)]}
-    text = f"the state holds a {type(value).__name__}, which no state file can"
+    kind = "Python object" if isinstance(value, np.ndarray) else type(value).__name__
+    text = f"the state holds a {kind}, which no state file can"
     raise UsageError(Finding("NIR700", "error", text, "/".join(path) or None))
 
 

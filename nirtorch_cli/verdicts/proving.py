@@ -21,12 +21,11 @@ from torch import Tensor
 
 from nirtorch_cli.errors import NirtorchError, ReadError, SaveError
 from nirtorch_cli.findings import Finding, listed, quoted
+from nirtorch_cli.finiteness import is_finite, nodes_not_finite, tensors
 from nirtorch_cli.graph_module import ConvertedModule
 from nirtorch_cli.running import Run, run_steps
 from nirtorch_cli.sampling import inputs_without_shape, random_inputs
 from nirtorch_cli.saving import load, save
-
-_OWN_STATE = "_prev_output"
 
 
 def proved(module: ConvertedModule, steps: int, batch: int, seed: int) -> list[Finding]:
@@ -139,11 +138,11 @@ def _leaves(module: ConvertedModule, prefix: str) -> Iterator[tuple[str, torch.n
 def _not_finite(module: ConvertedModule, run: Run) -> Iterator[Finding]:
     """NIR611 for each output and for the nodes whose state is not finite."""
     for name, values in _named_outputs(module, run):
-        if not _is_finite(values):
-            step = next(step for step, value in enumerate(values) if not _is_finite(value))
+        if not is_finite(values):
+            step = next(step for step, value in enumerate(values) if not is_finite(value))
             text = f"gives NaN or infinity on random input, at step {step} first"
             yield Finding("NIR611", "error", text, module.meta["names"].get(name, name))
-    nodes = list(dict.fromkeys(_nodes_not_finite(module, run.state, "")))
+    nodes = nodes_not_finite(module, run.state)
     if nodes:
         text = f"NaN or infinity in the state of {listed(nodes)} after a run on random input"
         yield Finding("NIR611", "error", text, nodes[0] if len(nodes) == 1 else None)
@@ -153,35 +152,6 @@ def _named_outputs(module: ConvertedModule, run: Run) -> Iterable[tuple[str, Ten
     if isinstance(run.outputs, dict):
         return list(run.outputs.items())
     return [(module.meta["outputs"][0], run.outputs)]
-
-
-def _nodes_not_finite(module: Any, state: Any, prefix: str) -> Iterator[str]:
-    """The NIR paths of nodes whose part of a state is not finite."""
-    names = module.meta["names"]
-    for key, part in (state or {}).items():
-        child = getattr(module, key, None)
-        path = prefix + names.get(key, names.get(key.removesuffix(_OWN_STATE), key))
-        if isinstance(child, ConvertedModule):
-            yield from _nodes_not_finite(child, part, f"{path}/")
-        elif not all(_is_finite(tensor) for tensor in _tensors(part)):
-            yield path
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    """The tensors in a state, whatever containers a user's module puts them in."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, Mapping):
-        for inner in value.values():
-            yield from _tensors(inner)
-    elif isinstance(value, (list, tuple)):
-        for inner in value:
-            yield from _tensors(inner)
-
-
-def _is_finite(values: Tensor) -> bool:
-    is_number = values.is_floating_point() or values.is_complex()
-    return not is_number or bool(torch.isfinite(values).all())
 
 
 def _differences(
@@ -220,7 +190,7 @@ def _first_difference(module: ConvertedModule, one: Run, other: Run) -> str | No
 
 
 def _is_same(one: Any, other: Any) -> bool:
-    ones, others = list(_tensors(one)), list(_tensors(other))
+    ones, others = list(tensors(one)), list(tensors(other))
     return len(ones) == len(others) and all(map(_has_same_bits, ones, others))
 
 
