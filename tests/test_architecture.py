@@ -131,6 +131,10 @@ STAGES = (
     "seeing.raster",
     "seeing.thresholds",
     "seeing.panels",
+    "seeing.images",
+    "seeing.spikes",
+    "seeing.traces",
+    "seeing.arranging",
     "seeing.pictures",
     "seeing",
     "driving",
@@ -158,6 +162,7 @@ STAGES = (
     "reporting.sarif",
     # the command line
     "cli.options",
+    "cli.tables",
     "cli.output",
     "cli.progress",
     "cli.reports",

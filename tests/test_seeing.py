@@ -7,23 +7,30 @@ import re
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import nir
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import NETWORKS, converted
+from typer.testing import CliRunner
 
 from nirtorch_cli.arrays import as_array
+from nirtorch_cli.cli.app import app as application
 from nirtorch_cli.errors import MissingFrameworkError, OutputError, UsageError
+from nirtorch_cli.seeing import pictures
 from nirtorch_cli.seeing.activity import COLUMNS, NodeActivity, activity, activity_rows
+from nirtorch_cli.seeing.arranging import Recorded
 from nirtorch_cli.seeing.axes import binned, flat_rows, hertz, part_size, round_step, time_unit
+from nirtorch_cli.seeing.panels import PIXELS
 from nirtorch_cli.seeing.pictures import (
     MOST_PANELS,
-    Recorded,
+    _settings,
     figure,
     picture,
     picture_format,
@@ -204,7 +211,7 @@ def test_a_raster_in_ascii_to_look_at() -> None:
             " 1 + 1    1    1",
             "    +-----------+--",
             "    0           50",
-            " time in us; 3 = 3",
+            " time in us; 4 = 4",
             " spikes in 4 steps (4",
             " us)",
         ]
@@ -241,6 +248,7 @@ def dots_of(rows: list[str]) -> set[tuple[int, int]]:
 @given(st.integers(1, 400), st.integers(13, 4 * HEIGHT), seeds)
 def test_each_dot_is_a_neuron_with_a_spike(steps: int, neurons: int, seed: int) -> None:
     spikes = random_spikes(steps, neurons, seed, part=0.02)
+    spikes[0, 0] = True
     text = raster(spikes, DT)
     assert "= a neuron with a spike" in text
     cells = WIDTH - len(str(neurons - 1)) - 3
@@ -292,9 +300,59 @@ def test_shades_grow_with_the_spikes() -> None:
         for quarter, shade in enumerate(shades):
             middle = rows[quarter * 3 + 1].ljust(60)
             assert middle.count(shade) > 0.8 * len(middle), (quarter, middle)
-    assert "█ = 1 spikes a step and neuron, in 100 neurons × 10 steps (10 ms)" in " ".join(
-        raster(spikes, DT).split()
+    legend = " ".join(raster(spikes, DT).split()).partition("; ")[2]
+    assert re.fullmatch(
+        r"░ to █ = 0\.0\d+ up to 1 spike a step and neuron, in 100 neurons × 10 steps \(10 ms\)",
+        legend,
     )
+
+
+@pytest.mark.parametrize(("neurons", "ascii_only"), [(1, False), (1, True), (1200, False)])
+def test_a_steady_rate_is_seen_to_vary(neurons: int, ascii_only: bool) -> None:
+    """All parts have about as many spikes: from the lowest to the highest there are all levels."""
+    spikes = random_spikes(20_000, neurons, 4, part=0.5)
+    text = raster(spikes, DT, ascii_only=ascii_only)
+    shown = Counter("".join(rows_of(text)))
+    assert max(shown.values()) < 0.6 * sum(shown.values())
+    assert len(shown) >= 4
+    first, last = ("1", "9") if ascii_only else ("░", "█") if neurons > 1 else ("▁", "█")
+    assert f"{first} to {last} = " in text
+    assert {first, last} <= set(shown)
+
+
+def test_a_bar_stands_for_up_to_so_many_spikes() -> None:
+    spikes = np.zeros((720, 1))
+    for start, many in ((0, 2), (10, 5), (20, 10)):
+        spikes[start : start + many] = 1
+    text = raster(spikes, DT)
+    assert rows_of(text) == ["▁▃█"]
+    assert "▁ to █ = 2 up to 10 spikes in 10 steps (10 ms)" in text
+    assert "█ = 2 spikes in 10 steps" in raster(np.arange(720)[:, None] % 10 < 2, DT)
+
+
+def test_a_short_part_at_the_end_is_drawn_like_the_others() -> None:
+    """Neurons that fire at every step are as high in the last part, which has fewer steps."""
+    rows = rows_of(raster(np.ones((200, 12)), DT, width=40))
+    assert {*"".join(rows)} == {"█"}
+
+
+def test_nan_is_no_spike() -> None:
+    spikes = np.zeros((30, 2))
+    spikes[3, 0], spikes[7:9, 1] = 1, np.nan
+    text = raster(spikes, DT)
+    assert "1 spike, 16.67 Hz, 2 NaN (no spikes)" in text
+    assert "".join(rows_of(text)).count("│") == 1
+    nothing = raster(np.full((3, 2), np.nan), DT)
+    assert nothing == "2 neurons, 3 steps, 0 spikes, 0 Hz, 6 NaN (no spikes)"
+
+
+def test_silent_nodes_share_a_line() -> None:
+    one, none = random_spikes(20, 2, 1, part=0.5)[:, None], np.zeros((20, 1, 3))
+    trace = {name: {"spikes": one if name == "c" else none} for name in "abcd"}
+    first, middle, last = rasters(trace, DT).split("\n\n")
+    assert first == "2 silent nodes, a ... b: 6 neurons, 20 steps, 0 spikes"
+    assert middle == raster(one[:, 0], DT, title="c")
+    assert last == "d: 3 neurons, 20 steps, 0 spikes, 0 Hz"
 
 
 def test_a_small_part_at_the_end_does_not_set_the_scale() -> None:
@@ -325,8 +383,8 @@ def test_a_raster_for_each_node_with_spikes() -> None:
     trace = {"a/b\n": {"spikes": torch.tensor(spikes), "v": spikes}, "li": {"v": spikes}}
     text = rasters(trace, DT, row=1)
     assert text == raster(spikes[:, 1], DT, title="a/b\\n, batch row 1 of 2")
-    both = rasters({"x": {"spikes": spikes[:, :1]}, "y": {"spikes": spikes[:, :1]}}, DT)
-    assert both.split("\n\n") == [raster(spikes[:, 0], DT, title=name) for name in "xy"]
+    both = rasters({"x": {"spikes": spikes[:, 1:]}, "y": {"spikes": spikes[:, 1:]}}, DT)
+    assert both.split("\n\n") == [raster(spikes[:, 1], DT, title=name) for name in "xy"]
     assert rasters({"li": {"v": spikes}}, DT) == ""
 
 
@@ -449,7 +507,7 @@ def test_an_input_of_many_values_is_an_image(matplotlib: Any) -> None:
         figure(Recorded(DT, inputs={"x": values[..., :3]})).axes[0].lines[2].get_ydata()[0]
         == (values[0, 0, 2])
     )
-    binary = (values > 0).astype(float)
+    binary = (values > 0) * (np.arange(50) % 2)[:, None, None]
     assert "spikes" in texts_of(figure(Recorded(DT, inputs={"x": binary})).axes[0])
 
 
@@ -464,6 +522,267 @@ def test_traces_of_some_neurons_and_the_range_of_all(matplotlib: Any) -> None:
     corners = axes.collections[0].get_paths()[0].vertices
     assert corners[:, 1].min() == v.min()
     assert corners[:, 1].max() == v.max()
+
+
+def panel_of(run: Recorded, start: str) -> Any:
+    [axes] = [axes for axes in figure(run).axes if texts_of(axes).startswith(start)]
+    return axes
+
+
+def legend_of(axes: Any) -> list[str]:
+    return [text.get_text() for text in axes.get_legend().get_texts()]
+
+
+@pytest.mark.parametrize("neurons", [1, 3, 100])
+def test_many_steps_are_drawn_by_parts(matplotlib: Any, neurons: int) -> None:
+    """The mean of each part as a line, from the least to the most as a shade; own axes for each."""
+    v = RANDOM.random((20_000, 1, neurons))
+    axes = panel_of(Recorded(DT, trace={"a": {"v": v}}, thresholds={"a": np.array(1.0)}), "a:v")
+    assert "; by 44 steps (44 ms): mean, least to most" in texts_of(axes)
+    strips = axes.child_axes or [axes]
+    chosen = [int(label) for strip in strips for label in legend_of(strip) if label.isdigit()]
+    assert len(strips) == len(chosen) == min(neurons, 3)
+    for strip, neuron in zip(strips, chosen):
+        line, threshold = strip.lines
+        assert len(line.get_xdata()) <= PIXELS // 2
+        parts = v[:, 0, neuron].reshape(-1)[: 20_000 // 44 * 44].reshape(-1, 44)
+        np.testing.assert_allclose(line.get_ydata()[: len(parts)], parts.mean(axis=1))
+        np.testing.assert_allclose(  # in seconds
+            line.get_xdata()[: len(parts)], np.arange(len(parts)) * 0.044 + 0.022
+        )
+        shade = strip.collections[-1].get_paths()[0].vertices
+        assert (shade[:, 1].min(), shade[:, 1].max()) == (parts.min(), parts.max())
+        assert list(threshold.get_ydata()) == [1.0, 1.0]
+    assert len({strip.get_ylim() for strip in strips}) == 1
+
+
+def test_a_smooth_line_is_drawn_step_by_step(matplotlib: Any) -> None:
+    v = np.linspace(0, 1, 2 * PIXELS)[:, None, None] * np.ones(4)
+    axes = panel_of(Recorded(DT, trace={"a": {"v": v}}), "a:v")
+    assert len(axes.lines[0].get_xdata()) == 2 * PIXELS
+    assert "by " not in texts_of(axes)
+
+
+def test_parts_leave_nan_out(matplotlib: Any) -> None:
+    v = np.where(np.arange(4000) % 3 == 0, np.nan, 2.0)[:, None, None]
+    v[:400] = np.nan
+    axes = panel_of(Recorded(DT, trace={"a": {"v": v}}), "a:v")
+    drawn = axes.lines[0].get_ydata()
+    assert np.isnan(drawn[0])
+    assert set(drawn[np.isfinite(drawn)]) == {2.0}
+    assert "with NaN" in texts_of(axes)
+
+
+def test_one_inhibited_neuron_does_not_set_the_scale(matplotlib: Any) -> None:
+    v = RANDOM.random((100, 1, 5))
+    v[:, 0, 2] = np.linspace(0, -1100, 100)
+    run = Recorded(DT, trace={"a": {"v": v}}, thresholds={"a": np.array(1.0)})
+    axes = panel_of(run, "a:v")
+    low, high = axes.get_ylim()
+    assert -2 < low < 0
+    assert 1 < high < 1.5
+    assert legend_of(axes)[:5] == ["0", "1", "2 (to -1,100)", "3", "4"]
+    assert "-1100 to " in texts_of(axes)
+
+
+def test_the_range_of_all_is_cut_where_it_is_far_from_the_lines(matplotlib: Any) -> None:
+    v = RANDOM.random((100, 1, 60))
+    for extreme, expected in ((-1.0, -1.0), (-1100.0, 0.0)):
+        v[:, 0, 7] = extreme
+        axes = panel_of(Recorded(DT, trace={"a": {"v": v}}), "a:v")
+        assert axes.get_ylim()[0] == pytest.approx(expected, abs=0.3)
+        assert f"60 neurons, {extreme:.4g} to" in texts_of(axes)
+
+
+def test_the_range_of_all_is_whole_where_the_lines_are_flat(matplotlib: Any) -> None:
+    v = np.zeros((100, 1, 60))
+    v[:, 0, 7] = np.linspace(0, 5, 100)
+    low, high = panel_of(Recorded(DT, trace={"a": {"v": v}}), "a:v").get_ylim()
+    assert -1 < low < 0
+    assert 5 < high < 6
+
+
+def test_a_threshold_is_drawn_far_above_quiet_neurons(matplotlib: Any) -> None:
+    v = RANDOM.random((100, 1, 3)) * 0.12
+    run = Recorded(DT, trace={"a": {"v": v}}, thresholds={"a": np.array(1.0)})
+    axes = panel_of(run, "a:v")
+    assert [list(line.get_ydata()) for line in axes.lines if line.is_dashed()] == [[1.0, 1.0]]
+    assert axes.get_ylim()[1] > 1
+
+
+def ticks_of(axes: Any) -> list[Any]:
+    return [line for line in axes.lines if line.get_marker() == "|"]
+
+
+def test_spikes_above_a_trace_have_a_row_for_each_neuron_that_fired(matplotlib: Any) -> None:
+    v, spikes = RANDOM.random((50, 1, 3)), np.zeros((50, 1, 3))
+    spikes[10, 0, 0] = spikes[10:12, 0, 2] = 1
+    axes = panel_of(Recorded(DT, trace={"a": {"spikes": spikes, "v": v}}), "a:v")
+    first, second = ticks_of(axes)
+    assert list(first.get_xdata()) == [10.5]
+    assert list(second.get_xdata()) == [10.5, 11.5]
+    assert first.get_ydata()[0] > second.get_ydata()[0] > 1
+    assert first.get_color() != second.get_color()
+    below = axes.title.get_position()[1]
+    assert texts_of(axes) == f"a:v: 3 neurons, {v.min():.4g} to {v.max():.4g}"
+    assert below >= 1
+
+
+def test_too_many_spikes_above_a_trace_are_said(matplotlib: Any) -> None:
+    v, spikes = RANDOM.random((1000, 1, 2)), np.zeros((1000, 1, 2))
+    spikes[:307] = 1
+    run = Recorded(DT, trace={"a": {"spikes": spikes, "v": v}})
+    axes = panel_of(run, "a:v")
+    assert ticks_of(axes) == []
+    assert "too many spikes to mark" in texts_of(axes)
+    spikes[306] = 0
+    assert len(ticks_of(panel_of(run, "a:v"))) == 2
+
+
+@pytest.mark.parametrize(("spikes", "is_image"), [(300, False), (320, True), (1481, True)])
+def test_spikes_that_would_touch_are_an_image(matplotlib: Any, spikes: int, is_image: bool) -> None:
+    fired = (np.arange(20_000) % (20_000 // spikes) == 0)[:, None, None]
+    quiet = np.zeros((20_000, 1, 50))
+    for values in (fired, np.concatenate([fired, quiet], axis=2)):  # those do not count
+        drawn = figure(Recorded(DT, trace={"a": {"spikes": values}}))
+        assert bool(images_of(drawn)) == is_image
+        assert ("; a cell is " in texts_of(drawn.axes[0])) == is_image
+
+
+@pytest.mark.parametrize(("spikes", "is_image"), [(33, False), (64, True)])
+def test_spikes_that_would_cover_each_other_at_a_step_are_an_image(
+    matplotlib: Any, spikes: int, is_image: bool
+) -> None:
+    values = np.zeros((5, 1, 10_000))
+    values[2:, 0, :: 10_000 // spikes] = 1
+    drawn = figure(Recorded(DT, trace={"a": {"spikes": values}}))
+    assert bool(images_of(drawn)) == is_image
+    if not is_image:
+        high = drawn.axes[0].lines[0].get_markersize()
+        assert high * spikes < drawn.axes[0].get_position().height * drawn.get_figheight() * 72
+    few = figure(Recorded(DT, trace={"a": {"spikes": np.ones((5, 1, 100))}}))
+    assert not images_of(few)
+
+
+@pytest.mark.parametrize(("spikes", "least"), [(1, 8), (100, 5), (3000, 2)])
+def test_few_marks_are_large(matplotlib: Any, spikes: int, least: float) -> None:
+    values = np.zeros((100, 1, 100))
+    values.reshape(-1)[:: 10_000 // spikes][:spikes] = 1
+    [marks] = panel_of(Recorded(DT, trace={"a": {"spikes": values}}), "a").lines
+    assert marks.get_markersize() >= least
+    assert len(marks.get_xdata()) == spikes
+
+
+def titles_of(run: Recorded) -> list[str]:
+    return [texts_of(axes).partition(": ")[0] for axes in figure(run).axes]
+
+
+def test_outputs_are_drawn_once(matplotlib: Any) -> None:
+    spikes, v = random_spikes(30, 2, 0)[:, None], RANDOM.random((30, 1, 2))
+    trace = {
+        "lif": {"output": spikes * 1.0, "spikes": spikes, "count": spikes.sum(0)},
+        "li": {"output": v, "v": v},
+        "ro": {"output": v + 1},
+        "flat": {"output": spikes},
+    }
+    run = Recorded(DT, trace=trace, outputs={"output": v + 1, "o2": v + 2})
+    assert titles_of(run) == ["lif", "li:v", "ro:output", "flat:output", "output o2"]
+    assert "spikes" in texts_of(figure(run).axes[3])
+
+
+def test_run_draws_what_it_recorded_and_gave(
+    matplotlib: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """An LI has no spikes and was not drawn; that of the end is an output of the model."""
+    drawn: list[Recorded] = []
+    monkeypatch.setattr(pictures, "plot", lambda _, run, clobber: drawn.append(run))
+    one, path = np.ones(2, np.float32), tmp_path / "li.nir"
+    nodes = {
+        "input": nir.Input({"input": np.array([2])}),
+        "first": nir.LI(tau=one, r=one, v_leak=0 * one),
+        "last": nir.LI(tau=one, r=2 * one, v_leak=0 * one),
+        "output": nir.Output({"output": np.array([2])}),
+    }
+    nir.write(path, nir.NIRGraph(nodes, list(zip([*nodes][:-1], [*nodes][1:]))))
+    arguments = ["run", str(path), "-i", "uniform", "--record", "first", "--plot", "a.png"]
+    assert CliRunner().invoke(application, arguments).exit_code == 0
+    assert titles_of(drawn[0]) == ["input", "first:output", "output"]
+
+
+def test_variables_have_one_order(matplotlib: Any) -> None:
+    v, spikes = RANDOM.random((9, 1, 2)), random_spikes(9, 2, 1, part=0.5)[:, None]
+    run = Recorded(DT, trace={"b": {"i": v, "v": v, "spikes": spikes}, "a": {"v": v}})
+    assert titles_of(run) == ["b", "b:v", "b:i", "a:v"]
+
+
+def test_silent_nodes_share_a_panel(matplotlib: Any) -> None:
+    one, none = random_spikes(20, 2, 1, part=0.5)[:, None], np.zeros((20, 1, 3))
+    trace: dict[str, Any] = {f"l{n:03}": {"spikes": none} for n in range(300)}
+    trace["l007"] = {"spikes": one}
+    trace["l008"] = {"spikes": none, "v": none + np.arange(3)}
+    drawn = figure(Recorded(DT, trace=trace))
+    assert [texts_of(axes) for axes in drawn.axes] == [
+        "7 silent nodes: l000 ... l006, 21 neurons, 0 spikes",
+        f"l007: 2 neurons, {one.sum()} spikes, {one.sum() / 40 / DT:.4g} Hz",
+        "l008: 3 neurons, 0 spikes",
+        "l008:v: 3 neurons, 0 to 2",
+        "291 silent nodes: l009 ... l299, 873 neurons, 0 spikes",
+    ]
+    assert drawn.get_figheight() < 7
+    assert drawn.texts == [] or "not drawn" not in drawn.texts[0].get_text()
+
+
+def test_nan_is_no_spike_in_a_picture(matplotlib: Any) -> None:
+    spikes = np.zeros((30, 1, 2))
+    spikes[3, 0, 0], spikes[7:9, 0, 1] = 1, np.nan
+    axes = panel_of(Recorded(DT, trace={"a": {"spikes": spikes}}), "a")
+    assert texts_of(axes) == "a: 2 neurons, 1 spike, 16.67 Hz, 2 NaN (no spikes)"
+    assert list(axes.lines[0].get_xdata()) == [3.5]
+
+
+@pytest.mark.parametrize("neurons", [3, 100])
+def test_what_is_constant_is_no_spike_train(matplotlib: Any, neurons: int) -> None:
+    ones = np.ones((50, 1, neurons))
+    [axes] = figure(Recorded(DT, inputs={"input": ones})).axes
+    assert texts_of(axes) == f"input: {neurons} values, 1 throughout"
+    assert list(axes.lines[0].get_ydata()) == [1, 1]
+    bits = np.arange(neurons) % 2 * ones
+    title = texts_of(figure(Recorded(DT, inputs={"input": bits})).axes[0])
+    assert title.startswith(f"input: {neurons} values, 0 to 1, constant over time")
+    assert "spike" in texts_of(figure(Recorded(DT, inputs={"input": bits[:1]})).axes[0])
+
+
+def test_an_image_of_values_goes_from_nearly_the_least_to_nearly_the_most(matplotlib: Any) -> None:
+    values = RANDOM.random((20_000, 1, 100)) + 3
+    values[0, 0, 0] = 1000
+    run = Recorded(DT, inputs={"x": values})
+    image, scale = images_of(figure(run))[0], figure(run).axes[1]
+    low, high = image.get_clim()
+    means = np.asarray(image.get_array())
+    assert low == pytest.approx(np.quantile(means, 0.005))
+    assert high == pytest.approx(np.quantile(means, 0.995))
+    assert scale.get_ylabel() == "mean"
+    assert texts_of(figure(run).axes[0]) == (
+        f"input x: 100 values, {values.min():.4g} to 1000; "
+        "a cell is the mean of 2 values × 53 steps (53 ms)"
+    )
+    single = figure(Recorded(DT, inputs={"x": values[:50, :, :20]}))
+    assert single.axes[1].get_ylabel() == "value"
+    assert "mean" not in texts_of(single.axes[0])
+
+
+def test_titles_fit_the_picture(matplotlib: Any) -> None:
+    v, spikes = RANDOM.random((20_000, 1, 100)), random_spikes(20_000, 100, 0)[:, None]
+    name = "node/" * 40
+    run = Recorded(1e-4, {name: v}, {name: {"spikes": spikes, "v": v - 0.5}}, title=name)
+    with _settings():
+        drawn = figure(run)
+        drawn.draw_without_rendering()
+    width = drawn.bbox.width
+    for axes in drawn.axes:
+        assert axes.get_window_extent().x1 <= width
+        assert axes._left_title.get_window_extent().x1 <= width, texts_of(axes)
+    assert drawn.texts[0].get_window_extent().x1 <= width
 
 
 def test_thresholds_are_drawn_where_they_belong(matplotlib: Any) -> None:
@@ -571,5 +890,5 @@ def test_without_matplotlib_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_png_has_the_size_of_its_panels(matplotlib: Any) -> None:
     image = pytest.importorskip("PIL.Image")
-    one = image.open(io.BytesIO(picture(Recorded(DT, trace={"a": {"v": np.zeros((5, 1, 1))}}))))
-    assert one.size == (1200, 360)
+    run = Recorded(DT, trace={"a": {"v": np.arange(5.0).reshape(5, 1, 1)}})
+    assert image.open(io.BytesIO(picture(run))).size == (1200, 360)

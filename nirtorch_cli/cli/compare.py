@@ -264,7 +264,9 @@ def show(comparison: Comparison) -> None:
     print(f"over   {steps} of {comparison.dt:g}, {rows}")
     columns, cells = comparison_rows(comparison)
     print()
-    table(columns, cells, right=[name for name in columns if name not in LEFT])
+    narrow = comparison_rows(comparison, narrow=True)
+    right = [name for name in (*columns, *narrow[0]) if name not in LEFT]
+    table(columns, cells, right=right, lists=["not compared"], narrow=narrow)
     print(f"\n{verdict(comparison)}")
 
 

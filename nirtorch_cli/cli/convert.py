@@ -257,6 +257,7 @@ def show_structure(module: ConvertedModule) -> None:
             for row in rows
         ],
         right=["params"],
+        lists=["delayed input"],
     )
 
 

@@ -207,6 +207,7 @@ def show_tables(inspection: Inspection) -> None:
             ]
             for node in inspection.nodes
         ],
+        lists=["parameters"],
     )
     print()
     table(
@@ -215,4 +216,5 @@ def show_tables(inspection: Inspection) -> None:
             [edge.source, "->", edge.target, "delayed by a step" if edge.delayed else ""]
             for edge in inspection.edges
         ],
+        names=["to"],
     )

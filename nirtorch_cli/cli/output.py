@@ -12,12 +12,15 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from nirtorch_cli.errors import ExitCode, OutputError
 from nirtorch_cli.findings import Finding, printable
+
+if TYPE_CHECKING:
+    from nirtorch_cli.cli.tables import Column
 
 SCHEMA_VERSION = 1
 _COLOURS = {"error": typer.colors.RED, "warning": typer.colors.YELLOW, "note": typer.colors.BLUE}
@@ -102,34 +105,61 @@ def say(text: str, kind: str) -> None:
 
 
 def table(
-    columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    right: Sequence[str] = (),
+    names: Sequence[str] = (),
+    prose: Sequence[str] = (),
+    lists: Sequence[str] = (),
+    narrow: tuple[Sequence[str], Sequence[Sequence[str]]] | None = None,
 ) -> None:
-    """Draw a table on stdout; the columns named in `right` are aligned there.
+    """Draw a table on stdout: in a terminal one that fits it, see `tables`; else plain lines.
 
-    A terminal gets one that is folded to its width; a pipe gets plain lines.
+    Arguments:
+        right: columns of numbers, which are aligned there.
+        names, prose, lists: columns that may be folded where there is little room; the first
+            is one of names, if it is not said to be anything else.
+        narrow: columns and rows that say the same with less room.
     """
     cells = [[printable(cell) for cell in row] for row in rows]
-    if sys.stdout.isatty():
-        _draw(columns, cells, right)
-    else:
+    if not sys.stdout.isatty():
         _write_plain(columns, cells, right)
+        return
+    from nirtorch_cli.cli.tables import columns_of
+
+    kinds = {"right": right, "names": names, "prose": prose, "lists": lists}
+    wide = columns_of(columns, cells, **kinds)
+    narrower: list[Column] = []
+    if narrow is not None:
+        heads, texts = narrow
+        cells = [[printable(cell) for cell in row] for row in texts]
+        narrower = columns_of(heads, cells, **kinds)
+    _draw(wide, narrower)
 
 
-def _draw(columns: Sequence[str], rows: list[list[str]], right: Sequence[str]) -> None:
-    import rich.box
+def _draw(wide: list[Column], narrow: list[Column]) -> None:
+    from rich.cells import cell_len
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
-    drawn = Table(box=rich.box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for column in columns:
-        drawn.add_column(column, justify="right" if column in right else "left", overflow="fold")
-    for row in rows:
-        drawn.add_row(*map(Text, row))
-    Console().print(drawn)
+    from nirtorch_cli.cli.tables import LEFT_OUT, RULE, fitted
+
+    console = Console()
+    found = fitted(wide, console.width, cell_len, narrow)
+    text = [*found.text]
+    if console.options.ascii_only:
+        text = [line.replace(RULE, "-").replace(LEFT_OUT, "...") for line in text]
+    drawn = Text("\n").join(
+        Text(line, style="bold" if number in found.heads else "")
+        for number, line in enumerate(text)
+    )
+    console.print(drawn, crop=False, overflow="ignore", no_wrap=True)
 
 
-def _write_plain(columns: Sequence[str], rows: list[list[str]], right: Sequence[str]) -> None:
+def _write_plain(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str]
+) -> None:
     """Columns as wide as their widest cell. Importing rich would cost a start 35 ms."""
     lines = [list(columns), *rows]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]

@@ -28,6 +28,8 @@ def rule_list() -> Report:
         show=lambda: table(
             ["code", "severity", "name", "summary"],
             [[rule.code, rule.severity, rule.name, rule.summary] for rule in rules],
+            names=["name"],
+            prose=["summary"],
         ),
     )
 

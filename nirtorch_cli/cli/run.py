@@ -288,7 +288,7 @@ def _shown(done: Done, *, raster: bool, beside: bool, quiet: bool) -> None:
     if raster:
         from nirtorch_cli.seeing.raster import can_draw, rasters
 
-        width = max(40, min(120, shutil.get_terminal_size().columns))
+        width = max(40, min(200, shutil.get_terminal_size().columns))
         spikes = {path: parts for path, parts in done.outcome.trace.items() if "spikes" in parts}
         ascii_only = not can_draw(sys.stdout.encoding)
         print(f"\n{rasters(spikes, done.dt, width=width, ascii_only=ascii_only)}")

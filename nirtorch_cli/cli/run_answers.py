@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from nirtorch_cli.driving import Outcome
     from nirtorch_cli.graph_module import ConvertedModule
     from nirtorch_cli.seeing.activity import NodeActivity
-    from nirtorch_cli.seeing.pictures import Recorded
+    from nirtorch_cli.seeing.arranging import Recorded
     from nirtorch_cli.sequences.compiling import Compiler
     from nirtorch_cli.signals.outputs import Label
 
@@ -141,19 +141,15 @@ def _write_state(done: Done, path: str, clobber: bool) -> str:
 
 
 def _drawn(done: Done) -> Recorded:
-    """What a picture shows: inputs as far as they were fed, spikes, and what is recorded."""
-    from nirtorch_cli.seeing.pictures import Recorded
+    """What a picture shows: inputs as far as they were fed, spikes, what is recorded, outputs."""
+    from nirtorch_cli.seeing.arranging import Recorded
     from nirtorch_cli.seeing.thresholds import thresholds
 
-    drawn = {"spikes", "v", "i"}
-    trace = {
-        path: {name: values for name, values in parts.items() if name in drawn}
-        for path, parts in done.outcome.trace.items()
-    }
     return Recorded(
         dt=done.dt,
         inputs={done.nir_name(n): a.part(0, done.outcome.steps) for n, a in done.arrays.items()},
-        trace={path: parts for path, parts in trace.items() if parts},
+        trace=done.outcome.trace,
+        outputs={done.nir_name(name): a for name, a in done.outcome.outputs.items()},
         thresholds=thresholds(done.module),
         title=str(done.module.meta.get("file") or ""),
     )
@@ -239,7 +235,13 @@ def answer(done: Done, files: Files) -> dict[str, Any]:
 def show_summary(done: Done) -> None:
     """What was fed, what came out, and how much the neurons fired."""
     from nirtorch_cli.driving import statistics
-    from nirtorch_cli.seeing.activity import COLUMNS, RIGHT, activity_rows
+    from nirtorch_cli.seeing.activity import (
+        COLUMNS,
+        NARROW_COLUMNS,
+        RIGHT,
+        activity_rows,
+        folded,
+    )
 
     for name, array in done.arrays.items():
         spec = printable(done.specs[name])
@@ -254,6 +256,9 @@ def show_summary(done: Done) -> None:
     speed = f", {steps / done.seconds:,.0f} steps/s" if done.seconds else ""
     print(f"time    {steps:,} steps of {done.dt:g} (steps x batch x shape){speed}")
     activities = done.activity()
+    if sys.stdout.isatty():
+        activities = folded(activities)
     if activities:
         print()
-        table(COLUMNS, activity_rows(activities), right=RIGHT)
+        narrow = (NARROW_COLUMNS, activity_rows(activities, narrow=True))
+        table(COLUMNS, activity_rows(activities), right=RIGHT, narrow=narrow)

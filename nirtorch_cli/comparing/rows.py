@@ -1,11 +1,13 @@
 """A comparison as rows of text for a table. In: a `Comparison`. Out: columns, rows of cells.
 
-Columns that no node has anything to say in are left out.
+Columns that no node has anything to say in are left out. A narrow table says the same with both
+sides, or all kinds of deviations, in one column.
 """
 
 from __future__ import annotations
 
 from nirtorch_cli.comparing.comparison import Comparison, NodeComparison
+from nirtorch_cli.comparing.differences import SpikeDifference
 from nirtorch_cli.seeing.axes import hertz
 
 _COLUMNS = (
@@ -24,26 +26,35 @@ _COLUMNS = (
     "output differs",
     "not compared",
 )
+_NARROW_COLUMNS = (
+    "node",
+    "parts at",
+    "spikes A/B",
+    "missing/extra/shifted",
+    "Hz A/B",
+    *_COLUMNS[9:],
+)
 LEFT = ("node", "not compared")
 """The columns that hold no numbers."""
 
 
-def comparison_rows(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
+def comparison_rows(
+    comparison: Comparison, *, narrow: bool = False
+) -> tuple[list[str], list[list[str]]]:
     """The columns that are needed, and a row for each node."""
-    rows = [_row(node) for node in comparison.nodes]
-    used = [n for n in range(len(_COLUMNS)) if n < 2 or any(row[n] for row in rows)]
-    return [_COLUMNS[n] for n in used], [[row[n] for n in used] for row in rows]
+    columns = _NARROW_COLUMNS if narrow else _COLUMNS
+    rows = [_row(node, narrow) for node in comparison.nodes]
+    used = [n for n in range(len(columns)) if n < 2 or any(row[n] for row in rows)]
+    return [columns[n] for n in used], [[row[n] for n in used] for row in rows]
 
 
-def _row(node: NodeComparison) -> list[str]:
+def _row(node: NodeComparison, narrow: bool) -> list[str]:
     step, spikes = node.first_step, node.spikes
     cells = [node.node, "" if step is None else f"step {step:,}"]
     if spikes is None:
-        cells += [""] * 8
+        cells += [""] * (4 if narrow else 8)
     else:
-        cells += [f"{spikes.spikes_a:,}", f"{spikes.spikes_b:,}"]
-        cells += [f"{n:,}" if n else "" for n in (spikes.missing, spikes.extra, spikes.shifted)]
-        cells += [hertz(spikes.rate_a), hertz(spikes.rate_b), f"{spikes.van_rossum:.3g}"]
+        cells += _narrow_spikes(spikes) if narrow else _spikes(spikes)
     for name in ("v", "i", "output"):
         value = node.values.get(name)
         largest = None if value is None else value.largest
@@ -52,3 +63,25 @@ def _row(node: NodeComparison) -> list[str]:
             text = f"{text} {value.not_finite:,} NaN".strip()
         cells.append(text)
     return [*cells, ", ".join(node.not_compared)]
+
+
+def _spikes(spikes: SpikeDifference) -> list[str]:
+    return [
+        f"{spikes.spikes_a:,}",
+        f"{spikes.spikes_b:,}",
+        *(f"{n:,}" if n else "" for n in (spikes.missing, spikes.extra, spikes.shifted)),
+        hertz(spikes.rate_a),
+        hertz(spikes.rate_b),
+        f"{spikes.van_rossum:.3g}",
+    ]
+
+
+def _narrow_spikes(spikes: SpikeDifference) -> list[str]:
+    deviations = (spikes.missing, spikes.extra, spikes.shifted)
+    rates = (hertz(rate).removesuffix(" Hz") for rate in (spikes.rate_a, spikes.rate_b))
+    return [
+        f"{spikes.spikes_a:,}/{spikes.spikes_b:,}",
+        "/".join(f"{n:,}" for n in deviations) if any(deviations) else "",
+        "/".join(rates),
+        f"{spikes.van_rossum:.3g}",
+    ]

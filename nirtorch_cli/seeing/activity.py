@@ -8,15 +8,19 @@ Cost: linear in the neurons.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Any, Literal
 
 from nirtorch_cli.arrays import as_array
 from nirtorch_cli.seeing.axes import hertz
 
 COLUMNS = ("spiking node", "neurons", "spikes", "a step", "rate", "silent", "saturated", "")
-RIGHT = COLUMNS[1:7]
+NARROW_COLUMNS = ("node", "neurons", "spikes", "a step", "Hz", "silent", "saturated")
+RIGHT = (*COLUMNS[1:7], "Hz")
 """The columns of numbers."""
+_FOLDED = 3
+"""From so many on, silent nodes in a row share a line, where that is asked for."""
 
 Mark = Literal["silent", "saturated"]
 
@@ -70,18 +74,40 @@ def _node_activity(node: str, counts: Any, steps: int, dt: float) -> NodeActivit
     return NodeActivity(node, neurons, spikes, per_step, per_step / dt, silent, saturated, mark)
 
 
-def activity_rows(activities: Iterable[NodeActivity]) -> list[list[str]]:
-    """A row of text for each node, with a cell for each of `COLUMNS`."""
-    return [
-        [
+def activity_rows(activities: Iterable[NodeActivity], *, narrow: bool = False) -> list[list[str]]:
+    """A row of text for each node, with a cell for each of `COLUMNS` or `NARROW_COLUMNS`."""
+    rows = []
+    for node in activities:
+        rate = hertz(node.rate)
+        cells = [
             node.node,
             f"{node.neurons:,}",
             f"{node.spikes:,}",
             f"{node.per_step:.2%}",
-            hertz(node.rate),
+            rate.removesuffix(" Hz") if narrow else rate,
             f"{node.silent:,}" if node.silent else "",
             f"{node.saturated:,}" if node.saturated else "",
-            "" if node.mark is None else f"all {node.mark}",
         ]
-        for node in activities
-    ]
+        mark = "" if node.mark is None else f"all {node.mark}"
+        rows.append(cells if narrow else [*cells, mark])
+    return rows
+
+
+def folded(activities: Iterable[NodeActivity]) -> list[NodeActivity]:
+    """The same, where three or more nodes in a row that are silent are one.
+
+    Example:
+        >>> nodes = activity({"a": [[0, 3]], "b": [[0]], "c": [[0, 0]], "d": [[0]]}, 5, 1e-3)
+        >>> [(node.node, node.neurons) for node in folded(nodes)]
+        [('a', 2), ('b ... d (3 nodes)', 4)]
+    """
+    found: list[NodeActivity] = []
+    for is_silent, group in groupby(activities, lambda node: node.mark == "silent"):
+        nodes = list(group)
+        if not is_silent or len(nodes) < _FOLDED:
+            found.extend(nodes)
+            continue
+        neurons = sum(node.neurons for node in nodes)
+        name = f"{nodes[0].node} ... {nodes[-1].node} ({len(nodes):,} nodes)"
+        found.append(replace(nodes[0], node=name, neurons=neurons, silent=neurons))
+    return found

@@ -43,6 +43,12 @@ def counted(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
+def duration(steps: int, dt: float) -> str:
+    """So many steps in words, with the time that they take."""
+    unit = time_unit(steps * dt)
+    return f"{counted(steps, 'step')} ({steps * dt / unit.seconds:.4g} {unit.name})"
+
+
 def round_step(length: float, most: int) -> float:
     """The least of 1, 2, 5, 10, 20, ... and their tenths that fits `most` times into a length."""
     if not 0 < length < math.inf:
@@ -56,6 +62,17 @@ def flat_rows(values: Array, row: int = 0) -> Array:
     """Of (T, B, *shape) one batch row, with the neurons in a line: (T, N)."""
     chosen = values[:, row]
     return chosen.reshape(len(chosen), math.prod(chosen.shape[1:]))
+
+
+def is_spike(values: Array) -> Array:
+    """Where values are spikes: neither 0 nor NaN."""
+    found: Array = (values != 0) & ~is_nan(values)
+    return found
+
+
+def is_nan(values: Array) -> Array:
+    """Where values are NaN, of any type."""
+    return np.asarray(values != values)
 
 
 @dataclass(frozen=True)

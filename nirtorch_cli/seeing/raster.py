@@ -5,7 +5,9 @@ What a character stands for depends on how much there is to show, and is said be
 - a row for each neuron, with a stroke for a spike or a bar for the spikes of some steps;
 - a dot for each neuron, four to a row (braille), where that is not full of dots;
 - else shades: how often the neurons of a part of the node fired in a part of the time.
-Every spike is seen: a part with any is never empty. ASCII alone on request.
+Bars and shades go from the lowest part with any spike to the highest, so that what changes is
+seen at steady rates, too. Every spike is seen: only a part without any is empty. What never
+fired is a line of text, and several such nodes in a row share one. ASCII alone on request.
 Always holds: no line is wider than asked for, if that is 24 or more. Cost: linear in T times N.
 """
 
@@ -15,6 +17,7 @@ import math
 import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -25,8 +28,11 @@ from nirtorch_cli.seeing.axes import (
     Bins,
     binned,
     counted,
+    duration,
     flat_rows,
     hertz,
+    is_nan,
+    is_spike,
     part_size,
     round_step,
     time_unit,
@@ -77,23 +83,40 @@ def rasters(
     """
     nodes = {path: as_array(held["spikes"]) for path, held in trace.items() if "spikes" in held}
     most = max((math.prod(spikes.shape[2:]) for spikes in nodes.values()), default=0)
+    label_width = len(str(max(most - 1, 0)))
     drawn = []
-    for node, spikes in nodes.items():
-        title = printable(node)
-        if spikes.shape[1] > 1:
-            title += f", batch row {row} of {spikes.shape[1]:,}"
-        drawn.append(
+    for is_silent, group in groupby(nodes.items(), lambda node: not node[1][:, row].any()):
+        found = list(group)
+        if is_silent and len(found) > 1:
+            drawn.append(_silence(found, row, width, ascii_only))
+            continue
+        drawn += [
             raster(
                 flat_rows(spikes, row),
                 dt,
-                title=title,
+                title=_title(node, spikes, row),
                 width=width,
                 height=height,
                 ascii_only=ascii_only,
-                label_width=len(str(max(most - 1, 0))),
+                label_width=label_width,
             )
-        )
+            for node, spikes in found
+        ]
     return "\n\n".join(drawn)
+
+
+def _title(node: str, spikes: Array, row: int) -> str:
+    rows = spikes.shape[1]
+    return printable(node) + (f", batch row {row} of {rows:,}" if rows > 1 else "")
+
+
+def _silence(found: list[tuple[str, Array]], row: int, width: int, ascii_only: bool) -> str:
+    """Several nodes in a row that never fired."""
+    (first, _), (last, spikes) = found[0], found[-1]
+    neurons = sum(math.prod(values.shape[2:]) for _, values in found)
+    named = f"{len(found):,} silent nodes, {printable(first)} ... {_title(last, spikes, row)}"
+    line = f"{named}: {counted(neurons, 'neuron')}, {counted(len(spikes), 'step')}, 0 spikes"
+    return "\n".join(_wrapped(_as_ascii(line) if ascii_only else line, max(width, 24), ""))
 
 
 def raster(
@@ -106,7 +129,7 @@ def raster(
     ascii_only: bool = False,
     label_width: int = 0,
 ) -> str:
-    """Spikes (T, N), values that are not 0, as lines: a title, neurons, times, what is what.
+    """Spikes (T, N), values neither 0 nor NaN, as lines: a title, neurons, times, a legend.
 
     See `rasters` for the arguments; label_width: at least so much room for the neurons' numbers.
 
@@ -120,11 +143,12 @@ def raster(
             0 2
          time in ms; | = a spike in 1 step (1 ms)
     """
-    fired = as_array(spikes) != 0
+    values = as_array(spikes)
+    fired, gaps = is_spike(values), int(np.count_nonzero(is_nan(values)))
     width = max(width, _LEAST_WIDTH)
     plain = _as_ascii if ascii_only else str
-    lines = _wrapped(plain(_headline(title, fired, dt)), width, "")
-    if fired.size:
+    lines = _wrapped(plain(_headline(title, fired, gaps, dt)), width, "")
+    if fired.any():
         label = max(len(str(fired.shape[1] - 1)), label_width)
         cells = max(width - label - 3, 1)
         drawing = _drawing(fired, cells, max(height, 1), ascii_only)
@@ -132,14 +156,15 @@ def raster(
         lines += _neuron_rows(drawing, label, fired.shape[1], ascii_only)
         axis = _time_axis(drawing, dt / unit.seconds, cells, ascii_only)
         lines += [" " * (label + 3) + line for line in axis]
-        legend = _legend(drawing, dt / unit.seconds, unit.name)
+        legend = _legend(drawing, dt)
         lines += _wrapped(plain(f" time in {unit.name}; {legend}"), width, " ")
     return "\n".join(lines)
 
 
 @dataclass(frozen=True)
 class _Drawing:
-    """Rows of characters. mark, means: a character that occurs and what it stands for.
+    """Rows of characters. mark, means: one that may occur, or the first to the last of a scale,
+    and what it stands for.
 
     steps, neurons: how many a character stands for. mark_steps, mark_neurons: how many
     `mark` does, which is less for a dot.
@@ -169,16 +194,20 @@ def _drawing(fired: Array, cells: int, height: int, ascii_only: bool) -> _Drawin
 
 def _bars(bins: Bins, ascii_only: bool) -> _Drawing:
     """A row for each neuron: strokes, or bars (in ASCII digits) where there are several spikes."""
-    most = int(bins.sums.max())
-    if most <= 1:
+    if bins.sums.max() <= 1:
         levels, values = " |" if ascii_only else " │", bins.sums
         mark, means = levels[1], "a spike"
-    elif ascii_only:
-        levels, values = " 123456789+", np.minimum(bins.sums, 10)
-        mark, means = "3", "3 spikes"
+    elif ascii_only and bins.sums.max() <= 9:
+        levels, values = " 123456789", bins.sums
+        mark = f"{bins.sums.max()}"
+        means = f"{mark} spikes"
     else:
-        levels, values = _BARS, _levels(bins.sums / most, _BARS)
-        mark, means = levels[-1], f"{most} spikes"
+        levels = " 123456789" if ascii_only else _BARS
+        # The last part may have fewer steps; it is drawn as if it went on like this.
+        least, most = (bins.steps * mean for mean in _extremes(bins))
+        values = _levels(bins.means * bins.steps, least, most, levels)
+        mark = _scale_text(levels, least, most)
+        means = f"{_range_text(f'{least:,.0f}', f'{most:,.0f}')} spikes"
     return _Drawing(_text(values, levels), bins.steps, 1, mark, means, bins.steps, 1)
 
 
@@ -196,18 +225,41 @@ def _braille(bins: Bins, across: int) -> _Drawing:
 
 
 def _shades(bins: Bins, ascii_only: bool) -> _Drawing:
-    """Parts of time and neurons; a small part at an end does not set the scale."""
+    """Parts of time and neurons."""
     shades = _ASCII_SHADES if ascii_only else _SHADES
-    is_whole = bins.sizes == bins.sizes.max()
-    most = float(bins.means[is_whole].max()) or float(bins.means.max())
-    text = _text(_levels(np.minimum(bins.means / (most or 1.0), 1.0), shades), shades)
-    means = f"{most:.3g} spikes a step and neuron,"
-    return _Drawing(text, bins.steps, bins.neurons, shades[-1], means, bins.steps, bins.neurons)
+    least, most = _extremes(bins)
+    text = _text(_levels(bins.means, least, most, shades), shades)
+    known = _range_text(f"{least:.3g}", f"{most:.3g}")
+    means = f"{known} spike{'' if known.endswith(' 1') else 's'} a step and neuron,"
+    mark = _scale_text(shades, least, most)
+    return _Drawing(text, bins.steps, bins.neurons, mark, means, bins.steps, bins.neurons)
 
 
-def _levels(parts: Array, characters: str) -> Array:
-    """Numbers from 0 to 1 as places in a row of characters; the first is for 0 alone."""
-    return np.ceil(parts * (len(characters) - 1) - 1e-9).astype(np.int64)
+def _extremes(bins: Bins) -> tuple[float, float]:
+    """The lowest mean above 0 and the highest; a small part at an end does not set the scale."""
+    whole = bins.means[(bins.sizes == bins.sizes.max()) & (bins.sums > 0)]
+    known = whole if whole.size else bins.means[bins.sums > 0]
+    return float(known.min()), float(known.max())
+
+
+def _levels(values: Array, least: float, most: float, characters: str) -> Array:
+    """Numbers as places in a row of characters; the first is for 0 alone.
+
+    The others each stand for an equal part of the numbers from the least to the most, up to
+    its end; if these are the same, the last stands for it.
+    """
+    last = len(characters) - 1
+    parts = np.ones(values.shape) if least == most else (values - least) / (most - least)
+    levels = np.clip(np.ceil(parts * last - 1e-9), 1, last).astype(np.int64)
+    return np.where(values > 0, levels, 0)
+
+
+def _scale_text(characters: str, least: float, most: float) -> str:
+    return characters[-1] if least == most else f"{characters[1]} to {characters[-1]}"
+
+
+def _range_text(least: str, most: str) -> str:
+    return most if least == most else f"{least} up to {most}"
 
 
 def _text(values: Array, characters: str) -> list[str]:
@@ -240,20 +292,20 @@ def _time_axis(drawing: _Drawing, step: float, cells: int, ascii_only: bool) -> 
     return ["".join(ticks), numbers]
 
 
-def _legend(drawing: _Drawing, step: float, unit: str) -> str:
-    length = f"{drawing.mark_steps * step:.4g} {unit}"
-    where = f"{counted(drawing.mark_steps, 'step')} ({length})"
+def _legend(drawing: _Drawing, dt: float) -> str:
+    where = duration(drawing.mark_steps, dt)
     if drawing.mark_neurons > 1:
         where = f"{counted(drawing.mark_neurons, 'neuron')} × {where}"
     return f"{drawing.mark} = {drawing.means} in {where}"
 
 
-def _headline(title: str, fired: Array, dt: float) -> str:
+def _headline(title: str, fired: Array, gaps: int, dt: float) -> str:
     steps, neurons = fired.shape
     spikes = int(np.count_nonzero(fired))
     rate = spikes / (fired.size * dt) if fired.size else 0.0
     sizes = f"{counted(neurons, 'neuron')}, {counted(steps, 'step')}"
-    return f"{title}{': ' if title else ''}{sizes}, {counted(spikes, 'spike')}, {hertz(rate)}"
+    known = f"{title}{': ' if title else ''}{sizes}, {counted(spikes, 'spike')}, {hertz(rate)}"
+    return f"{known}, {gaps:,} NaN (no spikes)" if gaps else known
 
 
 def _wrapped(line: str, width: int, indent: str) -> list[str]:
