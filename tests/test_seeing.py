@@ -38,6 +38,7 @@ from nirtorch_cli.seeing.pictures import (
 )
 from nirtorch_cli.seeing.raster import HEIGHT, WIDTH, can_draw, raster, rasters
 from nirtorch_cli.seeing.thresholds import thresholds
+from nirtorch_cli.seeing.traces import shown_neurons
 
 DT = 1e-3
 RANDOM = np.random.default_rng(5)
@@ -892,3 +893,12 @@ def test_a_png_has_the_size_of_its_panels(matplotlib: Any) -> None:
     image = pytest.importorskip("PIL.Image")
     run = Recorded(DT, trace={"a": {"v": np.arange(5.0).reshape(5, 1, 1)}})
     assert image.open(io.BytesIO(picture(run))).size == (1200, 360)
+
+
+def test_lines_are_of_neurons_that_do_something() -> None:
+    values = np.zeros((300, 1000))
+    values[10:, [7, 500, 501, 800]] = np.linspace(0, 1, 290)[:, np.newaxis]
+    assert shown_neurons(values, 3).tolist() == [7, 501, 800]
+    assert shown_neurons(values[:5], 3).tolist() == [0, 500, 999], "all are quiet"
+    assert shown_neurons(values[:, :4], 5).tolist() == [0, 1, 2, 3], "there are few"
+    assert shown_neurons(values[:0], 3).tolist() == [0, 500, 999], "no steps"

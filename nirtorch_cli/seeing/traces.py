@@ -69,7 +69,7 @@ def trace_panel(
     """
     steps, neurons = values.shape
     most = MOST_LINES if neurons <= MOST_LINES or steps <= _LONG else _LONG_LINES
-    chosen = np.unique(np.linspace(0, neurons - 1, min(neurons, most)).round().astype(int))
+    chosen = shown_neurons(values, most)
     fired = np.zeros((steps, 0), bool)
     if spikes is not None and spikes.shape == values.shape:
         fired = is_spike(spikes[:, chosen])
@@ -82,6 +82,20 @@ def trace_panel(
     if is_constant and levels is None and np.isfinite(values[0, 0]):
         return Panel(_CONSTANT, partial(_draw_constant, traces))
     return Panel(traces.height, partial(_draw, traces), traces.above)
+
+
+def shown_neurons(values: Array, most: int) -> Array:
+    """So many neurons of (T, N) with equal distances, of those that do something if others do not.
+
+    Of thousands of neurons in a quiet layer the same three would be flat.
+    """
+    neurons = values.shape[1]
+    candidates = np.arange(neurons)
+    if neurons > most:
+        changing = np.flatnonzero((values != values[:1]).any(axis=0))
+        candidates = changing if len(changing) else candidates
+    places = np.linspace(0, len(candidates) - 1, min(len(candidates), most)).round().astype(int)
+    return np.unique(candidates[places])
 
 
 @dataclass(frozen=True)
