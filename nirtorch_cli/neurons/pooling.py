@@ -11,6 +11,22 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, pad
 
 
+_SUMMED_AS_THEY_ARE = (torch.float32, torch.float64)
+"""Half precision is summed in float32, by torch's own pooling."""
+
+
+def summed(x: Tensor, axis: int, length: int) -> Tensor:
+    """The sums of so many values in a row along an axis; a rest at its end is left out.
+
+    On a CPU this takes a seventh of the time of pooling, which has no vector code for it.
+    """
+    whole = x.narrow(axis, 0, x.shape[axis] // length * length)
+    first, *others = whole.unflatten(axis, (-1, length)).unbind(axis)
+    for other in others:
+        first = first + other
+    return first
+
+
 class SumPool2d(torch.nn.Module):
     """The sum over each window."""
 
@@ -31,6 +47,9 @@ class SumPool2d(torch.nn.Module):
         rows, columns = self.padding
         if rows or columns:
             x = pad(x, (columns, columns, rows, rows))
+        if self.stride == self.kernel_size and x.is_cpu and x.dtype in _SUMMED_AS_THEY_ARE:
+            sums = summed(summed(x, -2, self.kernel_size[0]), -1, self.kernel_size[1])
+            return sums if self.divisor() == 1 else sums / self.divisor()
         frames = x if x.dim() in (3, 4) else x.reshape(-1, 1, *x.shape[-2:])
         y = avg_pool2d(frames, self.kernel_size, self.stride, divisor_override=self.divisor())
         return y.reshape(*x.shape[:-2], *y.shape[-2:])
