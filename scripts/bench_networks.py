@@ -127,9 +127,14 @@ class _Stateful:
 
 
 def convolutional_elsewhere(
-    layers: list[nn.Module], graph: nir.NIRGraph, frameworks: dict[str, Any]
+    layers: list[nn.Module],
+    graph: nir.NIRGraph,
+    frameworks: dict[str, Any],
+    learning: bool = False,
 ) -> dict[str, Runner]:
-    """The same network in the frameworks that are installed."""
+    """The same network in the frameworks that are installed; `learning` with gradients."""
+    for layer in layers:
+        layer.requires_grad_(learning)
     runners: dict[str, Runner] = {}
     if frameworks["norse"]:
         from norse.torch import IAFCell, IAFParameters
@@ -160,6 +165,7 @@ def convolutional_elsewhere(
                 nir.IF: lambda node: _HandWrittenIF(),
                 nir.Flatten: lambda node: nn.Flatten(),  # its own takes the batch along
             },
+            learning,
         )
     return runners
 
@@ -258,8 +264,8 @@ def _nirtorch(
 class _HandWrittenIF(nn.Module):
     def forward(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
         v = x if state is None else state + x
-        z = (v > 1).to(x.dtype)
-        return z, v * (1 - z)
+        z = _Spike.apply(v - 1) if v.requires_grad else (v > 1).to(x.dtype)
+        return z, v * (1 - z.detach())
 
 
 # ------------------------------------------------------------------------------- recurrent

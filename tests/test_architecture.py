@@ -96,6 +96,9 @@ STAGES = (
     # from here on with torch
     "neurons.surrogate",
     "neurons.overtime",
+    "neurons.firing",
+    "neurons.learning",
+    "neurons.stepping",
     "neurons.population",
     "neurons.integrators",
     "neurons.leaky",

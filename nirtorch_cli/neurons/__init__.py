@@ -7,4 +7,8 @@ neuron buffers, under the names that they have in NIR.
 
 Primitives for which torch has a module that does just this (`torch.nn.Linear` for a
 matrix, `torch.nn.Flatten` counted from the back) are not repeated here.
+
+Over many steps at once a neuron's `over_time` gives the same: `overtime` has how its variables
+go from step to step, `firing` when it fires, `learning` its gradient by hand, and `stepping`
+chooses between them.
 """

@@ -14,8 +14,9 @@ from collections.abc import Callable, Collection
 import torch
 from torch import Tensor
 
-from nirtorch_cli.neurons.overtime import Leaky, approach, integrated, scaled, scaling, spread
+from nirtorch_cli.neurons.overtime import Leaky, approach, scaled, scaling, spread
 from nirtorch_cli.neurons.population import Population, Spiking, State, previous, require_fit
+from nirtorch_cli.neurons.stepping import integrated
 
 
 class CubaLI(Population):

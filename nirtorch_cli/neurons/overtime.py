@@ -1,13 +1,8 @@
-"""A population over many time steps at once: the loops that are worth writing by hand.
+"""How a variable of neurons goes from step to step, all else being done before.
 
-In: what drives the voltage, for all steps, with time as the first axis, and the voltage before
-them. Out: voltages or spikes for all steps, and the voltage after them.
-
-Everything that does not depend on the voltage was computed for all steps before (the drive);
-what is left is `Leaky` or `Summing`, a kernel or two a step, then the spike and the reset. Where
-no gradient is asked for, this happens in place, with comparisons that write floating zeros and
-ones, for which torch has vector code; otherwise step by step as the module's own forward does.
-The arithmetic is that of `forward` in both, so that the numbers are the same, bit for bit.
+In: what drives the variable, for all steps, with time as the first axis. Out: an `Advance`,
+`Leaky` or `Summing`, a kernel or two a step in the arithmetic of `forward`, so that the numbers
+are the same, bit for bit; and small functions that save passes and kernels.
 
 Without spikes the recurrence is linear, and its steps need not wait for each other: `whole`
 solves it by doubling (Blelloch 1990, "Prefix sums and their applications"), to rounding.
@@ -18,13 +13,10 @@ Cost: linear in steps and neurons; `whole` takes the logarithm of the steps time
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
-
-from nirtorch_cli.neurons.surrogate import Derivative, spike
 
 FEW = 1024
 """Up to so many neurons a pass over all steps is quicker than a kernel for each."""
@@ -78,18 +70,22 @@ def _is(constant: Tensor, value: float, x: Tensor) -> bool:
     return not constant.requires_grad and bool((constant == value).all())
 
 
-class OverflowedError(ArithmeticError):
-    """A voltage became infinite: a reset in place would make it no number, forward's does not."""
-
-
 class Advance(Protocol):
     """How a variable goes from one step to the next, its drive known for all steps.
 
-    is_own: whether the drive is nobody else's, and can be written over.
+    gain: the part of the distance to the drive that is covered in a step; None where the drive
+    is added whole. kicks: what is added after that. is_own: whether the drive is nobody else's,
+    and can be written over.
     """
 
-    drive: Tensor
-    is_own: bool
+    @property
+    def drive(self) -> Tensor: ...
+    @property
+    def gain(self) -> Tensor | None: ...
+    @property
+    def kicks(self) -> Tensor | None: ...
+    @property
+    def is_own(self) -> bool: ...
 
     def __call__(self, v: Tensor, step: int) -> Tensor:
         """The variable after a step."""
@@ -103,6 +99,19 @@ class Advance(Protocol):
     def whole(self, v: Tensor) -> Tensor | None:
         """After each of the steps, all at once; None where that would not be sound or quick."""
 
+    @classmethod
+    def of(cls, drive: Tensor, gain: Tensor | None, kicks: Tensor | None) -> Advance:
+        """One of this kind."""
+
+
+def each(advance: Advance, v: Tensor) -> Tensor:
+    """The variable after each of the steps, step by step."""
+    values = []
+    for step in range(len(advance.drive)):
+        v = advance(v, step)
+        values.append(v)
+    return torch.stack(values)
+
 
 class Leaky:
     """v + gain (drive - v), then + kick: a leaky integrator, euler or exact."""
@@ -110,8 +119,15 @@ class Leaky:
     def __init__(
         self, drive: Tensor, gain: Tensor, kicks: Tensor | None = None, is_own: bool = False
     ) -> None:
-        self.drive, self.gain, self.kicks, self.is_own = drive, gain, kicks, is_own
+        self.drive, self.is_own = drive, is_own
+        self.gain: Tensor = gain
+        self.kicks = kicks
         self.drives = drive.unbind(0)
+
+    @classmethod
+    def of(cls, drive: Tensor, gain: Tensor | None, kicks: Tensor | None) -> Leaky:
+        assert gain is not None
+        return cls(drive, gain, kicks)
 
     def __call__(self, v: Tensor, step: int) -> Tensor:
         v = approach(v, self.drives[step], self.gain)
@@ -154,9 +170,16 @@ class Leaky:
 class Summing:
     """v + drive: an integrator without leak."""
 
+    gain: Tensor | None = None
+    kicks: Tensor | None = None
+
     def __init__(self, drive: Tensor, is_own: bool = False) -> None:
         self.drive, self.is_own = drive, is_own
         self.drives = drive.unbind(0)
+
+    @classmethod
+    def of(cls, drive: Tensor, gain: Tensor | None, kicks: Tensor | None) -> Summing:
+        return cls(drive)
 
     def __call__(self, v: Tensor, step: int) -> Tensor:
         return v + self.drives[step]
@@ -179,101 +202,3 @@ def is_free(v: Tensor, tensors: Iterable[Tensor]) -> bool:
     return all(part.dtype == v.dtype for part in everything) and not (
         torch.is_grad_enabled() and any(part.requires_grad for part in everything)
     )
-
-
-def integrated(advance: Advance, v: Tensor, constants: Iterable[Tensor]) -> Tensor:
-    """A variable without spikes, after each of the steps, step by step."""
-    drive = advance.drive
-    if is_free(v, (drive, *constants)):
-        after = drive if advance.is_own else torch.empty_like(drive)
-        for step, slot in enumerate(after.unbind(0)):
-            advance.onto(v, step, slot)
-            v = slot
-        return after
-    values = []
-    for step in range(len(drive)):
-        v = advance(v, step)
-        values.append(v)
-    return torch.stack(values)
-
-
-@dataclass(frozen=True)
-class Firing:
-    """When a population fires and what is left of its voltage then.
-
-    is_difference: a spike lowers v by `threshold - reset`; otherwise it sets v to `reset`.
-    """
-
-    threshold: Tensor
-    reset: Tensor
-    is_difference: bool
-    derivative: Derivative
-
-    def after(self, v: Tensor, z: Tensor) -> Tensor:
-        """The voltage after spikes z; no gradient flows through the reset itself."""
-        if self.is_difference:
-            return v - z.detach() * (self.threshold - self.reset)
-        return torch.where(z.detach() > 0, self.reset, v)
-
-    def over_time(
-        self, advance: Advance, v: Tensor, constants: Iterable[Tensor], watch: bool
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Spikes of all steps, the voltage after them, and that after each if it is watched.
-
-        Raises:
-            OverflowedError: a voltage was infinite; to be run step by step.
-        """
-        drive = advance.drive
-        if is_free(v, (drive, self.threshold, self.reset, *constants)):
-            return self.in_place(advance, v, watch)
-        outputs, watched = [], []
-        for step in range(len(drive)):
-            v = advance(v, step)
-            z = spike(v, self.threshold, self.derivative)
-            v = self.after(v, z)
-            outputs.append(z)
-            if watch:
-                watched.append(v)
-        return torch.stack(outputs), v, torch.stack(watched) if watch else None
-
-    def in_place(
-        self, advance: Advance, v: Tensor, watch: bool
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
-        drive = advance.drive
-        # Each step's drive is read before its spikes are written.
-        spikes = drive if advance.is_own else torch.empty_like(drive)
-        voltages = torch.empty_like(drive) if watch else None
-        slots = None if voltages is None else voltages.unbind(0)
-        v = v.clone()
-        advanced, fire = advance.into, self.firing_into(v)
-        for step, z in enumerate(spikes.unbind(0)):
-            advanced(v, step)
-            fire(v, z)
-            if slots is not None:
-                slots[step].copy_(v)
-        if not v.is_meta and not bool(torch.isfinite(v).all()):
-            raise OverflowedError
-        return spikes, v, voltages
-
-    def firing_into(self, like: Tensor) -> Callable[[Tensor, Tensor], None]:
-        """A function that writes the spikes of v into z, and resets v, in place."""
-        threshold = spread(self.threshold, like)
-        compare, reset = torch.gt, self.reset
-        if self.is_difference:
-            difference = self.threshold - self.reset
-
-            def lower(v: Tensor, z: Tensor) -> None:
-                compare(v, threshold, out=z)
-                v.addcmul_(z, difference, value=-1)
-
-            return lower
-
-        def to_zero(v: Tensor, z: Tensor) -> None:
-            compare(v, threshold, out=z)
-            v.addcmul_(z, v, value=-1)  # z is 0 or 1: nothing is rounded
-
-        def to_reset(v: Tensor, z: Tensor) -> None:
-            to_zero(v, z)
-            v.addcmul_(z, reset)
-
-        return to_zero if not reset.is_meta and not reset.any() else to_reset

@@ -17,7 +17,9 @@ from torch import Tensor
 
 from nirtorch_cli.errors import StateError
 from nirtorch_cli.findings import Finding
-from nirtorch_cli.neurons.overtime import Advance, Firing, integrated, is_free
+from nirtorch_cli.neurons.firing import Firing
+from nirtorch_cli.neurons.overtime import Advance, is_free
+from nirtorch_cli.neurons.stepping import fired, integrated
 from nirtorch_cli.neurons.surrogate import Derivative, spike, surrogate_derivative
 
 INTEGRATIONS = ("euler", "exact")
@@ -203,7 +205,7 @@ class Spiking(Population):
     def voltages(
         self, advance: Advance, v: Tensor, constants: Collection[Tensor], watch: Collection[str]
     ) -> tuple[Tensor, Tensor, State]:
-        z, v, after = self.firing.over_time(advance, v, constants, "v" in watch)
+        z, v, after = fired(self.firing, advance, v, constants, "v" in watch)
         return z, v, {} if after is None else {"v": after}
 
 

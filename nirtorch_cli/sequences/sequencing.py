@@ -29,7 +29,7 @@ from nirtorch_cli.errors import UsageError
 from nirtorch_cli.findings import Finding
 from nirtorch_cli.graph_module import ConvertedModule
 from nirtorch_cli.neurons.elementwise import Delay
-from nirtorch_cli.neurons.overtime import OverflowedError
+from nirtorch_cli.neurons.firing import OverflowedError
 from nirtorch_cli.sequences.compiling import Compiler, Plainly
 from nirtorch_cli.sequences.condensing import Condensed, Stage, condensed
 from nirtorch_cli.sequences.framewise import has_hooks, over_frames, stepped
