@@ -20,8 +20,11 @@ from nirtorch_cli.running import run_sequence
 
 torch.set_num_threads(1)
 
-LOOPS = {"feedforward": 4, "convolutional": 2, "recurrent": 2, "nested": 5, "several_ends": 2}
-"""How many stages of neurons, or loops, each network has, a Delay not counted."""
+LOOPS = {"feedforward": 0, "convolutional": 0, "recurrent": 2, "nested": 3, "several_ends": 0}
+"""How many loops each network has. Neurons in none have their gradients by hand; of the nested one
+the first hears the input itself, which has none."""
+STAGES = {"feedforward": 4, "convolutional": 2, "recurrent": 2, "nested": 5, "several_ends": 2}
+"""How many loops, and neurons in none, a Delay not counted."""
 
 
 def network(name: str) -> Any:
@@ -50,6 +53,37 @@ def test_gradients_and_numbers(name: str) -> None:
     for key, parameter in own.items():
         assert parameter.grad is not None, key
         torch.testing.assert_close(parameter.grad, others[key].grad, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_numbers(name: str) -> None:
+    module, made = network(name), compiler()
+    inputs = sequence(module, 20)
+    with torch.no_grad():
+        done = run_sequence(module, inputs, compiler=made)
+        assert made.problem is None
+        assert made.programs == STAGES[name]
+        expected = run_sequence(module, inputs)
+    compare(done.outputs, expected.outputs, 1e-6)
+    compare(done.state, expected.state, 1e-6)
+
+
+def test_trained_constants() -> None:
+    """Their gradients are not by hand, so that it pays to compile a neuron in no loop, too."""
+    module, made = network("feedforward"), compiler()
+    for part in module.modules():
+        if type(part).__name__ == "CubaLIF":
+            tau = torch.nn.Parameter(part.tau_mem.clone())
+            del part.tau_mem
+            part.tau_mem = tau
+    inputs = sequence(module, 20)
+    run_sequence(module, inputs, compiler=made).outputs.square().sum().backward()
+    assert made.programs == 1
+    found = tau.grad.clone()
+    tau.grad = None
+    run_sequence(module, inputs).outputs.square().sum().backward()
+    torch.testing.assert_close(found, tau.grad, atol=1e-5, rtol=1e-4)
+    assert found.abs().sum() > 0
 
 
 def test_a_program_is_made_once() -> None:
@@ -88,7 +122,7 @@ def test_what_is_recorded() -> None:
     inputs = sequence(module, 30)
     record = ["middle/lambda/lif:v", "middle/lambda/lif", "middle/0:count", "middle/lambda/back"]
     done = run_sequence(module, inputs, record=[*record, "li:v"], compiler=made)
-    assert made.programs == 5
+    assert made.programs == 3
     compare(done.trace, run_sequence(module, inputs, record=[*record, "li:v"]).trace, 1e-6)
 
 

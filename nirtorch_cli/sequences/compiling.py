@@ -6,9 +6,9 @@ which takes seconds, for each loop and size of its input; the first step and the
 over are run plainly. Whatever goes wrong there, a missing C++ compiler above all, is noted
 and changes nothing but the time.
 
-It pays in training, and on a GPU, which waits for each kernel to start. On a CPU without gradients
-little is won in loops and small layers over many steps, and nothing elsewhere, which is left as it
-is.
+It pays in training loops, and on a GPU, which waits for each kernel to start. On a CPU a neuron in
+no loop has its gradient by hand (`neurons.learning`), and without gradients little is won in loops
+and small layers over many steps; the others are left as they are.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from nirtorch_cli.graph_module import NIR_NAME
-from nirtorch_cli.sequences.looping import Loop, StageRun
+from nirtorch_cli.sequences.looping import Loop, StageRun, is_reference
 from nirtorch_cli.sequences.unrolling import Unrolled, unrolled
 
 State = Mapping[str, Any]
@@ -92,8 +92,10 @@ class Compiler:
             return False
         if any(value.is_meta or not value.numel() for value in values):
             return False
-        if loop.wants_gradients(before) or any(value.device.type != "cpu" for value in values):
+        if any(value.device.type != "cpu" for value in values):
             return True
+        if loop.wants_gradients(before):
+            return not _has_gradients_by_hand(loop)
         return steps > self.steps and all(value[0].numel() <= MOST_NUMBERS for value in values)
 
     def lengths(self, steps: int) -> Iterator[int]:
@@ -126,6 +128,16 @@ class Compiler:
         programs[length] = form, call
         self.seconds += time.perf_counter() - started
         return done
+
+
+def _has_gradients_by_hand(loop: Loop) -> bool:
+    """Whether it is one reference neuron, none of whose constants is trained: see `learning`."""
+    modules = list(loop.modules.values())
+    if len(modules) != 1 or not is_reference(modules[0]):
+        return False
+    return not any(
+        constant.requires_grad for constant in (*modules[0].parameters(), *modules[0].buffers())
+    )
 
 
 def _key(loop: Loop, before: State | None) -> Any:
