@@ -49,10 +49,9 @@ class LI(Population):
         self, x: Tensor, state: State | None = None, watch: Collection[str] = ()
     ) -> tuple[Tensor, State, State]:
         v = self.variables(x[0], state)["v"]
-        gain = self.gain(self.tau)
-        y, v, watched = self.voltages(
-            Leaky(scaled(self.r, x, self.v_leak), gain), v, (gain,), watch
-        )
+        gain, drive = self.gain(self.tau), scaled(self.r, x, self.v_leak)
+        advance = Leaky(drive, gain, is_own=drive is not x)
+        y, v, watched = self.voltages(advance, v, (gain,), watch)
         return y, {"v": v}, watched
 
     def in_place(self, x: Tensor, variables: State) -> Callable[[Tensor], None]:
