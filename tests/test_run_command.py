@@ -864,11 +864,11 @@ def test_what_could_not_be_written_is_told_and_the_rest_is_written(
     assert document["result"]["steps"] == 100
     assert Path("s.npz").exists()
     before = Path("s.npz").read_bytes()
-    arguments = ["-i", "constant:1", "-o", "o.npz", "--state-in", "s.npz", "--state-out", "s.npz"]
+    arguments = ["-i", "constant:1", "-o", "o.npz", "--state-in", "./s.npz", "--state-out", "s.npz"]
     answer = invoke("loop.nir", *arguments, "-q")
     assert answer.stderr.splitlines() == [
         "error: o.npz: the disk is full",
-        "error: s.npz: left as it was, since not all could be written",
+        "error: s.npz: left as it was, since the outputs were not written",
     ]
     assert Path("s.npz").read_bytes() == before, "the run can be done again"
 
@@ -1010,6 +1010,6 @@ def test_a_pipe_that_is_closed_early_does_not_advance_the_state() -> None:
     assert process.stderr is not None
     process.stdout.close()
     assert process.wait(timeout=120) == ExitCode.USAGE
-    assert b"s.npz: left as it was, since not all could be written" in process.stderr.read()
+    assert b"s.npz: left as it was, since the outputs were not written" in process.stderr.read()
     process.stderr.close()
     assert Path("s.npz").read_bytes() == before

@@ -67,7 +67,7 @@ class Done:
 
 
 def write(done: Done, files: Files) -> tuple[list[str], list[Finding]]:
-    """Write outputs, picture and state; a line for each file, and what could not be written.
+    """Write outputs, state and picture; a line for each file, and what could not be written.
 
     What can be written is, whatever happens to the others. Only a state that is to take the place
     of the one that was read is left as it was, so that the run can be done again.
@@ -94,13 +94,13 @@ def write(done: Done, files: Files) -> tuple[list[str], list[Finding]]:
             is_read = False
 
     attempt(files.output, lambda path: f"{_write_output(done, path, files)} over {steps}")
-    attempt(files.plot, lambda path: f"{_write_plot(done, path, files.clobber)} over {steps}")
     is_lost = bool(problems) or not is_read
-    if is_lost and files.state is not None and files.state == files.state_in:
-        text = "left as it was, since not all could be written"
+    if is_lost and files.replaces_state:
+        text = "left as it was, since the outputs were not written"
         problems.append(Finding("NIR701", "error", text, file=files.state))
     else:
         attempt(files.state, lambda path: f"{_write_state(done, path, files.clobber)} {steps}")
+    attempt(files.plot, lambda path: f"{_write_plot(done, path, files.clobber)} over {steps}")
     return lines, problems
 
 

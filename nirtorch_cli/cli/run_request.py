@@ -44,6 +44,13 @@ class Files:
     clobber: bool
     form: str | None = None
 
+    @property
+    def replaces_state(self) -> bool:
+        """Whether the state that was read is to be replaced by the one after it."""
+        if self.state is None or self.state_in is None:
+            return False
+        return os.path.realpath(self.state) == os.path.realpath(self.state_in)
+
 
 class Form(str, Enum):
     """What outputs are written in."""
