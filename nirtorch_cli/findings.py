@@ -77,3 +77,8 @@ def listed(names: list[str], most: int = 12) -> str:
     """Names for a message, quoted and cut to a length that a person reads."""
     shown = ", ".join(quoted(name) for name in names[:most])
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+
+
+def counted(number: int, what: str) -> str:
+    """A number of things in words: 1 step, 1,000 steps."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"

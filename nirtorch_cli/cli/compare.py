@@ -29,7 +29,7 @@ from nirtorch_cli.cli.output import Report, finish, say, table
 from nirtorch_cli.cli.progress import progress
 from nirtorch_cli.cli.run_request import refuse_stdin_twice
 from nirtorch_cli.errors import ExitCode
-from nirtorch_cli.findings import listed, printable, quoted
+from nirtorch_cli.findings import counted, listed, printable, quoted
 from nirtorch_cli.limits import DEFAULT_MAX_BYTES
 
 if TYPE_CHECKING:
@@ -256,7 +256,6 @@ def chosen_variables(text: str) -> list[str]:
 def show(comparison: Comparison) -> None:
     """The comparison for people."""
     from nirtorch_cli.comparing.rows import LEFT, comparison_rows
-    from nirtorch_cli.seeing.axes import counted
 
     steps, rows = counted(comparison.steps, "step"), counted(comparison.rows, "batch row")
     print(f"A      {printable(comparison.a)}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from nirtorch_cli.cli.output import abandon_stdout, shape_text, stdout_error, table
 from nirtorch_cli.cli.run_request import Files, made_now
 from nirtorch_cli.errors import ExitCode, NirtorchError
-from nirtorch_cli.findings import Finding, printable
+from nirtorch_cli.findings import Finding, counted, printable
 
 if TYPE_CHECKING:
     from nirtorch_cli.driving import Outcome
@@ -72,8 +72,6 @@ def write(done: Done, files: Files) -> tuple[list[str], list[Finding]]:
     What can be written is, whatever happens to the others. Only a state that is to take the place
     of the one that was read is left as it was, so that the run can be done again.
     """
-    from nirtorch_cli.seeing.axes import counted
-
     lines: list[str] = []
     problems: list[Finding] = []
     steps = counted(done.outcome.steps, "step")
@@ -175,8 +173,6 @@ def noticed(done: Done, lines: Sequence[str], files: Files) -> list[Finding]:
 
 def notes_of(done: Done, lines: Sequence[str]) -> list[str]:
     """What else people may want to know: dt, what was compiled, what was written."""
-
-    from nirtorch_cli.seeing.axes import counted
 
     notes = [f"dt {done.dt:g}: {done.module.meta['dt_reason']}"]
     compiler = done.compiler

@@ -7,7 +7,7 @@ as they are; what runs are copies. Cost: two copies and two runs; see `capturing
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ from nirtorch_cli.comparing.loading import is_whole, same_inputs
 from nirtorch_cli.comparing.nodewise import compare
 from nirtorch_cli.errors import NirtorchError
 from nirtorch_cli.findings import Finding, listed
+from nirtorch_cli.finiteness import tensors
 from nirtorch_cli.graph_module import ConvertedModule
 
 State = Mapping[str, Any] | None
@@ -123,7 +124,7 @@ def copied(module: torch.nn.Module, name: str) -> ConvertedModule:
     try:
         # torch copies no tensor with a history, as a module may keep one of its last step.
         parts = (vars(part) for part in module.modules())
-        kept = {id(t): t.detach().clone() for part in parts for t in _tensors(part)}
+        kept = {id(t): t.detach().clone() for part in parts for t in tensors(part) if not t.is_leaf}
         copy_of: ConvertedModule = copy.deepcopy(module, kept)
     except Exception as error:  # a user's class raises whatever it likes
         reason = " ".join(f"{type(error).__name__}: {error}".split())
@@ -131,19 +132,6 @@ def copied(module: torch.nn.Module, name: str) -> ConvertedModule:
         raise NirtorchError(Finding("NIR610", "error", text)) from error
     copy_of.eval()
     return copy_of
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    """The tensors with a history in plain containers."""
-    if isinstance(value, Tensor):
-        if not value.is_leaf:
-            yield value
-    elif isinstance(value, Mapping):
-        for part in value.values():
-            yield from _tensors(part)
-    elif isinstance(value, (list, tuple)):
-        for part in value:
-            yield from _tensors(part)
 
 
 def _fitting_graph(

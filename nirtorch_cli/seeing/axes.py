@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nirtorch_cli.arrays import Array
+from nirtorch_cli.findings import counted
 
 _UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
 _ROUND = (1, 2, 5, 10)
@@ -36,11 +37,6 @@ def time_unit(duration: float) -> TimeUnit:
 def hertz(rate: float) -> str:
     """A rate as people read it."""
     return f"{rate:,.4g} Hz" if rate < 1000 else f"{rate:,.0f} Hz"
-
-
-def counted(number: int, what: str) -> str:
-    """A number of things in words: 1 spike, 1,000 spikes."""
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def duration(steps: int, dt: float) -> str:

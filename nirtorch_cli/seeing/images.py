@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from nirtorch_cli.arrays import Array
-from nirtorch_cli.seeing.axes import Bins, binned, counted, part_size
+from nirtorch_cli.findings import counted
+from nirtorch_cli.seeing.axes import Bins, binned, part_size
 from nirtorch_cli.seeing.panels import (
     Panel,
     Times,

@@ -23,11 +23,10 @@ from typing import Any
 import numpy as np
 
 from nirtorch_cli.arrays import Array, as_array
-from nirtorch_cli.findings import printable
+from nirtorch_cli.findings import counted, printable
 from nirtorch_cli.seeing.axes import (
     Bins,
     binned,
-    counted,
     duration,
     flat_rows,
     hertz,

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from nirtorch_cli.arrays import Array
-from nirtorch_cli.seeing.axes import counted, hertz, is_nan, is_spike
+from nirtorch_cli.findings import counted
+from nirtorch_cli.seeing.axes import hertz, is_nan, is_spike
 from nirtorch_cli.seeing.images import cell_text, cells_of, draw_rates, image_height
 from nirtorch_cli.seeing.panels import (
     BLACK,

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from nirtorch_cli.arrays import Array
-from nirtorch_cli.seeing.axes import counted, is_spike, part_size
+from nirtorch_cli.findings import counted
+from nirtorch_cli.seeing.axes import is_spike, part_size
 from nirtorch_cli.seeing.panels import (
     BLACK,
     COLOURS,

@@ -15,9 +15,8 @@ from typing import Any, Literal
 import numpy as np
 
 from nirtorch_cli.errors import UsageError
-from nirtorch_cli.findings import Finding
+from nirtorch_cli.findings import Finding, counted
 from nirtorch_cli.signals.feeding import blocks
-from nirtorch_cli.signals.sources import counted
 
 Array = np.ndarray[Any, Any]
 Layout = Literal["TB", "BT"]

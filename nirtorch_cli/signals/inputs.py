@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from nirtorch_cli.errors import NirtorchError, ReadError, UsageError
-from nirtorch_cli.findings import Finding, listed, quoted
+from nirtorch_cli.findings import Finding, counted, listed, quoted
 from nirtorch_cli.limits import DEFAULT_MAX_BYTES
 from nirtorch_cli.signals.arranging import Layout, Port, arranged, refuse_unfit
 from nirtorch_cli.signals.feeding import Signal
@@ -31,7 +31,7 @@ from nirtorch_cli.signals.generators import (
     refuse_unmakeable,
 )
 from nirtorch_cli.signals.recordings import recording_of
-from nirtorch_cli.signals.sources import STDIN, Place, counted, place_of
+from nirtorch_cli.signals.sources import STDIN, Place, place_of
 
 Array = np.ndarray[Any, Any]
 

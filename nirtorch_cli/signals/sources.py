@@ -47,11 +47,6 @@ class Place:
             raise self.problem(text, hint, "NIR014")
 
 
-def counted(number: int, what: str) -> str:
-    """A number of things in words: 1 step, 1,000 steps."""
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
-
-
 def refuse_other_step(found: float, dt: float, *, file: str | None, node: str | None) -> None:
     """Refuse what was recorded on steps of another length than the model's.
 

@@ -24,8 +24,8 @@ from typing import Any
 import numpy as np
 
 from nirtorch_cli.errors import ReadError
-from nirtorch_cli.findings import listed, printable, quoted
-from nirtorch_cli.signals.sources import Place, counted
+from nirtorch_cli.findings import counted, listed, printable, quoted
+from nirtorch_cli.signals.sources import Place
 
 Array = np.ndarray[Any, Any]
 
