@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import nir
-import numpy as np
 import pytest
 import torch
 from networks import NETWORKS
@@ -136,6 +135,8 @@ def test_all_that_compute_the_equations_of_nir_give_the_same_spikes(kind: str) -
             frameworks[name] = framework(name)
         except pytest.skip.Exception:
             frameworks[name] = None
+    # IF adds whole numbers of weights; decays are rounded in several ways, as processors like it.
+    allowed = 0.0 if kind == "convolutional" else 1e-3
     generator = torch.Generator().manual_seed(0)
     if kind == "convolutional":
         graph, layers = networks.convolutional()
@@ -158,9 +159,9 @@ def test_all_that_compute_the_equations_of_nir_give_the_same_spikes(kind: str) -
         for name, runner in runners.items():
             if "other equations" in name:  # norse's cell hears its input a step later
                 continue
-            assert theirs[name] == sum(ours.values()), name
+            assert abs(theirs[name] - sum(ours.values())) <= allowed * sum(ours.values()), name
             found = runner(x)
             if (kind, name) == ("convolutional", "sinabs, all steps at once"):
                 found = found.transpose(0, 1)  # it has the batch in front
-            np.testing.assert_array_equal(found.reshape(last.shape), last, err_msg=name)
+            assert (found.reshape(last.shape) != last).float().mean() <= allowed, name
     assert min(ours.values()) > 0
