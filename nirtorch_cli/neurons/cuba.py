@@ -99,7 +99,7 @@ class CubaLI(Population):
             before = torch.cat([i.unsqueeze(0), currents[:-1]])
             kicks = self.r * (before - j) * self.cross_gain()
             membrane = Leaky(scaled(self.r, j, self.v_leak), gain, kicks)
-        y, v, voltages = self.voltages(membrane, v, (gain, membrane.drive), watch)
+        y, v, voltages = self.voltages(membrane, v, (gain,), watch)
         return y, {"i": last, "v": v}, {**watched, **voltages}
 
     def currents(self, synapse: Leaky, i: Tensor, decay: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ Cost: linear in steps and neurons, and the memory of the drive, voltages and spi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -26,6 +26,7 @@ from torch import Tensor
 
 from nirtorch_cli.neurons.firing import Fired, Firing, OverflowedError
 from nirtorch_cli.neurons.overtime import Advance, each, spread
+from nirtorch_cli.neurons.surrogate import transforms_are_active
 
 Gradients = tuple[Tensor | None, ...]
 
@@ -41,8 +42,7 @@ def is_learning(advance: Advance, v: Tensor, constants: Iterable[Tensor]) -> boo
         return False
     if any(constant.requires_grad for constant in fixed):
         return False
-    is_transformed: Callable[[], bool] = torch._C._are_functorch_transforms_active
-    return any(x.requires_grad for x in read) and not is_transformed()
+    return any(x.requires_grad for x in read) and not transforms_are_active()
 
 
 def fired(advance: Advance, v: Tensor, firing: Firing, watch: bool) -> Fired:

@@ -25,7 +25,7 @@ def fired(
         OverflowedError: a voltage was infinite; to be run step by step.
     """
     constants = (*constants, firing.threshold, firing.reset)
-    if is_free(v, (advance.drive, *constants)):
+    if is_free(v, (*_read(advance), *constants)):
         return firing.in_place(advance, v, watch)
     if learning.is_learning(advance, v, constants):
         return learning.fired(advance, v, firing, watch)
@@ -35,7 +35,7 @@ def fired(
 def integrated(advance: Advance, v: Tensor, constants: Collection[Tensor]) -> Tensor:
     """A variable without spikes, after each of the steps."""
     drive = advance.drive
-    if is_free(v, (drive, *constants)):
+    if is_free(v, (*_read(advance), *constants)):
         after = drive if advance.is_own else torch.empty_like(drive)
         for step, slot in enumerate(after.unbind(0)):
             advance.onto(v, step, slot)
@@ -44,3 +44,8 @@ def integrated(advance: Advance, v: Tensor, constants: Collection[Tensor]) -> Te
     if learning.is_learning(advance, v, constants):
         return learning.integrated(advance, v)
     return each(advance, v)
+
+
+def _read(advance: Advance) -> tuple[Tensor, ...]:
+    """What its steps read that is there for all of them."""
+    return (advance.drive,) if advance.kicks is None else (advance.drive, advance.kicks)

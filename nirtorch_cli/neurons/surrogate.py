@@ -53,7 +53,22 @@ SURROGATES: dict[str, Derivative] = {
 
 
 class _Spike(torch.autograd.Function):
-    """u > 0 forwards, the surrogate derivative backwards; also under `torch.func`."""
+    """u > 0 forwards, the surrogate derivative backwards."""
+
+    @staticmethod
+    def forward(ctx: Any, u: Tensor, derivative: Derivative) -> Tensor:
+        ctx.derivative = derivative
+        ctx.save_for_backward(u)
+        return (u > 0).to(u.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (u,) = ctx.saved_tensors
+        return gradient * ctx.derivative(u), None
+
+
+class _TransformedSpike(torch.autograd.Function):
+    """The same in the form that `torch.func` takes, each call of which takes much longer."""
 
     generate_vmap_rule = True
 
@@ -75,8 +90,16 @@ class _Spike(torch.autograd.Function):
 def spike(v: Tensor, v_threshold: Tensor, derivative: Derivative) -> Tensor:
     """1 where v > v_threshold, strictly, else 0; in the dtype of v, with a surrogate gradient."""
     if v.requires_grad or v_threshold.requires_grad:
-        return _Spike.apply(v - v_threshold, derivative)  # type: ignore[no-untyped-call,no-any-return]
+        is_transformed = torch.compiler.is_compiling() or transforms_are_active()
+        function = _TransformedSpike if is_transformed else _Spike
+        return function.apply(v - v_threshold, derivative)  # type: ignore[no-untyped-call,no-any-return]
     return (v > v_threshold).to(v.dtype)
+
+
+def transforms_are_active() -> bool:
+    """Whether this is run inside of a transform of `torch.func`."""
+    are_active: Callable[[], bool] = torch._C._are_functorch_transforms_active
+    return are_active()
 
 
 def surrogate_derivative(surrogate: str | Derivative) -> Derivative:

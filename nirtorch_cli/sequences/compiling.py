@@ -13,9 +13,12 @@ and small layers over many steps; the others are left as they are.
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -51,7 +54,7 @@ class Compiler:
 
     def __init__(
         self,
-        steps: int = 64,
+        steps: int = 32,
         backend: str = "inductor",
         told: Callable[[str], None] = lambda what: None,
     ) -> None:
@@ -122,12 +125,24 @@ class Compiler:
         started = time.perf_counter()
         form = unrolled(loop, length)
         call = torch.compile(form.module, backend=self.backend, dynamic=False, fullgraph=True)
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _partitioned_in_time():
             warnings.simplefilter("ignore")  # torch's own, of what it compiles
             done = form.result(call(*form.arguments(part, state)))
         programs[length] = form, call
         self.seconds += time.perf_counter() - started
         return done
+
+
+def _partitioned_in_time() -> AbstractContextManager[Any]:
+    """While open, torch looks for no values to recompute that are used far from each other.
+
+    Of a long chain of steps that takes releases up to 2.5 at least exponential time.
+    """
+    config: Any = importlib.import_module("torch._functorch.config")
+    if not hasattr(config, "ban_recompute_used_far_apart"):
+        return contextlib.nullcontext()
+    patched: AbstractContextManager[Any] = config.patch(ban_recompute_used_far_apart=False)
+    return patched
 
 
 def _has_gradients_by_hand(loop: Loop) -> bool:
