@@ -37,11 +37,13 @@ def save(module: torch.nn.Module, target: Target, *, clobber: bool = True) -> No
         torch.save(module, content)
     except Exception as error:  # pickle raises whatever a user's class raises
         raise SaveError(_unpicklable(module, error)) from error
-    if isinstance(target, (str, os.PathLike)):
-        with written(target, clobber=clobber) as file:
-            file.write(content.getbuffer())
-    else:
-        target.write(content.getbuffer())
+    # Python 3.12.1 crashes when it collects a buffer that a kept error still holds.
+    with content.getbuffer() as data:
+        if isinstance(target, (str, os.PathLike)):
+            with written(target, clobber=clobber) as file:
+                file.write(data)
+        else:
+            target.write(data)
 
 
 def load(
