@@ -7,6 +7,7 @@ does and needs no C++ compiler; one takes "inductor" where there is a compiler.
 from __future__ import annotations
 
 import shutil
+import sys
 from typing import Any
 
 import pytest
@@ -211,6 +212,7 @@ def test_with_a_compiler() -> None:
     inputs = sequence(module, 20)
     done = run_sequence(module, inputs, compiler=made)
     compare(done.outputs, run_sequence(module, inputs).outputs, 1e-6)
+    assert sys.float_info.min / 2 > 0, "small numbers are not flushed to zero"
     if made.problem is None:
         assert made.programs == 2
         assert made.seconds > 0

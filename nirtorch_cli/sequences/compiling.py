@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -125,7 +126,7 @@ class Compiler:
         started = time.perf_counter()
         form = unrolled(loop, length)
         call = torch.compile(form.module, backend=self.backend, dynamic=False, fullgraph=True)
-        with warnings.catch_warnings(), _partitioned_in_time():
+        with warnings.catch_warnings(), _partitioned_in_time(), _small_numbers_kept():
             warnings.simplefilter("ignore")  # torch's own, of what it compiles
             done = form.result(call(*form.arguments(part, state)))
         programs[length] = form, call
@@ -143,6 +144,21 @@ def _partitioned_in_time() -> AbstractContextManager[Any]:
         return contextlib.nullcontext()
     patched: AbstractContextManager[Any] = config.patch(ban_recompute_used_far_apart=False)
     return patched
+
+
+@contextlib.contextmanager
+def _small_numbers_kept() -> Iterator[None]:
+    """Undo what loading a program of older releases does to the processor: flush small numbers."""
+    had_small_numbers = _has_small_numbers()
+    try:
+        yield
+    finally:
+        if had_small_numbers and not _has_small_numbers():
+            torch.set_flush_denormal(False)
+
+
+def _has_small_numbers() -> bool:
+    return sys.float_info.min / 2 > 0
 
 
 def _has_gradients_by_hand(loop: Loop) -> bool:
