@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -88,7 +87,7 @@ def _replacement(path: Path) -> Iterator[BinaryIO]:
 
 def _beside(path: Path) -> Path:
     """A new file's path; not named after the target, whose name may be as long as can be."""
-    return path.with_name(f".nirtorch-{secrets.token_hex(8)}.tmp")
+    return path.with_name(f".nirtorch-{os.urandom(8).hex()}.tmp")
 
 
 def _output_error(

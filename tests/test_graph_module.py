@@ -205,6 +205,7 @@ def fresh_dynamo() -> Iterator[None]:
     torch._dynamo.reset()
     yield
     torch._dynamo.reset()
+    torch.set_flush_denormal(False)  # older torch has a program's loading set it
 
 
 @pytest.mark.usefixtures("fresh_dynamo")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import sys
-import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -333,6 +332,8 @@ def _is_saved(model: str) -> bool:
         return False  # reading says what is wrong
     if os.path.splitext(model)[1].lower() in _SAVED:
         return True
+    import zipfile
+
     try:
         with zipfile.ZipFile(model) as archive:
             return any(name.endswith("/data.pkl") for name in archive.namelist())
