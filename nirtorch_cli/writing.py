@@ -27,7 +27,7 @@ def written(target: PathLike, *, clobber: bool = True) -> Iterator[BinaryIO]:
         OutputError: it cannot be written, or exists and `clobber` is False.
     """
     path = Path(os.path.realpath(target))  # a link is kept, and what it names replaced
-    refuse_output(target, clobber=clobber)
+    _refuse_place(target, clobber, None)
     try:
         if path.exists() and not path.is_file():
             with path.open("wb") as device:  # a pipe or /dev/null cannot be replaced
@@ -45,8 +45,22 @@ def refuse_output(
     """Look at a target before any work is done for it.
 
     Raises:
-        OutputError: it is the source, a folder or in none, or exists and `clobber` is False.
+        OutputError: it is the source, a folder or in none, exists and `clobber` is False, or
+            nothing can be written beside it.
     """
+    _refuse_place(target, clobber, source)
+    path = Path(os.path.realpath(target))
+    if path.exists() and not path.is_file():
+        return
+    try:
+        beside = _beside(path)
+        beside.open("xb").close()  # whether it can be is not known before it is
+        beside.unlink()
+    except OSError as error:
+        raise _output_error(target, f"cannot be written: {error.strerror or error}") from error
+
+
+def _refuse_place(target: PathLike, clobber: bool, source: PathLike | None) -> None:
     both_exist = source is not None and os.path.exists(source) and os.path.exists(target)
     if both_exist and os.path.samefile(str(source), target):
         raise _output_error(target, "the output is the input, which is never replaced", "NIR703")
@@ -57,16 +71,8 @@ def refuse_output(
         raise _output_error(target, "exists already", "NIR702", hint)
     if os.path.isdir(target):
         raise _output_error(target, "cannot be written: it is a folder")
-    path = Path(os.path.realpath(target))
-    if not path.parent.is_dir():
+    if not Path(os.path.realpath(target)).parent.is_dir():
         raise _output_error(target, "cannot be written: there is no such folder")
-    if not path.exists() or path.is_file():
-        try:
-            beside = _beside(path)
-            beside.open("xb").close()  # whether it can be is not known before it is
-            beside.unlink()
-        except OSError as error:
-            raise _output_error(target, f"cannot be written: {error.strerror or error}") from error
 
 
 @contextlib.contextmanager

@@ -73,6 +73,7 @@ class Compiler:
 
     def run(self, loop: Loop, before: State | None, steps: int, plainly: Plainly) -> StageRun:
         """What `plainly` gives, to rounding."""
+        before = loop.before(before)  # of a large module's state only what the loop reads
         if self.problem is not None or not self.pays(loop, before, steps):
             return plainly(loop, before, steps)
         # The first step, run plainly, says what does not fit, and makes the state if there is none.

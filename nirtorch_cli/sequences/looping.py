@@ -93,8 +93,8 @@ class Loop:
 
     nodes: the calls, in the order of a step. arriving: values from outside, with time first.
     carried: which call gives each entry of the state that the loop reads. needed: the calls
-    whose values are wanted. calls: what the nodes of modules call. watch: by the key of a
-    state, the path of its node and the names of variables.
+    whose values are wanted. modules: what the calls of modules name. calls: every call as a
+    function. watch: by the key of a state, the path of its node and the names of variables.
     """
 
     nodes: Sequence[Node]
