@@ -5,17 +5,16 @@
     >>> output, state = module(x)
 
 The public names are resolved when they are first used: importing this package loads
-neither torch nor nir.
+neither torch nor nir. It loads nothing at all, since `python -m nirtorch_cli` does it with the
+current folder, which may be a stranger's, first on the path: see `__main__`.
 """
-
-from __future__ import annotations
-
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from nirtorch_cli.comparing.comparison import Comparison as Comparison
     from nirtorch_cli.comparing.modules import compare_modules as compare_modules
     from nirtorch_cli.defaults import DEFAULT_MAP as DEFAULT_MAP
@@ -69,13 +68,15 @@ _HOME = {
 __all__ = [*_HOME, "__version__"]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
     value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
     globals()[name] = value
     return value
 
 
-def __dir__() -> list[str]:
+def __dir__() -> "list[str]":
     return sorted({*globals(), *__all__})

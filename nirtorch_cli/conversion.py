@@ -15,11 +15,13 @@ from nirtorch_cli.defaults import default_map
 from nirtorch_cli.errors import UsageError
 from nirtorch_cli.findings import Finding
 from nirtorch_cli.graph_module import ConvertedModule
+from nirtorch_cli.importing import current_folder, importable, map_folders
 from nirtorch_cli.interpreter import convert_file
 from nirtorch_cli.mapping import MapOptions, load_maps
 from nirtorch_cli.node_map import merged_map
 from nirtorch_cli.reading import ModelFile
 from nirtorch_cli.request import Request
+from nirtorch_cli.saving import load
 from nirtorch_cli.timing import TimeStep, infer_time_step
 
 
@@ -52,17 +54,29 @@ def convert_model(
         user_map = load_maps(request.maps, options)
     defaults = default_map(step.dt, **dynamics) if request.with_defaults else {}
     stage(f"converting {len(file.graph.nodes)} nodes")
-    module = convert_file(
-        file,
-        merged_map(user_map, defaults),
-        device=device,
-        dtype=dtype,
-        skip_unmapped=request.skip_unmapped,
-        time_step=step,
-        repair=request.repair,
-    )
+    with importable(map_folders(request.maps)):  # a mapper may import what it needs when called
+        module = convert_file(
+            file,
+            merged_map(user_map, defaults),
+            device=device,
+            dtype=dtype,
+            skip_unmapped=request.skip_unmapped,
+            time_step=step,
+            repair=request.repair,
+        )
     module.meta["maps"] = list(request.maps)
     return module
+
+
+def loaded_model(path: str, device: torch.device) -> torch.fx.GraphModule:
+    """A module that was saved, with the current folder to find what its map imports.
+
+    Raises:
+        ReadError: see `saving.load`.
+    """
+    here = current_folder()
+    with importable([here] if here else []):
+        return load(path, map_location=device)
 
 
 def usable_device(name: str) -> torch.device:

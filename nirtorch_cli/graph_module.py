@@ -9,11 +9,16 @@ time linear in its size. A graph that was edited is stored as it is then.
 
 from __future__ import annotations
 
+import contextlib
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 
+from nirtorch_cli.errors import MapError
+from nirtorch_cli.importing import map_folders, module_of
 from nirtorch_cli.state import StateTracer
 
 NIR_NAME = "nir_name"
@@ -45,7 +50,10 @@ class ConvertedModule(torch.fx.GraphModule):
     def __reduce__(self) -> tuple[Any, ...]:
         attributes = {key: value for key, value in self.__dict__.items() if key not in _DERIVED}
         name = self.__class__.__name__
-        return _rebuild, (type(self).__mro__[1], name, records(self.graph), attributes)
+        rebuilt = type(self).__mro__[1], name, records(self.graph), attributes
+        specs = self.meta.get("maps")
+        # In front, so that the classes of a map are there before its modules are unpickled.
+        return (_rebuild_mapped, (MapModules(specs), *rebuilt)) if specs else (_rebuild, rebuilt)
 
     def _recompile_submodules(self) -> list[Any]:
         # Each nested module compiled itself when it was made; torch would do it again for
@@ -102,6 +110,33 @@ def graph_from_records(rows: list[NodeRecord]) -> torch.fx.Graph:
             node.meta[NIR_NAME] = row.nir_name
         nodes.append(node)
     return graph
+
+
+class MapModules:
+    """In a pickle, what imports the modules of `--map` specs as the conversion did.
+
+    Their classes are stored by name, and a map in the current folder, or in a file of another,
+    is not found by that alone.
+    """
+
+    def __init__(self, specs: Sequence[str]) -> None:
+        self.specs = list(specs)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _imported, (self.specs,)
+
+
+def _imported(specs: Sequence[str]) -> MapModules:
+    for spec in specs:
+        with contextlib.suppress(MapError):  # what is then missing is named by what needs it
+            module_of(spec)
+    # For what a mapper imported when it was called. `saving.load` takes them off the path again.
+    sys.path.extend(folder for folder in map_folders(specs) if folder not in sys.path)
+    return MapModules(specs)
+
+
+def _rebuild_mapped(maps: MapModules, *rebuilt: Any) -> ConvertedModule:
+    return _rebuild(*rebuilt)
 
 
 def _rebuild(

@@ -9,11 +9,12 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import sys
 from typing import Any, BinaryIO
 
 import torch
 
-from nirtorch_cli.errors import ReadError, SaveError
+from nirtorch_cli.errors import NirtorchError, ReadError, SaveError
 from nirtorch_cli.findings import Finding, quoted
 from nirtorch_cli.writing import written
 
@@ -63,8 +64,11 @@ def load(
     name = str(getattr(source, "name", "<stream>"))
     if isinstance(source, (str, os.PathLike)):
         name = os.fspath(source)
+    path = list(sys.path)
     try:
         module = torch.load(source, map_location=map_location, weights_only=False)
+    except NirtorchError:
+        raise
     except ModuleNotFoundError as error:
         text = f"needs the Python module {error.name!r}, which is not importable here"
         hint = "put it on the import path (PYTHONPATH): the saved classes live there"
@@ -75,6 +79,8 @@ def load(
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         text = f"is no saved module, or a damaged one: {reason}"
         raise ReadError(Finding("NIR020", "error", text, file=name)) from error
+    finally:
+        sys.path[:] = path
     if not isinstance(module, torch.fx.GraphModule):
         text = f"holds a {type(module).__name__}, not a converted module"
         raise ReadError(Finding("NIR020", "error", text, file=name))

@@ -31,6 +31,7 @@ STAGES = (
     "verdicts.assessment",
     "verdicts.judging",
     "verdicts.gathering",
+    "verdicts.serving",
     "verdicts.workers",
     # a file, and what is in it
     "reading.heaps",
@@ -77,6 +78,7 @@ STAGES = (
     "drawing",
     # what a user brings
     "node_map",
+    "importing",
     "mapping",
     # numbers to feed and to keep, without torch
     "signals",
@@ -113,6 +115,7 @@ STAGES = (
     "graph_module",
     "wiring",
     "interpreter",
+    "saving",
     "conversion",
     # what is done with a module
     "describing",
@@ -127,7 +130,6 @@ STAGES = (
     "running",
     "sampling",
     "finiteness",
-    "saving",
     "arrays",
     "seeing.axes",
     "seeing.activity",

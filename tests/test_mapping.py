@@ -17,7 +17,7 @@ import pytest
 import torch
 from typer.testing import CliRunner, Result
 
-from nirtorch_cli import mapping
+from nirtorch_cli import importing
 from nirtorch_cli.cli.app import app
 from nirtorch_cli.errors import ExitCode, MapError, MapperError, MissingFrameworkError
 from nirtorch_cli.interpreter import nir_to_torch
@@ -138,7 +138,7 @@ def test_nested_attributes() -> None:
 
 
 def test_installed_packs() -> None:
-    assert "minimal" in mapping.installed_packs()
+    assert "minimal" in importing.installed_packs()
     assert list(load_maps(["minimal"], OPTIONS)) == [nir.LIF]
 
 
@@ -251,15 +251,31 @@ def test_not_of_the_form(spec: str) -> None:
 @pytest.mark.parametrize(
     ("spec", "missing"), [("nomaps:MAP", "nomaps"), ("nomaps", "nomaps"), ("os.nope", "os.nope")]
 )
-def test_no_such_module(spec: str, missing: str, tmp_path: Path) -> None:
-    line = problem(spec)
-    assert line.startswith(f"no module '{missing}'; searched {tmp_path}:")
-    assert all(place in line for place in sys.path)
-    assert line.endswith("; a file is named with its path (maps.py:MAP); installed packs: minimal")
+def test_no_such_module(spec: str, missing: str) -> None:
+    assert problem(spec) == (
+        f"no module '{missing}' here or installed; a file is named with its path (maps.py:MAP); "
+        "installed packs: minimal"
+    )
 
 
 def test_no_such_file() -> None:
     assert problem("lab/maps.py:MAP") == "no file 'lab/maps.py'"
+
+
+@pytest.mark.parametrize(
+    ("spec", "near"),
+    [
+        ("mymap:MAP", "'mymaps'"),
+        ("MyMaps", "'mymaps'"),
+        ("minimall", "'minimal'"),
+        ("mymap.py:MAP", "'mymaps.py'"),
+        ("labb:MAP", "'lab'"),
+    ],
+)
+def test_a_near_name_is_proposed(spec: str, near: str) -> None:
+    put("mymaps.py", "MAP = {}\n")
+    put("lab/__init__.py", "MAP = {}\n")
+    assert problem(spec).endswith(f"; did you mean {near}?")
 
 
 @pytest.mark.parametrize("spec", ["mymaps:MAP", "mymaps.py:MAP"])
@@ -412,8 +428,8 @@ def test_a_pack_whose_framework_is_missing(monkeypatch: pytest.MonkeyPatch, lazy
     load = "import nosuchframework.nn"
     put("pack.py", f"def MAP(dt):\n    {load}\n" if lazy else f"{load}\nMAP = {{}}\n")
     monkeypatch.syspath_prepend(os.getcwd())
-    pack = EntryPoint("lab", "pack:MAP", mapping.ENTRY_POINT_GROUP)
-    monkeypatch.setattr(mapping, "installed_packs", lambda: {"lab": pack})
+    pack = EntryPoint("lab", "pack:MAP", importing.ENTRY_POINT_GROUP)
+    monkeypatch.setattr(importing, "entry_points", lambda group: [pack])
     with pytest.raises(MissingFrameworkError) as caught:
         load_maps(["lab"], OPTIONS)
     assert caught.value.exit_code == ExitCode.MISSING_FRAMEWORK
@@ -426,8 +442,8 @@ def test_a_pack_whose_framework_is_missing(monkeypatch: pytest.MonkeyPatch, lazy
 def test_a_pack_that_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     path = put("pack.py", "raise ValueError('broken')\n")
     monkeypatch.syspath_prepend(os.getcwd())
-    pack = EntryPoint("lab", "pack:MAP", mapping.ENTRY_POINT_GROUP)
-    monkeypatch.setattr(mapping, "installed_packs", lambda: {"lab": pack})
+    pack = EntryPoint("lab", "pack:MAP", importing.ENTRY_POINT_GROUP)
+    monkeypatch.setattr(importing, "entry_points", lambda group: [pack])
     line = problem("lab")
     assert line == f"raised {path}:1: ValueError: broken; --debug shows the traceback"
 
@@ -582,4 +598,4 @@ def test_json_of_a_failure(model: Path) -> None:
     assert document["ok"] is False
     (finding,) = document["findings"]
     assert finding["code"] == "NIR511"
-    assert finding["message"].startswith("--map nomaps: no module 'nomaps'; searched ")
+    assert finding["message"].startswith("--map nomaps: no module 'nomaps' here or installed")

@@ -166,10 +166,9 @@ def loaded(
     stage("loading torch" if is_saved else "reading")
     if is_saved:
         with uncollected():
-            from nirtorch_cli.conversion import usable_device
-            from nirtorch_cli.saving import load
+            from nirtorch_cli.conversion import loaded_model, usable_device
 
-        module = _as_converted(model, load(model, map_location=usable_device(request.device)))
+        module = _as_converted(model, loaded_model(model, usable_device(request.device)))
         if has_dtype:
             import torch
 

@@ -10,13 +10,12 @@ from dataclasses import replace
 from typing import Any, TypeGuard
 
 from nirtorch_cli.comparing.specs import Side
-from nirtorch_cli.conversion import convert_model, usable_device
+from nirtorch_cli.conversion import convert_model, loaded_model, usable_device
 from nirtorch_cli.errors import ReadError, UsageError
 from nirtorch_cli.findings import Finding
 from nirtorch_cli.graph_module import ConvertedModule
 from nirtorch_cli.reading import ModelFile
 from nirtorch_cli.request import Request
-from nirtorch_cli.saving import load
 
 
 def module_of(
@@ -52,7 +51,7 @@ def _loaded(side: Side, trust: bool, device: str) -> ConvertedModule:
         text = "is a saved module, a pickle: loading it runs what code it names"
         hint = "give --trust if you know who wrote it"
         raise UsageError(Finding("NIR700", "error", text, hint=hint, file=side.target))
-    module = load(side.target, map_location=device)
+    module = loaded_model(side.target, usable_device(device))
     if not is_whole(module):
         text = f"holds a {type(module).__name__} that was not made from a NIR graph"
         raise ReadError(Finding("NIR020", "error", text, file=side.target))

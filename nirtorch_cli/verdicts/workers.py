@@ -1,35 +1,54 @@
 """Processes that work off a list of tasks, and may die doing so.
 
-In: a function, tasks, a number of processes and seconds for each task. Out: an `Outcome` for
-every task, in the order of the tasks.
+In: a function, tasks, a number of processes, and seconds and bytes for each task. Out: an `Outcome`
+for every task, in the order of the tasks.
 
 Always holds: every task gets an outcome, whatever happens to the process that has it: it may
-crash, exit with any code, be killed or run for ever. Each process has a pipe of its own and is
-watched, so the death of one loses the task that it had and nothing else; it is replaced when
-there is more to do. No process outlives the caller. Processes are spawned, not forked, since
-a fork of a process with threads may hang.
+crash, exit with any code, be killed or run for ever. Each process has pipes of its own and a thread
+that reads them, so the death of one loses the task that it had and nothing else; it is replaced
+when there is more to do. No process outlives the caller. A process finds modules where this one
+does, and never in the current folder, which may be a stranger's: `multiprocessing` starts its own
+with the current folder first on the path, so that its own modules could be anybody's.
 
-Function and tasks are pickled. Cost: a process each, and a pickle for each task and value.
+Function and tasks are pickled, and are of the top level of a module other than `__main__`.
+Cost: a process each, and a pickle for each task and value.
 """
 
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import os
 import pickle
+import queue
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
-from sys import stdout
-from typing import Any, Literal
+from pathlib import Path
+from typing import IO, Any, Literal
 
 _PATIENCE = 2.0
 """Seconds for processes to end by themselves when all is done."""
+
+_LONGEST_WAIT = 0.5
+"""Seconds after which Ctrl-C is heard where waiting cannot be interrupted."""
+
+_ROOT = Path(__file__).resolve().parents[2]
+
+_START = """import sys
+sys.path[:] = {path!r}
+try:
+    import nirtorch_cli
+except ModuleNotFoundError:
+    sys.path.append({root!r})
+    import nirtorch_cli
+    sys.path.pop()
+from nirtorch_cli.verdicts.serving import serve
+serve()
+"""
 
 
 @dataclass(frozen=True)
@@ -48,29 +67,46 @@ class Outcome:
     seconds: float = 0.0
 
 
-@dataclass
+@dataclass(eq=False)
 class _Worker:
-    """A process, its pipe, and the task it has."""
+    """A process, and the task it has."""
 
-    process: SpawnProcess
-    pipe: Connection
+    process: subprocess.Popen[bytes]
+    reader: threading.Thread | None = None
     is_ready: bool = False
     task: int | None = None
     started: float = 0.0
 
+    @property
+    def tasks(self) -> IO[bytes]:
+        assert self.process.stdin is not None
+        return self.process.stdin
+
     def give(self, number: int, task: Any) -> None:
         self.task, self.started = number, time.monotonic()
+        self.send(pickle.dumps(task))
+
+    def send(self, message: Any) -> None:
         with contextlib.suppress(OSError):  # it died just now, which is noticed soon
-            self.pipe.send_bytes(pickle.dumps(task))
+            pickle.dump(message, self.tasks)
+            self.tasks.flush()
+
+    def dismiss(self) -> None:
+        """Let it end by itself."""
+        with contextlib.suppress(OSError):
+            self.tasks.close()
 
     def end(self) -> str:
         """Make sure that the process has ended; how it did, in words."""
-        self.process.join(_PATIENCE)  # its pipe may close a little before it ends
-        if self.process.is_alive():
+        self.dismiss()
+        try:
+            self.process.wait(_PATIENCE)  # its pipe may close a little before it ends
+        except subprocess.TimeoutExpired:
             self.process.kill()
-            self.process.join()
-        self.pipe.close()
-        return _ending(self.process.exitcode)
+            self.process.wait()
+        assert self.reader is not None
+        self.reader.join(_PATIENCE)
+        return _ending(self.process.returncode)
 
 
 def outcomes(
@@ -79,6 +115,7 @@ def outcomes(
     *,
     jobs: int,
     timeout: float = 0.0,
+    max_bytes: int = 0,
     prepare: Callable[[], None] | None = None,
     on_done: Callable[[int], None] = lambda count: None,
 ) -> Generator[Outcome, None, None]:
@@ -86,12 +123,14 @@ def outcomes(
 
     Arguments:
         function, prepare: of the top level of a module. Each process calls `prepare` before
-            its first task; that does not count as a task's time.
+            its first task; that does not count as a task's time or memory.
         jobs: how many processes at most.
         timeout: seconds for each task; 0 for as many as it takes.
+        max_bytes: of memory for each process, beside what it has when it is prepared; 0 for as
+            much as there is. See `serving.limit_memory`.
         on_done: is told how many tasks are done.
     """
-    crew = _Crew(function, tasks, jobs, timeout, prepare)
+    crew = _Crew(tasks, jobs, timeout, (function, prepare, max_bytes))
     found: dict[int, Outcome] = {}
     was_finished = False
     try:
@@ -110,13 +149,13 @@ def outcomes(
 class _Crew:
     """The processes of one list of tasks."""
 
-    function: Callable[[Any], Any]
     tasks: Sequence[Any]
     jobs: int
     timeout: float
-    prepare: Callable[[], None] | None
+    orders: tuple[Any, ...]
     workers: list[_Worker] = field(default_factory=list)
     next_task: int = 0
+    news: queue.SimpleQueue[tuple[_Worker, Any]] = field(default_factory=queue.SimpleQueue)
 
     def work(self, found: dict[int, Outcome]) -> None:
         """Wait for news, and note the outcomes."""
@@ -124,12 +163,10 @@ class _Crew:
             for number in range(self.next_task, len(self.tasks)):
                 found[number] = Outcome("died", reason="no process could be started")
             return
-        watched: dict[Any, _Worker] = {
-            thing: w for w in self.workers for thing in (w.pipe, w.process.sentinel)
-        }
-        heard = {id(watched[thing]): watched[thing] for thing in wait(watched, self.patience())}
-        for worker in heard.values():
-            self.hear(worker, found)
+        with contextlib.suppress(queue.Empty):
+            worker, message = self.news.get(timeout=self.patience())
+            if worker in self.workers:
+                self.hear(worker, message, found)
         for worker in [w for w in self.workers if self.is_late(w)]:
             worker.process.kill()
             self.lose(worker, "late", found)
@@ -139,19 +176,19 @@ class _Crew:
         busy = sum(worker.task is not None for worker in self.workers)
         wanted = min(self.jobs, busy + len(self.tasks) - self.next_task)
         while len(self.workers) < wanted:
-            self.workers.append(_started(self.function, self.prepare))
+            worker = _started()
+            worker.reader = threading.Thread(target=_listen, args=(worker, self.news), daemon=True)
+            worker.reader.start()
+            worker.send(self.orders)
+            self.workers.append(worker)
 
-    def hear(self, worker: _Worker, found: dict[int, Outcome]) -> None:
-        """Take a message of a process, or note that it died."""
-        try:
-            message = worker.pipe.recv_bytes() if worker.pipe.poll() else None
-        except (EOFError, OSError):
-            message = None
+    def hear(self, worker: _Worker, message: Any, found: dict[int, Outcome]) -> None:
+        """Take a message of a process; None says that it has ended."""
         if message is None:
             self.lose(worker, "died", found)
             return
         if worker.task is not None:
-            status, value, reason = pickle.loads(message)
+            status, value, reason = message
             seconds = time.monotonic() - worker.started
             found[worker.task] = Outcome(status, value, reason, seconds)
         worker.is_ready, worker.task = True, None
@@ -177,33 +214,48 @@ class _Crew:
             return False
         return time.monotonic() - worker.started > self.timeout
 
-    def patience(self) -> float | None:
-        """Seconds until the next task is late; None if none can be."""
+    def patience(self) -> float:
+        """Seconds until the next task is late, or until Ctrl-C should be heard."""
         starts = [worker.started for worker in self.workers if worker.task is not None]
         if not starts or not self.timeout:
-            return None
-        return max(0.0, min(starts) + self.timeout - time.monotonic()) + 0.01
+            return _LONGEST_WAIT
+        left = max(0.0, min(starts) + self.timeout - time.monotonic()) + 0.01
+        return min(left, _LONGEST_WAIT)
 
     def dismiss(self, at_once: bool) -> None:
         """End all processes: kill them, or let them leave by themselves."""
         for worker in self.workers:
             if at_once:
                 worker.process.kill()
-            worker.pipe.close()
+            worker.dismiss()
         for worker in self.workers:
             worker.end()
         self.workers.clear()
 
 
-def _started(function: Callable[[Any], Any], prepare: Callable[[], None] | None) -> _Worker:
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(theirs, function, prepare))
+def _listen(worker: _Worker, news: queue.SimpleQueue[tuple[_Worker, Any]]) -> None:
+    """Hand on what a process says, and at last that it says no more."""
+    assert worker.process.stdout is not None
+    # Half a pickle is the last word of a process that died: it raises what it likes.
+    with contextlib.suppress(Exception), worker.process.stdout as stream:
+        while True:
+            news.put((worker, pickle.load(stream)))
+    news.put((worker, None))
+
+
+def _started() -> _Worker:
+    path = [entry for entry in sys.path if entry]
+    warnings = [f"-W{option}" for option in sys.warnoptions]
+    start = _START.format(path=path, root=str(_ROOT))
+    # Isolated: neither the current folder nor what the environment says comes first on the path.
+    command = [sys.executable, "-I", *warnings, "-c", start]
+    environment = {**os.environ, "PYTHONSAFEPATH": "1"}  # for what it starts itself
     _hand_down_standard_streams()
     with _interrupts_held():
-        process.start()
-    theirs.close()  # so that its end is seen here
-    return _Worker(process, ours)
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
+        )
+    return _Worker(process)
 
 
 def _hand_down_standard_streams() -> None:
@@ -232,51 +284,6 @@ def _interrupts_held() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _serve(
-    pipe: Connection, function: Callable[[Any], Any], prepare: Callable[[], None] | None
-) -> None:
-    """What a process does: prepare, then one task after another until the pipe closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    _give_up_stdout()
-    if prepare is not None:
-        prepare()
-    message = pickle.dumps(("ready", None, ""))
-    while True:
-        try:
-            pipe.send_bytes(message)
-            task = pickle.loads(pipe.recv_bytes())
-        except (EOFError, OSError):
-            return
-        message = _message(function, task)
-
-
-def _message(function: Callable[[Any], Any], task: Any) -> bytes:
-    try:
-        return pickle.dumps(("done", function(task), ""))
-    except BaseException as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        return pickle.dumps(("raised", None, reason))
-
-
-def _end_with_parent() -> None:
-    """End when the parent does, however it ended and whatever is being done."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os.kill(os.getpid(), signal.SIGTERM)
-
-
-def _give_up_stdout() -> None:
-    """stdout is the answer of the parent: what a task prints goes to stderr."""
-    try:
-        os.dup2(2, 1)
-    except OSError:  # stderr is closed
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    if hasattr(stdout, "reconfigure"):
-        stdout.reconfigure(line_buffering=True)
 
 
 def _ending(code: int | None) -> str:
