@@ -27,7 +27,7 @@ from nirtorch_cli.findings import Finding
 from nirtorch_cli.graph_module import ConvertedModule
 from nirtorch_cli.naming import identifiers
 from nirtorch_cli.node_map import Mapper, NodeMapping, mapper_of, merged_map
-from nirtorch_cli.planning import plan_graph
+from nirtorch_cli.planning import plan_graph, shortened
 from nirtorch_cli.reading import ModelFile, read
 from nirtorch_cli.scheduling import Schedule
 from nirtorch_cli.shapes import input_shape, output_shape
@@ -330,7 +330,7 @@ class _Builder:
             return node
         dt = self.settings.time_step.dt
         shorter = copy.copy(node)
-        shorter.delay = (delay_steps(node.delay, dt) - 1) * dt
+        shorter.delay = shortened(delay_steps(node.delay, dt)) * dt
         return shorter
 
     def check_numbers(self, where: str, node: nir.NIRNode) -> None:

@@ -9,7 +9,7 @@ are called; the others are reported. Cost: linear in nodes + edges; nothing is r
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 Edge = tuple[str, str]
 Neighbours = dict[str, list[str]]
@@ -108,6 +108,26 @@ def retreating_edges(
     return retreating, tuple(ambiguous)
 
 
+def needed_breaks(ordered: list[str], edges: list[Edge], breaking: Collection[str]) -> set[str]:
+    """Of the nodes at which a loop may be broken some that break one; none if none lies on a loop.
+
+    Of those that follow each other in a loop it is the last before the edge that leads back. A
+    loop that shares nodes with another may need a further call, with the broken edges left out.
+    """
+    if not breaking:
+        return set()
+    following = neighbours(ordered, edges)
+    found: set[str] = set()
+    for component in cyclic_components(ordered, following):
+        inside = set(component)
+        if inside.isdisjoint(breaking):
+            continue
+        walk = _Walk({name: [t for t in following[name] if t in inside] for name in component}, [])
+        walk.walk_from(next(name for name in ordered if name in inside), breaking)
+        found |= walk.breaks or {next(name for name in component if name in breaking)}
+    return found
+
+
 class _Walk:
     """A depth-first walk of a strongly connected component from its entries."""
 
@@ -116,25 +136,34 @@ class _Walk:
         self.first: dict[str, int] = {}
         self.last: dict[str, int] = {}
         self.retreating: list[Edge] = []
+        self.breaks: set[str] = set()
         for entry in entries:
             if entry not in self.first:
-                self._walk_from(entry)
+                self.walk_from(entry)
 
-    def _walk_from(self, entry: str) -> None:
+    def walk_from(self, entry: str, breaking: Collection[str] = ()) -> None:
+        """Walk all that is not yet walked; note which of `breaking` is the last on a loop."""
         self.first[entry] = len(self.first)
         walk = [(entry, iter(self.following[entry]))]
+        on_the_way = [entry] if entry in breaking else []
         while walk:
             name, targets = walk[-1]
             for target in targets:
                 if target not in self.first:
                     self.first[target] = len(self.first)
                     walk.append((target, iter(self.following[target])))
+                    if target in breaking:
+                        on_the_way.append(target)
                     break
                 if target not in self.last:  # still being walked: an ancestor, or itself
                     self.retreating.append((name, target))
+                    if on_the_way and self.first[on_the_way[-1]] >= self.first[target]:
+                        self.breaks.add(on_the_way[-1])
             else:
                 walk.pop()
                 self.last[name] = len(self.first)
+                if on_the_way and on_the_way[-1] == name:
+                    on_the_way.pop()
 
     def _is_below(self, name: str, ancestor: str) -> bool:
         return self.first[ancestor] <= self.first[name] < self.last[ancestor]

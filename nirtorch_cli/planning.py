@@ -7,6 +7,7 @@ each loop in which the graph leaves open which edge is delayed. Loads no torch, 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Iterator
 from typing import Any
@@ -23,29 +24,48 @@ from nirtorch_cli.timing import delay_steps
 
 def plan_graph(flat: FlatGraph, dt: float, path: str = "") -> tuple[Schedule, list[Finding]]:
     """The schedule of a flat graph; `path` names the nested graph in findings."""
+    steps = dict(_delays_in_steps(flat, dt))
+    longest = {name for name, delay in steps.items() if delay.size and delay.max() >= 1}
+    whole = {name for name in longest if steps[name].min() >= 1}
     found = schedule(
         flat.nodes,
         flat.edges,
         sources=sorted(name for name in flat.nodes if flat.is_input(name)),
         # A nested graph that stayed whole in a loop is a unit with a state of its own.
         neurons={n for n, node in flat.nodes.items() if isinstance(node, (*NEURONS, nir.NIRGraph))},
-        delays=set(_step_delays(flat, dt)),
+        delays=whole,
+        partial_delays=longest - whole,
         ports={n for n, node in flat.nodes.items() if isinstance(node, (nir.Input, nir.Output))},
         rank=lambda name: _content(flat.nodes[name]),
     )
-    return found, [_ambiguity(entries, found, flat, path) for entries in found.ambiguous]
+    findings = [_ambiguity(entries, found, flat, path) for entries in found.ambiguous]
+    lengthened = [name for name in found.order if name in found.shortened - whole]
+    findings += [_lengthened(path + flat.origin[name], steps[name]) for name in lengthened]
+    return found, findings
 
 
-def _step_delays(flat: FlatGraph, dt: float) -> Iterator[str]:
-    """The Delay nodes whose every element waits at least one step."""
+def shortened(delay: np.ndarray) -> np.ndarray:
+    """What a Delay still waits, in steps, where what it hears is a step old already."""
+    waiting: np.ndarray = np.maximum(delay, 1) - 1
+    return waiting
+
+
+def _delays_in_steps(flat: FlatGraph, dt: float) -> Iterator[tuple[str, np.ndarray]]:
+    """The Delay nodes, and how many steps each of their elements waits."""
     for name, node in flat.nodes.items():
         if isinstance(node, nir.Delay):
-            try:
-                steps = delay_steps(node.delay, dt)
-            except ValueError:
-                continue  # its mapper says what is wrong with it
-            if steps.size and steps.min() >= 1:
-                yield name
+            with contextlib.suppress(ValueError):  # a rule says what is wrong with it
+                yield name, delay_steps(node.delay, dt)
+
+
+def _lengthened(where: str, delay: np.ndarray) -> Finding:
+    """NIR404: elements of a Delay that wait a step because the loop they are in needs one."""
+    short = np.argwhere(delay < 1)
+    first = ", ".join(str(place) for place in short[0])
+    text = f"{len(short)} of {delay.size} delays are shorter than half a step, in a loop that "
+    text += "has no other delay of a step"
+    hint = f"these wait one step (the first is at [{first}]), the others as long as they say"
+    return Finding("NIR404", "warning", text, where, "delay", hint)
 
 
 def _ambiguity(entries: tuple[str, ...], found: Schedule, flat: FlatGraph, path: str) -> Finding:

@@ -9,7 +9,8 @@ choice: between nodes that `rank` cannot tell apart, and in a loop that is enter
 several nodes, which is reported. How it is found:
 
 1. A delay of at least one step that lies on a cycle is read before it is written.
-   Its incoming edges carry last step's value and it waits one step less.
+   Its incoming edges carry last step's value and it waits one step less. So is one of which some
+   elements only are that long, if the cycle has no other: the rest of them waits a step then.
 2. Strongly connected components (Tarjan). Inside one, entered from outside at some
    nodes, the retreating edges of a depth-first walk from the entries are delayed.
    Where every loop has one entry they do not depend on the walk.
@@ -33,6 +34,7 @@ from nirtorch_cli.loops import (
     Neighbours,
     components,
     cyclic_components,
+    needed_breaks,
     neighbours,
     retreating_edges,
 )
@@ -63,6 +65,7 @@ def schedule(
     sources: Collection[str] = (),
     neurons: Collection[str] = (),
     delays: Collection[str] = (),
+    partial_delays: Collection[str] = (),
     ports: Collection[str] = (),
     rank: Callable[[str], Any] = lambda name: (),
 ) -> Schedule:
@@ -74,6 +77,7 @@ def schedule(
         sources: the graph's inputs, in the order in which they come first.
         neurons: the nodes at whose output a delay may sit.
         delays: the nodes whose output is at least one step old.
+        partial_delays: those of which some elements are, and others are not.
         ports: the nodes whose output is the sum of what they hear.
         rank: what tells two nodes apart beyond their place in the graph; compared
             only between nodes that are equally far from the sources.
@@ -87,9 +91,12 @@ def schedule(
     if not loops:
         return Schedule(order=tuple(_topological(ordered, ordered_edges)), delayed=())
     loop_of = {name: number for number, loop in enumerate(loops) for name in loop}
-    shortened = frozenset(name for name in delays if name in loop_of)
+    shortened = {name for name in delays if name in loop_of}
+    remaining = [edge for edge in ordered_edges if edge[1] not in shortened]
+    while needed := needed_breaks(ordered, remaining, partial_delays):
+        shortened |= needed
+        remaining = [edge for edge in remaining if edge[1] not in needed]
     at_delay = {edge for edge in ordered_edges if edge[1] in shortened}
-    remaining = [edge for edge in ordered_edges if edge not in at_delay]
 
     retreating, ambiguous = retreating_edges(ordered, remaining, loop_of)
     moved = _moved_to_neurons(ordered, remaining, retreating, neurons, ports, at_delay)
@@ -98,7 +105,7 @@ def schedule(
     return Schedule(
         order=tuple(order),
         delayed=tuple(edge for edge in ordered_edges if edge in delayed),
-        shortened=shortened,
+        shortened=frozenset(shortened),
         ambiguous=ambiguous,
     )
 

@@ -12,8 +12,14 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / "tests" / "data"
-REAL = ROOT.parent / "shared" / "nir"
+SHARED = ROOT.parent / "shared"
+REAL = SHARED / "nir"
 """Files published with the NIR paper; they are not part of the project."""
+
+HUNT = SHARED / "hunt"
+"""Small files on which the program once fell short; they are not part of the project."""
+
+needs_hunt = pytest.mark.skipif(not HUNT.is_dir(), reason="../shared/hunt is not here")
 
 PINNED_TYPER = re.search(
     r"^typer==(\S+)", (ROOT / "scripts" / "constraints.txt").read_text(), re.MULTILINE

@@ -227,16 +227,6 @@ def test_a_delay_in_a_loop_waits_as_long_as_it_says(lags: tuple[int, int], betwe
     oracles.assert_same_spikes(outputs(converted(graph), xs), expected)
 
 
-def test_a_delay_of_no_step_in_one_element_costs_the_loop_a_step() -> None:
-    """No order of nodes gives the element without a delay its own spike in the same step."""
-    nodes = {**port(), "if": counting(2), "delay": nir.Delay(np.array([0, 2]) * DT)}
-    graph = graph_of(nodes, "input if output, if delay if")
-    xs = np.zeros((10, 2))
-    xs[0] = 1.0
-    expected = spikes_with_feedback(xs, (1, 3))
-    oracles.assert_same_spikes(outputs(converted(graph), xs), expected)
-
-
 def test_two_delays_in_a_loop_wait_for_their_sum() -> None:
     nodes = {**port(1), "if": counting(), "d": nir.Delay(np.array([2 * DT]))}
     graph = graph_of({**nodes, "e": nir.Delay(np.array([3 * DT]))}, "input if output, if d e if")

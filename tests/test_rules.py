@@ -214,6 +214,10 @@ CASES: dict[str, tuple[Tree | bytes | None, Tree]] = {
         chain(input=inlet(2), wait=delay(1e-4, 2.5e-4), output=outlet(2)),
         chain(input=inlet(2), wait=delay(1e-4, np.float32(3e-4)), output=outlet(2)),
     ),
+    "NIR404": (
+        loop(("lif", "wait"), ("wait", "lif"), wait=delay(0, 2e-4)),
+        loop(("lif", "wait"), ("wait", "lif"), wait=delay(1e-4, 2e-4)),
+    ),
 }  # fmt: skip
 """A file that triggers a rule, and its neighbour."""
 

@@ -97,6 +97,32 @@ def test_a_delay_of_no_step_is_a_node_like_any_other() -> None:
     assert found.shortened == frozenset()
 
 
+@pytest.mark.parametrize(
+    ("text", "delays", "partial", "shortened"),
+    [
+        pytest.param("in lif p lif, lif out", "", "p", "p", id="needed"),
+        pytest.param("in lif p w d lif, lif out", "d", "p", "d", id="another waits for it"),
+        pytest.param(
+            "in lif p w q lif, lif out", "", "p q", "q", id="the last before the way back"
+        ),
+        pytest.param("in lif p w lif, lif q lif, lif out", "", "p q", "p q", id="side by side"),
+        pytest.param("in lif p lif, lif w lif, lif out", "", "p", "p", id="beside a way without"),
+        pytest.param("in lif p out", "", "p", "", id="no loop"),
+        pytest.param("in a p b a, b q b, b out", "", "p q", "p q", id="a loop in a loop"),
+        pytest.param("in a b p a, a p, b out", "", "p", "p", id="two ways into it"),
+    ],
+)
+def test_a_delay_of_some_elements_is_used_where_a_loop_has_no_other(
+    text: str, delays: str, partial: str, shortened: str
+) -> None:
+    found = scheduled(
+        text, neurons=["lif", "a", "b"], delays=delays.split(), partial_delays=partial.split()
+    )
+    assert found.shortened == set(shortened.split())
+    at_delays = {edge for edge in edges_of(text) if edge[1] in found.shortened}
+    assert at_delays <= set(found.delayed)
+
+
 def test_what_comes_out_of_a_delay_is_no_way_into_its_loop() -> None:
     """`b` hears `a` from outside, and itself by the delay: the loop's head is `a`."""
     for first, second in (("a", "b"), ("b", "a")):
