@@ -116,7 +116,7 @@ def _nothing(node: nir.NIRNode, dynamics: Dynamics) -> None:
 def _linear(node: nir.Linear | nir.Affine, dynamics: Dynamics) -> torch.nn.Module:
     weight = tensor(node.weight)
     bias = tensor(node.bias) if isinstance(node, nir.Affine) else None
-    if bias is not None:
+    if bias is not None:  # for a stack of matrices it may be one row for all of them
         bias = torch.broadcast_to(bias, weight.shape[:-1]).contiguous()
     if weight.dim() != 2:
         return StackedLinear(weight, bias)
@@ -194,7 +194,7 @@ def _threshold(node: nir.Threshold, dynamics: Dynamics) -> torch.nn.Module:
 
 
 def _delay(node: nir.Delay, dynamics: Dynamics) -> torch.nn.Module:
-    return Delay(torch.from_numpy(delay_steps(node.delay, dynamics.dt)))
+    return Delay(torch.from_numpy(np.asarray(delay_steps(node.delay, dynamics.dt))))
 
 
 def _population(kind: type[Population], *constants: str) -> Build:

@@ -63,13 +63,17 @@ def required_sound(
     findings = [*known, *examination.findings]
     if not repair:
         findings = [_refused(finding) for finding in findings]
-    fatal = [f for f in errors_in(findings) if f.code[:4] in ("NIR0", "NIR1", "NIR2")]
+    fatal = [f for f in errors_in(findings) if f.code.startswith(_FATAL)]
     if fatal:
         groups = {finding.code[:4] for finding in fatal}
         if "NIR1" in groups or not examination.is_structured:
             raise StructureError(fatal)
         raise (ShapeError if "NIR2" in groups else ConversionError)(fatal)
     return replace(examination, findings=tuple(findings))
+
+
+_FATAL = ("NIR0", "NIR1", "NIR2", "NIR309")
+"""Errors with which nothing could be built; with the others it could, and would calculate badly."""
 
 
 def errors_in(findings: Iterable[Finding]) -> list[Finding]:

@@ -12,7 +12,8 @@ from typing import Any
 import nir
 import numpy as np
 
-Shape = tuple[int, ...]
+from nirtorch_cli.broadcasting import Shape as Shape
+from nirtorch_cli.broadcasting import axes_that_fit, why_not, without_ones
 
 ELEMENTWISE: dict[type[nir.NIRNode], str] = {
     nir.I: "r",
@@ -31,6 +32,49 @@ LINEAR = (nir.Affine, nir.Linear)
 CONV = (nir.Conv1d, nir.Conv2d)
 POOL = (nir.SumPool2d, nir.AvgPool2d)
 RANK = {nir.Conv1d: 2, nir.Conv2d: 3, nir.SumPool2d: 3, nir.AvgPool2d: 3}
+
+
+class UnfitError(ValueError):
+    """A shape that a node cannot take; `hint` says what could be done."""
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+    @classmethod
+    def of_parameters(cls, parameters: Shape, shape: Shape) -> UnfitError:
+        """Elementwise parameters that do not lie over what arrives."""
+        text = f"has parameters of shape {parameters}, but its input has {shape}"
+        hint = f"each {why_not(parameters, shape)}" if axes_that_fit(parameters, shape) else None
+        return cls(text, hint)
+
+
+def input_shape(node: nir.NIRNode) -> Shape | None:
+    """The shape of what a node takes, if known."""
+    return single_shape(node.input_type)
+
+
+def output_shape(node: nir.NIRNode) -> Shape | None:
+    """The shape of what a node gives, if known."""
+    return single_shape(node.output_type)
+
+
+def single_shape(types: Any) -> Shape | None:
+    """The one shape in a nir type dictionary; None if it is missing or there are several."""
+    if not types or len(types) != 1:
+        return None
+    return shape_of(next(iter(types.values())))
+
+
+def shape_of(value: Any) -> Shape | None:
+    """A shape as nir keeps it, as a tuple."""
+    return None if value is None else tuple(int(size) for size in np.asarray(value).reshape(-1))
+
+
+def is_stale(declared: Shape, shape: Shape) -> bool:
+    """Whether a port declares a shape and batch or time axes in front, or axes of size one."""
+    ends_so = len(declared) > len(shape) and declared[len(declared) - len(shape) :] == shape
+    return ends_so or without_ones(declared) == without_ones(shape)
 
 
 def pair(value: Any) -> tuple[int, int]:
@@ -73,6 +117,12 @@ def padding_mode(padding: Any) -> str | None:
     return str(padding)
 
 
+def elementwise_parameters(node: Any) -> dict[str, np.ndarray]:
+    """The parameters of an elementwise node, by name."""
+    kept = ("metadata", "input_type", "output_type")
+    return {name: np.asarray(value) for name, value in vars(node).items() if name not in kept}
+
+
 def parameter_shape(node: Any) -> Shape:
     """The shape of an elementwise node's parameters."""
     return np.shape(getattr(node, ELEMENTWISE[type(node)]))
@@ -83,24 +133,14 @@ def channels(node: Any) -> int:
     return int(node.weight.shape[1]) * single(node.groups)
 
 
-def check_elementwise(parameters: Shape, shape: Shape) -> None:
-    """Parameters may repeat over the input; the input never repeats over the parameters."""
-    if len(parameters) <= len(shape) and all(size == 1 for size in parameters):
-        return
-    if len(parameters) == len(shape) and all(
-        p in (1, s) for p, s in zip(parameters, shape, strict=True)
-    ):
-        return
-    raise ValueError(f"has parameters of shape {parameters}, but its input has {shape}")
-
-
 def linear_output(node: Any, shape: Shape) -> Shape:
     """The output shape of Linear and Affine: the last axis is replaced."""
     *stack, outputs, inputs = node.weight.shape
     wanted = (*stack, inputs)
     # A matrix may act on the last axis of a larger input, as torch.nn.Linear does.
     if shape[-len(wanted) :] != wanted or (stack and len(shape) > len(wanted)):
-        raise ValueError(f"has weights for inputs of shape {wanted}, but its input has {shape}")
+        gives = f"{wanted} (and gives {(*stack, outputs)})"
+        raise ValueError(f"has weights for inputs of shape {gives}, but its input has {shape}")
     return (*shape[:-1], outputs)
 
 
@@ -109,9 +149,6 @@ def conv_output(node: Any, shape: Shape) -> Shape:
     one_axis = type(node) is nir.Conv1d
     sizes = (lambda value: (single(value),)) if one_axis else pair
     kernel, stride, dilation = node.weight.shape[2:], sizes(node.stride), sizes(node.dilation)
-    if node.bias is not None and np.shape(node.bias) != node.weight.shape[:1]:
-        outputs, biases = node.weight.shape[0], np.shape(node.bias)
-        raise ValueError(f"gives {outputs} channels, but has a bias of shape {biases}")
     if any(step < 1 for step in dilation):
         raise ValueError(f"has dilation {dilation}")
     mode = padding_mode(node.padding)
@@ -125,7 +162,7 @@ def conv_output(node: Any, shape: Shape) -> Shape:
 
 def pool_output(node: Any, shape: Shape) -> Shape:
     """The output shape of a pooling for (..., height, width)."""
-    if len(shape) < 2:
+    if not 2 <= len(shape) <= 3:
         raise ValueError(f"takes (channels, height, width), not the shape {shape}")
     sizes = pair(node.kernel_size), pair(node.stride), pair(node.padding)
     return (*shape[:-2], *_windows(shape[-2:], *sizes, (1, 1)))
@@ -139,8 +176,9 @@ def _windows(
     dilation: Sequence[int],
 ) -> Shape:
     """How many windows fit along each axis; see the shape formula of torch.nn.Conv2d."""
-    if any(step < 1 for step in (*stride, *dilation)) or any(p < 0 for p in padding):
-        raise ValueError(f"has stride {stride}, dilation {dilation}, padding {padding}")
+    if any(step < 1 for step in (*stride, *dilation, *kernel)) or any(p < 0 for p in padding):
+        has = f"a kernel {tuple(kernel)}, stride {stride}, dilation {dilation}, padding {padding}"
+        raise ValueError(f"has {has}")
     counts = tuple(
         (n + 2 * p - d * (k - 1) - 1) // s + 1
         for n, k, s, p, d in zip(sizes, kernel, stride, padding, dilation, strict=True)

@@ -33,6 +33,7 @@ STAGES = (
     "verdicts.gathering",
     "verdicts.serving",
     "verdicts.workers",
+    "broadcasting",
     # a file, and what is in it
     "reading.heaps",
     "reading.unpacking",
@@ -48,6 +49,7 @@ STAGES = (
     "outlining",
     # a graph: is it sound, and can it be mended
     "transfers",
+    "shape_inference",
     "shapes",
     "loops",
     "checking",

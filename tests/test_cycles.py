@@ -116,14 +116,14 @@ def networks(draw: st.DrawFn, kinds: Sequence[str] = KINDS, size: int = 6) -> ni
 
 
 def with_shorter_delays(graph: nir.NIRGraph, delayed: set[tuple[str, str]]) -> nir.NIRGraph:
-    """A Delay that hears last step's values only has one step less to wait."""
+    """A Delay that hears last step's values only has one step less to wait, if it waits at all."""
     shorter = copy.copy(graph)
     shorter.nodes = dict(graph.nodes)
     for name, node in graph.nodes.items():
         into = {edge for edge in graph.edges if edge[1] == name}
         whole_steps = isinstance(node, nir.Delay) and oracles.delay_in_steps(node.delay, DT)
-        if isinstance(node, nir.Delay) and into <= delayed and np.min(whole_steps) >= 1:
-            shorter.nodes[name] = nir.Delay(node.delay - DT)
+        if isinstance(node, nir.Delay) and into <= delayed and np.max(whole_steps) >= 1:
+            shorter.nodes[name] = nir.Delay((np.maximum(whole_steps, 1) - 1) * DT)
     return shorter
 
 

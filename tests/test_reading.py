@@ -1032,9 +1032,8 @@ def test_every_node_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     [
         (
             put("node/nodes/lif/tau", [1.0, 2.0]),
-            "node 'lif': neuron parameters whose shapes do not fit together: tau (2,), r (3,), "
-            "v_leak (3,), v_threshold (3,), v_reset (3,); "
-            "each must have one value for every neuron, or one for all",
+            "node 'lif': tau has the shape (2,), the others (3,); tau is elementwise: one value "
+            "for each of the neurons (3,), or one for all",
         ),
         (
             put("node/nodes/linear/weight", 1.0),
@@ -1242,12 +1241,15 @@ def test_small_claims_add_up(model: Path) -> None:
     read(model, max_bytes=120_000)
 
 
-def test_broadcasting_is_counted(tmp_path: Path) -> None:
+def test_a_column_beside_a_row_makes_no_layer_of_their_product(tmp_path: Path) -> None:
     size = 2**16
     tall, wide = np.ones((size, 1)), np.ones((1, size))
     edits = [put(f"node/nodes/lif/{name}", wide) for name in ("r", "v_leak", "v_reset")]
     edits += [put(f"node/nodes/lif/{name}", tall) for name in ("tau", "v_threshold")]
-    assert "the file's data claim more than" in broken(tmp_path, *edits)
+    path = written(tmp_path / "broken.nir", small_graph(), *edits)
+    assert (
+        "tau has the shape (65536, 1), v_threshold has the shape (65536, 1), the others (1, 65536)"
+    ) in refusal(path, ShapeError)
 
 
 def test_one_long_text_for_many_elements(tmp_path: Path) -> None:

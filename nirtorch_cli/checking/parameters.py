@@ -14,10 +14,12 @@ import nir
 import numpy as np
 
 from nirtorch_cli.findings import Finding, listed
+from nirtorch_cli.reading.node_fields import NODE_FIELDS
 
 TIME_CONSTANTS = ("tau", "tau_mem", "tau_syn")
 _MAY_BE_INFINITE = (*TIME_CONSTANTS, "v_threshold", "threshold")
-_NOT_COMPUTED_WITH = ("metadata", "input_type", "output_type", "input_shape")
+_COUNTS = ("kernel_size", "stride", "padding", "dilation", "groups", "start_dim", "end_dim")
+_NOT_COMPUTED_WITH = ("metadata", "input_type", "output_type", "input_shape", *_COUNTS)
 
 
 @dataclass(frozen=True)
@@ -37,24 +39,60 @@ def examine(graph: nir.NIRGraph, path: str = "") -> Iterator[Finding]:
         if isinstance(node, nir.NIRGraph):
             yield from examine(node, f"{path}{name}/")
             continue
-        ranges = {parameter: range_of(values) for parameter, values in floats(node)}
+        ranges = {parameter: range_of(values) for parameter, values in numbers(node)}
         for rule in RULES:
             for finding in rule(node, ranges):
                 yield finding.inside(path + name)
 
 
-def floats(node: nir.NIRNode) -> Iterator[tuple[str, np.ndarray]]:
-    """The parameters of a node that are fractions, and not empty."""
+def numbers(node: nir.NIRNode) -> Iterator[tuple[str, np.ndarray]]:
+    """The parameters of a node that are numbers to calculate with, whatever type they have."""
+    if type(node) not in _PRIMITIVES:
+        return
+    for name, array in _arrays(node):
+        if array.dtype.kind in "fiub" and array.size:
+            yield name, array
+
+
+def _arrays(node: nir.NIRNode) -> Iterator[tuple[str, np.ndarray]]:
     for name, value in vars(node).items():
-        if name not in _NOT_COMPUTED_WITH and isinstance(value, (np.ndarray, float, np.floating)):
-            array = np.asarray(value)
-            if array.dtype.kind == "f" and array.size:
-                yield name, array
+        if name not in _NOT_COMPUTED_WITH and value is not None:
+            yield name, np.asarray(value)
+
+
+_PRIMITIVES = frozenset(fields.type for fields in NODE_FIELDS.values())
 
 
 def range_of(values: np.ndarray) -> Range:
     """The range of some numbers."""
     return Range(float(values.min()), float(values.max()))
+
+
+def no_numbers(node: nir.NIRNode, ranges: Ranges) -> Iterator[Finding]:
+    """NIR008: a parameter of another type than real numbers, which no file can hold."""
+    for name, array in _arrays(node) if type(node) in _PRIMITIVES else ():
+        if array.dtype.kind not in "fiub":
+            text = f"holds {array.dtype}, not real numbers"
+            yield Finding("NIR008", "error", text, parameter=name)
+
+
+def unfit_parameters(node: nir.NIRNode, ranges: Ranges) -> Iterator[Finding]:
+    """NIR201: a bias that is not one for each output, channels that do not divide into groups."""
+    if type(node) not in (nir.Affine, nir.Conv1d, nir.Conv2d):
+        return
+    weight, bias = np.shape(node.weight), None if node.bias is None else np.shape(node.bias)
+    outputs = weight[:-1] if type(node) is nir.Affine else weight[:1]
+    if bias not in (None, outputs, outputs[-1:]) and np.size(node.bias) != 1:
+        text = f"has the shape {bias}, for outputs of shape {outputs}"
+        hint = "a bias has one value for each output, or one for all"
+        yield Finding("NIR201", "error", text, parameter="bias", hint=hint)
+    if type(node) is nir.Affine:
+        return
+    groups = np.asarray(node.groups).reshape(-1)
+    is_number = groups.size == 1 and groups.dtype.kind in "fiu" and groups[0] >= 1
+    if is_number and weight[0] % groups[0]:
+        text = f"{weight[0]} channels cannot be divided into {groups[0]:g} groups"
+        yield Finding("NIR201", "error", text, parameter="groups")
 
 
 def not_a_number(node: nir.NIRNode, ranges: Ranges) -> Iterator[Finding]:
@@ -70,7 +108,7 @@ def not_a_number(node: nir.NIRNode, ranges: Ranges) -> Iterator[Finding]:
 def infinite(node: nir.NIRNode, ranges: Ranges) -> Iterator[Finding]:
     """NIR302: infinity, which turns into NaN; as tau (no leak) or threshold it has a meaning."""
     for name, span in ranges.items():
-        if np.isinf(span.low) or np.isinf(span.high):
+        if name != "delay" and (np.isinf(span.low) or np.isinf(span.high)):
             values = np.asarray(getattr(node, name))
             has_meaning = name in _MAY_BE_INFINITE and span.low > 0
             text = f"{np.count_nonzero(np.isinf(values))} of {values.size} values are infinite"
@@ -83,6 +121,15 @@ def non_positive_tau(node: nir.NIRNode, ranges: Ranges) -> Iterator[Finding]:
         if name in ranges and ranges[name].low <= 0:
             text = f"a time constant of {ranges[name].low:g}; it must be more than 0"
             yield Finding("NIR303", "error", text, parameter=name)
+
+
+def impossible_delay(node: nir.NIRNode, ranges: Ranges) -> Iterator[Finding]:
+    """NIR309: a delay that would hear the future, or wait for ever."""
+    span = ranges.get("delay")
+    if span is not None and (span.low < 0 or np.isinf(span.high)):
+        odd = span.low if span.low < 0 else span.high
+        text = f"a delay of {odd:g}; it must be 0 or more, and finite"
+        yield Finding("NIR309", "error", text, parameter="delay")
 
 
 def reset_above_threshold(node: nir.NIRNode, ranges: Ranges) -> Iterator[Finding]:
@@ -112,7 +159,16 @@ def never_fires(node: nir.NIRNode, ranges: Ranges) -> Iterator[Finding]:
         yield Finding("NIR305", "warning", text, parameter="v_threshold")
 
 
-RULES = (not_a_number, infinite, non_positive_tau, reset_above_threshold, never_fires)
+RULES = (
+    no_numbers,
+    unfit_parameters,
+    not_a_number,
+    infinite,
+    non_positive_tau,
+    impossible_delay,
+    reset_above_threshold,
+    never_fires,
+)
 """The rules, in the order in which they are reported."""
 
 
@@ -145,8 +201,8 @@ def precision(nodes: Mapping[str, nir.NIRNode], dtype: str) -> Iterator[Finding]
     largest, smallest, size = _LIMITS[dtype]
     for where, node in nodes.items():
         rounded = []
-        for name, values in floats(node):
-            if values.dtype.itemsize <= size:
+        for name, values in numbers(node):
+            if values.dtype.kind == "f" and values.dtype.itemsize <= size:
                 continue
             known = np.abs(values[np.isfinite(values)].astype(np.float64))
             lost = _count((known > largest) | ((known != 0) & (known < smallest / 2)))
@@ -163,9 +219,9 @@ def precision(nodes: Mapping[str, nir.NIRNode], dtype: str) -> Iterator[Finding]
 
 def _is_rounded(values: np.ndarray, dtype: str) -> bool:
     """Whether float64 values have more digits than a narrower type holds."""
-    if values.dtype != np.float64 or dtype == "float64":
+    if (values.dtype.kind == "f" and values.dtype != np.float64) or dtype == "float64":
         return False
-    known = values[np.isfinite(values)]
+    known = values[np.isfinite(values)].astype(np.float64)
     narrow = known.astype(np.float16 if dtype == "float16" else np.float32)
     if dtype == "bfloat16":  # the upper half of a float32
         narrow = (narrow.view(np.uint32) & 0xFFFF0000).view(np.float32)

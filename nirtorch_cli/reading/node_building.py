@@ -16,6 +16,7 @@ from typing import Any
 import nir
 import numpy as np
 
+from nirtorch_cli.broadcasting import laid_over, layer_of, way_over
 from nirtorch_cli.errors import ReadError, ShapeError
 from nirtorch_cli.findings import Finding, quoted
 from nirtorch_cli.reading.node_fields import (
@@ -97,12 +98,15 @@ class NodeBuilder:
 
     def padding(self, array: np.ndarray) -> str:
         words = [w.decode("utf8", "replace") if isinstance(w, bytes) else w for w in array.flat]
-        if len(words) != 1 or words[0] not in ("same", "valid"):
+        word = str(words[0]).strip().lower() if len(words) == 1 else ""
+        if word not in ("same", "valid"):
             text = quoted(shown(str(words[0]))) if len(words) == 1 else f"{len(words)} words"
             raise self.misshapen(f"is {text}, not 'same', 'valid' or numbers", "padding")
         if array.ndim:
             self.other_form("padding", "is an array of one word")
-        return str(words[0])
+        if word != words[0]:
+            self.other_form("padding", f"is {quoted(str(words[0]))}", f"read as {quoted(word)}")
+        return word
 
     def whole(self, name: str, array: np.ndarray) -> np.ndarray:
         """Whole numbers as integers, whatever type they have."""
@@ -166,30 +170,33 @@ class NodeBuilder:
             self.note(Finding("NIR012", severity, text, self.where, name))  # type: ignore[arg-type]
 
     def of_one_shape(self, values: dict[str, Any]) -> dict[str, np.ndarray]:
-        """Neuron parameters, broadcast to their common shape.
+        """Neuron parameters, each in the shape of their layer.
 
-        NIR wants the same shape for all; some exporters write one value for a whole layer.
+        NIR wants the same shape for all; some exporters write one value for a whole layer, or
+        leave axes of size one in some of them.
         """
         arrays = {name: np.asarray(value) for name, value in values.items()}
         shapes = {name: array.shape for name, array in arrays.items()}
         if len(set(shapes.values())) == 1:
             return values
         try:
-            common = np.broadcast_shapes(*shapes.values())
+            layer = layer_of(shapes)
         except ValueError as error:
-            text = "neuron parameters whose shapes do not fit together: "
-            text += ", ".join(f"{name} {shape}" for name, shape in shapes.items())
-            hint = "each must have one value for every neuron, or one for all"
-            raise self.misshapen(text, hint=hint) from error
-        count = math.prod(common)
-        for name, shape in shapes.items():
-            if shape != common:
-                text = f"has the shape {shape}, its node has {common}"
+            raise self.misshapen(str(error)) from error
+        count = math.prod(layer)
+        laid = {}
+        for name, array in arrays.items():
+            way = way_over(array.shape, layer)
+            if way != "same":
+                text = f"has the shape {array.shape}, its node has {layer}"
                 hint = f"taken for all {count:,} neurons" if count != 1 else "taken for its neuron"
                 repair = "scalar-parameters"
+                if way == "axes of one":
+                    hint, repair = f"taken as {layer}", "size-one-axes"
                 self.note(Finding("NIR013", "warning", text, self.where, name, hint, None, repair))
-                self.claim(count * arrays[name].itemsize, name)
-        return {name: np.broadcast_to(array, common).copy() for name, array in arrays.items()}
+                self.claim(count * array.itemsize, name)
+            laid[name] = laid_over(array, layer)
+        return laid
 
     def completed(
         self, kind: type[nir.NIRNode], arguments: dict[str, Any]

@@ -1,0 +1,108 @@
+"""How the parameters of an elementwise node lie over its neurons, by their shapes alone.
+
+In: shapes. Out: the shape that a layer has by its parameters, and how a parameter is laid over
+that of a layer: as it is, as one value for all, along axes that its own sizes of one leave open, or
+with axes of size one more or fewer. A ValueError says why there is no such way, or no single one.
+
+Always holds: a layer is never larger than its largest parameter or what arrives; an axis is never
+chosen because lengths happen to agree. Cost: constant.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+
+Shape = tuple[int, ...]
+
+Way = Literal["same", "one", "repeated", "axes of one"]
+"""How a parameter lies over a layer: value by value; one for all; repeated along axes where it has
+size one; value by value, once axes of size one are left out of either shape."""
+
+
+def way_over(parameter: Shape, layer: Shape) -> Way | None:
+    """How a parameter lies over a layer; None if it does not, or may in several ways."""
+    if parameter == layer:
+        return "same"
+    if math.prod(parameter) == 1:
+        return "one"
+    if len(parameter) != len(layer) and without_ones(parameter) == without_ones(layer):
+        return "axes of one"  # a column beside a row says two things
+    if len(parameter) == len(layer) and all(p in (1, n) for p, n in zip(parameter, layer)):
+        return "repeated"
+    return None
+
+
+def laid_over(values: Array, layer: Shape) -> Array:
+    """A parameter with one value for each neuron of a layer; a copy unless it has that already.
+
+    Raises:
+        ValueError: it does not lie over the layer, or may in several ways.
+    """
+    way = way_over(values.shape, layer)
+    if way is None:
+        raise ValueError(f"has the shape {values.shape}; it {why_not(values.shape, layer)}")
+    if way == "same":
+        return values
+    shaped = {"one": (), "axes of one": layer}.get(way, values.shape)
+    laid: Array = np.broadcast_to(values.reshape(shaped), layer).copy()
+    return laid
+
+
+def layer_of(shapes: Mapping[str, Shape]) -> Shape:
+    """The shape of a layer by the shapes of its parameters, of which there is at least one.
+
+    Raises:
+        ValueError: they do not lie over one layer in one way; says which of them is odd.
+    """
+    present = {*shapes.values()}
+    if all(math.prod(shape) == 1 for shape in present):
+        return max(present, key=len)
+    layer = min(present, key=lambda shape: (-math.prod(shape), len(shape), shape))
+    if all(way_over(shape, layer) is not None for shape in present):
+        return layer
+    raise ValueError(_contradiction(shapes))
+
+
+def axes_that_fit(parameter: Shape, layer: Shape) -> list[int]:
+    """The axes of a layer that a parameter with fewer could be meant for, each by its first."""
+    span = len(parameter)
+    starts = range(len(layer) - span + 1) if span < len(layer) else ()
+    return [start for start in starts if layer[start : start + span] == parameter]
+
+
+def along(parameter: Shape, layer: Shape, start: int) -> Shape:
+    """The shape that says that a parameter is for the axes of a layer from one on."""
+    return (*[1] * start, *parameter, *[1] * (len(layer) - start - len(parameter)))
+
+
+def why_not(parameter: Shape, layer: Shape) -> str:
+    """Why a parameter does not lie over a layer, in words that go on after its name."""
+    fitting = axes_that_fit(parameter, layer)
+    if not fitting:
+        return f"is elementwise: one value for each of the neurons {layer}, or one for all"
+    said = " or ".join(f"{along(parameter, layer, start)}" for start in fitting)
+    axes = " or ".join(f"axis {start}" for start in fitting)
+    return f"could be meant for {axes}: say which, by the shape {said}"
+
+
+def _contradiction(shapes: Mapping[str, Shape]) -> str:
+    """Which parameters do not fit to the others, and why."""
+    counts = Counter(shapes.values())
+    # The layer is what most say; of shapes that as many say, the one with the most axes.
+    layer = max(counts, key=lambda shape: (counts[shape], len(shape), math.prod(shape), shape))
+    odd = {name: shape for name, shape in shapes.items() if way_over(shape, layer) is None}
+    names = ", ".join(f"{name} has the shape {shape}" for name, shape in odd.items())
+    first, shape = next(iter(odd.items()))
+    return f"{names}, the others {layer}; {first} {why_not(shape, layer)}"
+
+
+def without_ones(shape: Shape) -> Shape:
+    """A shape less its axes of size one."""
+    return tuple(size for size in shape if size != 1)
