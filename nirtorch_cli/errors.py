@@ -39,17 +39,25 @@ class ExitCode(IntEnum):
 
 
 class NirtorchError(Exception):
-    """A problem that the user can act on: its text is one line for each finding."""
+    """A problem that the user can act on: its text is one line for each finding.
+
+    findings: the problem. context: all that was noticed on the way to it and might explain it, in
+    the order of the graph and the problem included; empty where that was nothing else.
+    """
 
     exit_code = ExitCode.UNSOUND
 
-    def __init__(self, findings: Finding | Sequence[Finding]) -> None:
+    def __init__(
+        self, findings: Finding | Sequence[Finding], context: Sequence[Finding] = ()
+    ) -> None:
         self.findings = (findings,) if isinstance(findings, Finding) else tuple(findings)
+        self.context = tuple(context)
         super().__init__("\n".join(finding.line() for finding in self.findings))
 
     def of(self, file: str | None) -> NirtorchError:
         """The same error with the file named in every finding."""
         error = type(self)([finding.of(file) for finding in self.findings])
+        error.context = tuple(finding.of(file) for finding in self.context)
         error.__cause__ = self.__cause__
         return error
 

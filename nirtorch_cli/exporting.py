@@ -68,7 +68,7 @@ def repaired_file(
         examination = required_sound(file.graph, file.findings)
         errors = errors_in(examination.findings)
         if errors:
-            raise ConversionError(errors)
+            raise ConversionError(errors, examination.findings)
         content = exported(examination.graph, type_check=type_check)
     except NirtorchError as error:
         raise error.of(name) from error.__cause__

@@ -15,13 +15,15 @@ from typing import Any
 import nir
 import numpy as np
 
+from nirtorch_cli.checking.time import delays_in_steps
 from nirtorch_cli.dissolving import dissolve
 from nirtorch_cli.findings import Finding
 from nirtorch_cli.planning import plan_graph
 from nirtorch_cli.reading import ModelFile
+from nirtorch_cli.reading.unknown_nodes import UnknownNode, type_name
 from nirtorch_cli.shapes import input_shape, output_shape
 from nirtorch_cli.soundness import examined
-from nirtorch_cli.timing import infer_time_step
+from nirtorch_cli.timing import TimeStep, infer_time_step
 from nirtorch_cli.transfers import Shape
 
 
@@ -48,13 +50,14 @@ class InspectedEdge:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What a file holds."""
+    """What a file holds; `metadata` by the path of the node and the name of the entry."""
 
     file: str
     size: int | None
     version: str | None
     dt: float
     dt_reason: str
+    metadata: dict[str, str] = field(default_factory=dict)
     nodes: list[InspectedNode] = field(default_factory=list)
     edges: list[InspectedEdge] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
@@ -71,8 +74,9 @@ def inspect_file(file: ModelFile) -> Inspection:
         version=file.version,
         dt=step.dt,
         dt_reason=step.reason,
+        metadata=dict(_metadata(examination.graph, "")),
     )
-    _Lister(inspection, examination.is_structured).list_graph(examination.graph, "")
+    _Lister(inspection, step, examination.is_structured).list_graph(examination.graph, "")
     inspection.findings[:0] = [finding.of(file.name) for finding in findings]
     return inspection
 
@@ -82,6 +86,7 @@ class _Lister:
     """Fills an inspection with the nodes and edges of a graph and of those nested in it."""
 
     inspection: Inspection
+    step: TimeStep
     is_sound: bool
 
     def list_graph(self, graph: nir.NIRGraph, path: str) -> None:
@@ -106,13 +111,14 @@ class _Lister:
         parameters = dict(_parameters(node))
         row = InspectedNode(
             node=path,
-            type=type(node).__name__,
+            type=type_name(node),
             input_shape=input_shape(node),
             output_shape=output_shape(node),
             parameters={name: _described(value) for name, value in parameters.items()},
             numbers=sum(map(_count, parameters.values())),
         )
         self.inspection.nodes.append(row)
+        self.inspection.findings.extend(delays_in_steps({path: node}, self.step))
         if isinstance(node, nir.NIRGraph):
             self.list_graph(node, f"{path}/")
 
@@ -125,9 +131,23 @@ class _Lister:
 def _parameters(node: nir.NIRNode) -> Iterator[tuple[str, Any]]:
     if isinstance(node, nir.NIRGraph):
         return
-    for name, value in vars(node).items():
+    fields = node.parameters if isinstance(node, UnknownNode) else vars(node)
+    for name, value in fields.items():
         if name not in ("input_type", "output_type", "metadata", "input_shape"):
             yield name, value
+
+
+def _metadata(node: nir.NIRNode, path: str) -> Iterator[tuple[str, str]]:
+    """The entries of the metadata of a graph and of the nodes in it, in few characters each."""
+    for key, value in (getattr(node, "metadata", None) or {}).items():
+        if isinstance(value, dict):
+            shown = ", ".join(f"{name} {_described(inner)}" for name, inner in value.items())
+        else:
+            shown = _described(value)
+        yield f"{path}: {key}" if path else str(key), shown
+    if isinstance(node, nir.NIRGraph):
+        for name, inner in node.nodes.items():
+            yield from _metadata(inner, f"{path}/{name}" if path else name)
 
 
 def _count(value: Any) -> int:

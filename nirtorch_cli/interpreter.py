@@ -19,7 +19,7 @@ import nir
 import torch
 
 from nirtorch_cli.checking.parameters import precision
-from nirtorch_cli.checking.time import time_steps, uneven_delays
+from nirtorch_cli.checking.time import delays_in_steps, time_steps, uneven_delays
 from nirtorch_cli.defaults import DEFAULT_MAP, DefaultMapper
 from nirtorch_cli.dissolving import dissolve
 from nirtorch_cli.errors import ConversionError, MapperError, UnmappedNodeError
@@ -29,6 +29,7 @@ from nirtorch_cli.naming import identifiers
 from nirtorch_cli.node_map import Mapper, NodeMapping, mapper_of, merged_map
 from nirtorch_cli.planning import plan_graph, shortened
 from nirtorch_cli.reading import ModelFile, read
+from nirtorch_cli.reading.unknown_nodes import UnknownNode, type_name
 from nirtorch_cli.scheduling import Schedule
 from nirtorch_cli.shapes import input_shape, output_shape
 from nirtorch_cli.soundness import required_sound
@@ -147,14 +148,23 @@ def convert(
     `findings` are what reading it told; they go to the module's `meta`, in front.
     `time_step` is the length of a step where the caller knows it and why.
     """
-    examination = required_sound(graph, findings, repair=repair)
+    examination = required_sound(
+        graph,
+        findings,
+        repair=repair,
+        is_known=lambda node: skip_unmapped or mapper_of(node, node_map) is not None,
+    )
     settings = _settings(node_map, examination.graph, time_step)
     builder = _Builder(settings, skip_unmapped, str(dtype).removeprefix("torch."))
-    builder.require_mappings(examination.graph, "")
     try:
-        module = builder.build(examination.graph, "")
-    finally:
-        builder.raise_failures()  # they come first: what else is wrong may follow from them
+        builder.require_mappings(examination.graph, "")
+        try:
+            module = builder.build(examination.graph, "")
+        finally:
+            builder.raise_failures()  # they come first: what else is wrong may follow from them
+    except ConversionError as error:
+        error.context = (*examination.findings, *builder.findings, *error.findings)
+        raise
     known = (*examination.findings, *builder.findings)
     module.meta.update(settings.described())
     module.meta["findings"] = [finding.to_json() for finding in known]
@@ -288,7 +298,7 @@ class _Builder:
         """A node whose input is passed on must keep its shape."""
         taken, given = input_shape(node), output_shape(node)
         if not isinstance(node, (nir.Input, nir.Output)) and (taken is None or taken != given):
-            kind = type(node).__name__
+            kind = type_name(node)
             text = f"{kind} maps the shape {taken} to {given} and cannot be skipped"
             hint = "its mapping is required"
             self.failures.append(Finding("NIR502", "error", text, where, hint=hint))
@@ -312,7 +322,7 @@ class _Builder:
                 Part(
                     name=names[name],
                     nir_name=flat.origin[name],
-                    nir_type=type(node).__name__,
+                    nir_type=type_name(node),
                     module=module,
                     input_shape=input_shape(node),
                     output_shape=output_shape(node),
@@ -340,10 +350,13 @@ class _Builder:
             if mapper.dynamics.integration == "euler":
                 self.findings += time_steps({where: node}, mapper.dynamics.dt)
             self.findings += uneven_delays({where: node}, mapper.dynamics.dt)
+            self.findings += delays_in_steps({where: node}, self.settings.time_step)
         self.findings += precision({where: node}, self.dtype)
 
 
 def _type_name(node: nir.NIRNode) -> str:
+    if isinstance(node, UnknownNode):
+        return node.type_name
     return f"{type(node).__module__}.{type(node).__qualname__}"
 
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from nirtorch_cli.dissolving import FlatGraph
 from nirtorch_cli.findings import Finding, quoted
+from nirtorch_cli.reading.unknown_nodes import UnknownNode, type_name
 from nirtorch_cli.scheduling import Schedule, schedule
 from nirtorch_cli.shapes import NEURONS
 from nirtorch_cli.timing import delay_steps
@@ -95,11 +96,12 @@ def _content(node: nir.NIRNode) -> tuple[str, str]:
         ]
         digest.update(repr((sorted(inside), _size(node))).encode())
     else:
-        for name, value in sorted(vars(node).items()):
+        fields = node.parameters if isinstance(node, UnknownNode) else vars(node)
+        for name, value in sorted(fields.items()):
             if name not in ("metadata", "input_type", "output_type"):
                 digest.update(f"{name} {type(value).__name__}".encode())
                 digest.update(_bytes(value))
-    return type(node).__name__, digest.hexdigest()
+    return type_name(node), digest.hexdigest()
 
 
 def _size(graph: nir.NIRGraph) -> str:

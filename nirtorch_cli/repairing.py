@@ -5,7 +5,7 @@ edges in the order of their names and each edge once, in which what could be men
 finding for each repair. What could not is left for the rules to report. The given graph is
 not changed. Repairs of shapes are made by `shapes`, those of parameters that the file gives
 once for a layer by `reading`; `rules.md` has the conditions of all.
-Cost: linear in nodes and edges.
+Cost: linear in nodes and edges, for each flattened nest.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from nirtorch_cli.findings import Finding, quoted
 from nirtorch_cli.limits import MAX_NESTING
 
 Findings = list[Finding]
+
+_PORTS = (nir.Input, nir.Output)
 
 
 def mended(graph: nir.NIRGraph) -> tuple[nir.NIRGraph, Findings]:
@@ -48,6 +50,38 @@ def _mended(graph: nir.NIRGraph, path: str, depth: int) -> tuple[nir.NIRGraph, F
             clean.nodes[name], inner = _mended(node, inside, depth + 1)
             findings += inner
     return clean, findings
+
+
+def flattened_nest(graph: nir.NIRGraph) -> Findings:
+    """Put nodes that were written flat, as `nest.lif`, into the nested graph that edges speak of.
+
+    Between its nodes and the others no edge may lead but through its name, and its ports must be
+    told by their types: then the nested graph is what was flattened, node by node.
+    """
+    found: list[tuple[str, Finding]] = []
+    beginnings = {
+        name[:at] for name in graph.nodes for at, letter in enumerate(name) if letter == "."
+    }
+    # The innermost first: what is around it then has it as a node.
+    for name in sorted(
+        beginnings & astray(graph).keys(), key=lambda name: (-name.count("."), name)
+    ):
+        inside = {n: n[len(name) + 1 :] for n in graph.nodes if n.startswith(f"{name}.")}
+        counts = [sum(isinstance(graph.nodes[n], kind) for n in inside) for kind in _PORTS]
+        crossing = any((source in inside) != (target in inside) for source, target in graph.edges)
+        if counts != [1, 1] or crossing:
+            continue
+        edges = [(inside[s], inside[t]) for s, t in graph.edges if s in inside]
+        nodes = {short: graph.nodes[n] for n, short in inside.items()}
+        nest = nir.NIRGraph(nodes, edges, type_check=False)
+        graph.edges = [edge for edge in graph.edges if edge[0] not in inside]
+        rest = [(n, node) for n, node in graph.nodes.items() if n not in inside]
+        graph.nodes = dict(sorted([*rest, (name, nest)]))
+        text = f"edges speak of {quoted(name)}, which is none of its nodes"
+        done = f"the {len(inside)} nodes '{name}.*' are put into a nested graph of that name"
+        told = Finding("NIR101", "warning", text, name, hint=done, repair="flattened-nest")
+        found.append((name, told))
+    return [finding for _, finding in sorted(found, key=lambda pair: pair[0])]
 
 
 def missing_node(graph: nir.NIRGraph) -> Findings:
@@ -130,7 +164,7 @@ def unconnected_port(graph: nir.NIRGraph) -> Findings:
     return findings
 
 
-REPAIRS = (missing_node, missing_named_port, missing_port, unconnected_port)
+REPAIRS = (flattened_nest, missing_node, missing_named_port, missing_port, unconnected_port)
 """The repairs that change the nodes and edges of the graph they are given, in order."""
 
 

@@ -48,7 +48,7 @@ _FAR_AHEAD = 8
 """How many nodes that keep shapes are looked past for what comes after them."""
 
 
-_ENOUGH = 2
+ENOUGH = 2
 """So many places that agree on a shape win over one that declares another."""
 
 
@@ -111,6 +111,7 @@ class Inference:
             (self.strict_input, order),
             (self.wanted_input, order[::-1]),
             (self.loose_input, order),
+            (self.wanted_input, order[::-1]),
         ):
             for name in names:
                 if name in self.taken:
@@ -234,7 +235,7 @@ class Inference:
     def lay_bias(self, name: str, node: Any, outputs: Shape) -> None:
         """A bias of one value is for all outputs; of another shape a rule says what is wrong."""
         bias = getattr(node, "bias", None)
-        if bias is not None and np.size(bias) == 1 and np.shape(bias) != outputs:
+        if bias is not None and np.shape(bias) == () != outputs:
             text = f"has the shape {np.shape(bias)}, for outputs of shape {outputs}"
             node.bias = laid_over(np.asarray(bias), outputs)
             done = "taken for all outputs"
@@ -265,7 +266,7 @@ class Inference:
         if declared is None or declared == shape:
             return shape
         text = f"declares the shape {declared}, but gets {shape}"
-        if is_stale(declared, shape) or self.evidence(name) >= _ENOUGH:
+        if is_stale(declared, shape) or self.evidence(name) >= ENOUGH:
             self.mended("NIR202", name, text, "shape", "stale-shape", f"taken as {shape}")
         elif self.failed.isdisjoint(self.coming.get(name, ())):  # else it only follows from that
             hint = "nothing else says which of the two is wrong: export it again"
@@ -286,13 +287,13 @@ class Inference:
             name = sources[0]
             node = self.nodes[name]
             if isinstance(node, nir.NIRGraph):
-                return found + _ENOUGH
+                return found + ENOUGH
             if type(node) in ELEMENTWISE:
                 shapes = [np.shape(values) for values in elementwise_parameters(node).values()]
                 found += sum(shape == self.given.get(name) and shape != (1,) for shape in shapes)
             else:
                 found += 1 + (getattr(node, "bias", None) is not None)
-            if found >= _ENOUGH or type(node) not in ELEMENTWISE:
+            if found >= ENOUGH or type(node) not in ELEMENTWISE:
                 break
         return found
 

@@ -7,8 +7,8 @@ its nodes are never changed.
 
 A shape is a tuple of ints without batch axes; None stands for a shape that is not known. What
 several places agree on wins over one: an Input whose shape nothing can take as it stands is read
-without the batch or time axes in front, or as what takes it and what follows say together. Where
-one place contradicts another, or two readings remain, it is an error.
+without the batch or time axes in front, or as two places that take it say together. Where one place
+contradicts another, or two readings remain, it is an error.
 
 Cost: linear in nodes and edges; that times the axes of the Inputs where they declare something odd.
 """
@@ -22,7 +22,7 @@ import nir
 
 from nirtorch_cli.broadcasting import Shape, without_ones
 from nirtorch_cli.findings import Finding
-from nirtorch_cli.shape_inference import Inference, settled_input
+from nirtorch_cli.shape_inference import ENOUGH, Inference, settled_input
 from nirtorch_cli.transfers import (
     ELEMENTWISE,
     elementwise_parameters,
@@ -92,10 +92,7 @@ _OF_SHAPES = ("stale-shape", "size-one-axes", "flatten-batch-axis")
 
 def _better(best: Inference, name: str, declared: Shape) -> Iterator[Inference]:
     """Other readings of an Input with which less contradicts, or as much that it says itself."""
-    shorter = [declared[axis:] for axis in range(1, len(declared))]
-    shorter = [
-        reading for reading in (*shorter, without_ones(declared)) if reading not in ((), declared)
-    ]
+    shorter = _shorter(declared)
     attempts = [_attempt(best.graph, {**best.readings, name: one}) for one in shorter]
     # Of axes in front as few are left out as will do.
     cheapest = min(attempts, key=_cost, default=best)
@@ -104,27 +101,35 @@ def _better(best: Inference, name: str, declared: Shape) -> Iterator[Inference]:
     for wanted in dict.fromkeys(map(best.strict_input, best.successors[name])):
         if wanted is not None and wanted not in (declared, *shorter):
             attempt = _attempt(best.graph, {**best.readings, name: wanted})
-            if _cost(attempt) < _cost(best) and _is_confirmed(attempt, name, wanted):
+            if _cost(attempt) < _cost(best) and _is_agreed(attempt, name, wanted):
                 yield attempt
 
 
-def _is_confirmed(attempt: Inference, name: str, wanted: Shape) -> bool:
-    """Whether an Input alone says otherwise than what takes it, which others agree with.
+def _shorter(declared: Shape) -> list[Shape]:
+    """A shape less axes in front, less one axis of size one, less all of these."""
+    readings = [declared[axis:] for axis in range(1, len(declared))]
+    ones = [axis for axis, size in enumerate(declared) if size == 1]
+    readings += [declared[:axis] + declared[axis + 1 :] for axis in ones]
+    readings.append(without_ones(declared))
+    return [reading for reading in dict.fromkeys(readings) if reading not in ((), declared)]
 
-    A weight has two sides: it could as well be the one that is wrong, unless what follows it takes
-    what it gives.
+
+def _is_agreed(attempt: Inference, name: str, wanted: Shape) -> bool:
+    """Whether an Input is alone with what it declares, against two places that say otherwise.
+
+    A weight that it feeds says so once: it could as well be the weight that lost a column. So does
+    each parameter of a neuron. If an Output must be read otherwise, too, the two ports agree.
     """
     others = {f.node for f in attempt.findings if f.repair == "stale-shape"} & attempt.nodes.keys()
     if _cost(attempt)[0] or any(isinstance(attempt.nodes[n], nir.Output) for n in others):
         return False
-    for target in attempt.successors[name]:
-        node = attempt.nodes[target]
-        if type(node) in ELEMENTWISE and len(elementwise_parameters(node)) > 1:
-            continue
-        following = [attempt.expected(one) for one in attempt.successors[target]]
-        if settled_input(node) == wanted and attempt.given.get(target) not in following:
-            return False
-    return True
+    targets = [attempt.nodes[target] for target in attempt.successors[name]]
+    votes = [
+        len(elementwise_parameters(node)) if type(node) in ELEMENTWISE else 1
+        for node in targets
+        if settled_input(node) == wanted
+    ]
+    return sum(votes) >= ENOUGH
 
 
 def _two_readings(name: str, declared: Shape, attempts: list[Inference]) -> Finding:

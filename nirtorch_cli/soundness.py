@@ -7,7 +7,7 @@ not changed. Cost: linear in nodes, edges and parameters.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 import nir
@@ -31,20 +31,30 @@ class Examination:
     is_structured: bool
 
 
-def examined(graph: nir.NIRGraph) -> Examination:
-    """Mend and examine a graph as far as it can be understood."""
+def examined(
+    graph: nir.NIRGraph, is_known: Callable[[nir.NIRNode], bool] = lambda node: False
+) -> Examination:
+    """Mend and examine a graph as far as it can be understood.
+
+    Arguments:
+        is_known: whether a node of a type that nir does not have is no error all the same.
+    """
     clean, findings = mended(graph)
     findings += structure.examine(clean)
     is_structured = not errors_in(findings)
     if is_structured:
         shaped = infer_shapes(clean)
         clean, findings = shaped.graph, [*findings, *shaped.findings]
-    findings += parameters.examine(clean)
+    findings += parameters.examine(clean, is_known=is_known)
     return Examination(clean, tuple(findings), is_structured)
 
 
 def required_sound(
-    graph: nir.NIRGraph, known: Iterable[Finding] = (), *, repair: bool = True
+    graph: nir.NIRGraph,
+    known: Iterable[Finding] = (),
+    *,
+    repair: bool = True,
+    is_known: Callable[[nir.NIRNode], bool] = lambda node: False,
 ) -> Examination:
     """`examined`, for graphs that are to be executed.
 
@@ -53,13 +63,14 @@ def required_sound(
     Arguments:
         known: what reading the graph told; it comes first.
         repair: if not, what would have been mended is refused.
+        is_known: see `examined`.
 
     Raises:
         StructureError: the graph cannot be executed; lists every reason, nested ones too.
         ShapeError: shapes contradict each other; lists every contradiction.
         ConversionError: it could be executed, but not without a repair.
     """
-    examination = examined(graph)
+    examination = examined(graph, is_known)
     findings = [*known, *examination.findings]
     if not repair:
         findings = [_refused(finding) for finding in findings]
@@ -67,8 +78,8 @@ def required_sound(
     if fatal:
         groups = {finding.code[:4] for finding in fatal}
         if "NIR1" in groups or not examination.is_structured:
-            raise StructureError(fatal)
-        raise (ShapeError if "NIR2" in groups else ConversionError)(fatal)
+            raise StructureError(fatal, findings)
+        raise (ShapeError if "NIR2" in groups else ConversionError)(fatal, findings)
     return replace(examination, findings=tuple(findings))
 
 

@@ -5,7 +5,8 @@ step as `r = tau/dt` and `w_in = tau_syn/dt`. Where all neurons agree on such a 
 it is the one that the model was trained with.
 
 In: a graph, nested graphs included. Out: dt in the unit of the file's time constants,
-and a sentence that says where it comes from. Cost: linear in the parameters.
+and a sentence that says where it comes from: traces first, then a dt in the metadata, then a guess.
+Cost: linear in the parameters.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from typing import Any
 import nir
 import numpy as np
 
+from nirtorch_cli.findings import quoted
+
 DEFAULT_DT = 1e-4
 """The time step of the NIR paper's experiments, in seconds."""
 
@@ -26,10 +29,11 @@ _AGREEMENT = 1e-4
 
 @dataclass(frozen=True)
 class TimeStep:
-    """The length of a step and why it is that."""
+    """The length of a step and why it is that; `is_guess` where nothing speaks for it."""
 
     dt: float
     reason: str
+    is_guess: bool = False
 
 
 def infer_time_step(node: nir.NIRNode) -> TimeStep:
@@ -41,7 +45,10 @@ def infer_time_step(node: nir.NIRNode) -> TimeStep:
     ):
         if found is not None:
             return TimeStep(_rounded(found), reason)
-    return TimeStep(DEFAULT_DT, "the default; the file leaves no trace of another")
+    noted = _of_metadata(node)
+    if noted is not None:
+        return TimeStep(*noted)
+    return TimeStep(DEFAULT_DT, "the default; the file leaves no trace of another", is_guess=True)
 
 
 def delay_steps(delay: Any, dt: float) -> np.ndarray:
@@ -63,6 +70,35 @@ def _rounded(dt: float) -> float:
     """dt as somebody wrote it down, where it differs by no more than float32's noise."""
     short = float(f"{dt:.5g}")
     return short if abs(short - dt) <= 1e-6 * dt else dt
+
+
+_DT_NAMES = ("dt", "time_step", "timestep")
+
+
+def _of_metadata(node: nir.NIRNode) -> tuple[float, str] | None:
+    """A dt that the metadata say, of the graph or of its nodes, if all that do say the same."""
+    said: dict[float, str] = {}
+    waiting = [("the graph", node)]
+    while waiting:
+        name, one = waiting.pop()
+        for key, value in (getattr(one, "metadata", None) or {}).items():
+            number = _positive(value) if str(key).lower() in _DT_NAMES else None
+            if number is not None:
+                said.setdefault(number, f"the metadata of {name} say so ({key})")
+        if isinstance(one, nir.NIRGraph):
+            waiting += [(f"node {quoted(inner)}", below) for inner, below in one.nodes.items()]
+    return next(iter(said.items())) if len(said) == 1 else None
+
+
+def _positive(value: Any) -> float | None:
+    """A metadata entry as a positive number, if it is one."""
+    if np.size(value) != 1:
+        return None
+    try:
+        number = float(np.asarray(value).reshape(()))
+    except (TypeError, ValueError):
+        return None
+    return number if 0 < number < float("inf") else None
 
 
 def _neurons(node: nir.NIRNode) -> Iterator[nir.NIRNode]:

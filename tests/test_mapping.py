@@ -90,6 +90,9 @@ def invoke(*arguments: str) -> Result:
     return CliRunner().invoke(app, ["convert", "model.nir", "--quiet", *arguments])
 
 
+NO_TYPE = "is no NIR node type; use a class such as nir.LIF, or the name of a type"
+
+
 def problem(*specs: str) -> str:
     """The one line with which a spec is refused, by the library."""
     with pytest.raises(MapError) as caught:
@@ -387,8 +390,8 @@ def test_a_function_that_returns_no_mapping(value: str, kind: str) -> None:
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ("'LIF': print", "the key 'LIF' is no NIR node type; use a class such as nir.LIF"),
-        ("int: print", "the key <class 'int'> is no NIR node type; use a class such as nir.LIF"),
+        ("'': print", f"the key '' {NO_TYPE}"),
+        ("int: print", f"the key <class 'int'> {NO_TYPE}"),
         (
             "nir.LIF: 3",
             "the value for LIF is 3, which cannot be called; "
@@ -472,7 +475,10 @@ def failure(code: int, *arguments: str) -> str:
         ("def MAP(node): return {}", f"the function asks for 'node'; {KNOWN}"),
         ("def MAP(dt): return 1 / 0", "mymaps.py:1: ZeroDivisionError: division by zero"),
         ("def MAP(dt): return 3", "the function returned int, not a mapping"),
-        ("MAP = {1: print}", "the key 1 is no NIR node type; use a class such as nir.LIF"),
+        (
+            "MAP = {1: print}",
+            "the key 1 is no NIR node type; use a class such as nir.LIF, or the name of a type",
+        ),
         ("import nir\nMAP = {nir.LIF: 1}", "the value for LIF is 1, which cannot be called"),
     ],
 )

@@ -23,6 +23,7 @@ from files import (
     chain,
     conv,
     flatten,
+    graph,
     inlet,
     lif,
     linear,
@@ -68,6 +69,29 @@ def threshold(value: Any) -> Tree:
 
 def without(*names: str) -> Tree:
     return {name: node for name, node in ROW.items() if name not in names}
+
+
+AFFINE = with_(
+    sound(), "node/nodes/w", {**linear(2, 3), "type": "Affine", "bias": np.full(2, 0.25, "f4")}
+)
+
+WITHIN = {"i": inlet(2), "w": linear(2, 2), "a": lif(2), "o": outlet(2)}
+NEST = nested(graph(WITHIN, [("i", "a"), ("a", "w"), ("w", "a"), ("a", "o")]))
+FLAT_NEST = model(
+    {
+        "input": inlet(2),
+        "output": outlet(2),
+        **{f"n.{name}": node for name, node in WITHIN.items()},
+    },
+    [
+        ("input", "n"),
+        ("n", "output"),
+        ("n.i", "n.a"),
+        ("n.a", "n.w"),
+        ("n.w", "n.a"),
+        ("n.a", "n.o"),
+    ],
+)
 
 
 def inside(tree: Tree) -> Tree:
@@ -168,6 +192,46 @@ CASES: dict[str, Case] = {
         chain(input=inlet(2), t=threshold(0.5), output=outlet(2)),
         chain(input=inlet(2), t=threshold(np.full(2, 0.5)), output=outlet(2)),
     ),
+    "a column beside rows": (
+        "size-one-axes", "NIR013",
+        with_(sound(), "node/nodes/lif/tau", np.full((2, 1), 5e-4, "f4")), sound(),
+    ),
+    "a batch of one in a neuron": (
+        "size-one-axes", "NIR208",
+        with_(sound(), "node/nodes/lif", lif((1, 2))), sound(),
+    ),
+    "a batch before a convolution": (
+        "stale-shape", "NIR202",
+        with_(
+            with_(PIXELS, "node/nodes/input/shape", np.array([7, 2, 5, 6])),
+            "node/nodes/output/shape", np.array([7, 2]),
+        ),
+        PIXELS,
+    ),
+    "a bias for all outputs": (
+        "scalar-parameters", "NIR206",
+        with_(AFFINE, "node/nodes/w/bias", np.float32(0.25)), AFFINE,
+    ),
+    "a nest written flat": ("flattened-nest", "NIR101", FLAT_NEST, NEST),
+    "a nest in a nest written flat": (
+        "flattened-nest", "NIR101",
+        chain(
+            input=inlet(2), **{"n.i": inlet(2), "n.m.i": inlet(2), "n.m.a": lif(2)},
+            output=outlet(2),
+        ) | {"node": graph(
+            {"input": inlet(2), "output": outlet(2), "n.i": inlet(2), "n.o": outlet(2),
+             "n.m.i": inlet(2), "n.m.a": lif(2), "n.m.o": outlet(2)},
+            [("input", "n"), ("n", "output"), ("n.i", "n.m"), ("n.m", "n.o"),
+             ("n.m.i", "n.m.a"), ("n.m.a", "n.m.o")],
+        )},
+        nested(nested(graph({"i": inlet(2), "a": lif(2), "o": outlet(2)},
+                            [("i", "a"), ("a", "o")]))["node"]),
+    ),
+    "a slash": (
+        "slash-in-name", "NIR019",
+        chain(input=inlet(3), **{"block/w": linear(2, 3), "block/lif": lif(2)}, output=outlet(2)),
+        sound(),
+    ),
 }  # fmt: skip
 """By name: the repair, its code, the damaged file and the sound one that is meant."""
 
@@ -189,6 +253,20 @@ AMBIGUOUS: dict[str, Tree] = {
     "two outputs, one open": model({**ROW, "p": outlet(2)}, EDGES),
     "an open output and two ends": model({**ROW, "c": lif(2)}, [*EDGES[:2], ("a", "c")]),
     "shapes that nothing makes fit": with_(sound(), "node/nodes/w/weight", np.ones((4, 3))),
+    "a weight against both ports": with_(
+        chain(input=inlet(5), w=linear(5, 2), output=outlet(2)), "version", "1"
+    ),
+    "a parameter for one of two axes": chain(
+        input=inlet(2, 3, 2), a=lif((2, 3, 2), tau=np.ones(2, "f4")), output=outlet(2, 3, 2)
+    ),
+    "a parameter larger than the others": with_(sound(), "node/nodes/lif/r", np.ones((2, 2))),
+    "a column beside a row": with_(
+        sound(), "node/nodes/lif", lif(1, r=np.ones((1, 2)), tau=np.ones((2, 1)))
+    ),
+    "a flat nest with a way past its ports": with_(
+        FLAT_NEST, "node/edges", [*FLAT_NEST["node"]["edges"], ("input", "n.a")]
+    ),
+    "a flat nest with two inputs": with_(FLAT_NEST, "node/nodes/n.j", inlet(2)),
     "parameters that nothing makes fit": with_(sound(), "node/nodes/lif/r", np.ones(3)),
 }  # fmt: skip
 """Damage with no meaning, or several."""

@@ -130,6 +130,10 @@ CASES: dict[str, tuple[Tree | bytes | None, Tree]] = {
         with_(PIXELS, "node/nodes/flatten/input_type", {"input": np.array([3, 3, 4])}),
         PIXELS,
     ),
+    "NIR019": (
+        with_(chain(input=inlet(2), **{"a/b": lif(2)}, output=outlet(2)), "version", "1"),
+        chain(input=inlet(2), **{"a.b": lif(2)}, output=outlet(2)),
+    ),
     "NIR101": (
         model({"i": inlet(2), "a": lif(2), "o": outlet(2)}, [("i", "a"), ("a", "o"), ("a", "x")]),
         model({"i": inlet(2), "a": lif(2), "o": outlet(2)}, [("i", "a"), ("a", "o")]),
@@ -177,6 +181,10 @@ CASES: dict[str, tuple[Tree | bytes | None, Tree]] = {
         chain(input=inlet(3), w=linear(1, 3), lif=lif(1), output=outlet(1)),
     ),
     "NIR207": (with_(PIXELS, "node/nodes/conv/input_shape", None), PIXELS),
+    "NIR208": (
+        chain(input=inlet(2), s=scale(1, 1), lif=lif((1, 2)), output=outlet(2)),
+        chain(input=inlet(1, 2), lif=lif((1, 2)), output=outlet(1, 2)),
+    ),
     "NIR301": (with_(sound(), "node/nodes/w/weight", np.array([[1, NAN, 1]] * 2)), sound()),
     "NIR302": (
         with_(sound(), "node/nodes/w/weight", np.array([[1, INF, 1]] * 2)),
@@ -202,6 +210,10 @@ CASES: dict[str, tuple[Tree | bytes | None, Tree]] = {
         chain(input=inlet(2), s=doubles(1e-60, 1), output=outlet(2)),
         chain(input=inlet(2), s=doubles(0, 2.0**-140), output=outlet(2)),
     ),
+    "NIR309": (
+        chain(input=inlet(2), wait=delay(1e-4, -1e-4), output=outlet(2)),
+        chain(input=inlet(2), wait=delay(1e-4, 0), output=outlet(2)),
+    ),
     "NIR401": (
         chain(input=inlet(2), lif=lif(2, tau=np.array([6e-5, 1], "f4")), output=outlet(2)),
         chain(input=inlet(2), lif=lif(2, tau=np.array([2e-4, 1], "f4")), output=outlet(2)),
@@ -217,6 +229,10 @@ CASES: dict[str, tuple[Tree | bytes | None, Tree]] = {
     "NIR404": (
         loop(("lif", "wait"), ("wait", "lif"), wait=delay(0, 2e-4)),
         loop(("lif", "wait"), ("wait", "lif"), wait=delay(1e-4, 2e-4)),
+    ),
+    "NIR405": (
+        chain(input=inlet(2), wait=delay(1, 3), output=outlet(2)),
+        chain(input=inlet(2), wait=delay(0, 1e-3), output=outlet(2)),
     ),
 }  # fmt: skip
 """A file that triggers a rule, and its neighbour."""
@@ -288,6 +304,12 @@ MORE: list[tuple[str, Tree, str, bool]] = [
     ("NIR302", lif(2, v_threshold=np.array([1, -INF], "f4")), "error", True),
     ("NIR302", lif(2, r=np.array([1, INF], "f4")), "error", True),
     ("NIR303", cuba_lif(2, tau_syn=np.array([1, -1], "f4")), "error", True),
+    ("NIR303", lif(2, tau=np.array([1, 0])), "error", True),
+    ("NIR303", lif(2, tau=np.array([1, -1], "i1")), "error", True),
+    ("NIR309", delay(np.inf, 0), "error", True),
+    ("NIR309", {"type": "Delay", "delay": np.array([-2, 1])}, "error", True),
+    ("NIR309", {"type": "Delay", "delay": -1}, "error", True),
+    ("NIR304", integrate_and_fire(2, v_reset=np.array([0, 1])), "warning", True),
     ("NIR303", cuba_lif(2, tau_mem=np.array([1, 0], "f4")), "error", True),
     ("NIR304", integrate_and_fire(2, v_reset=np.array([0, 1], "f4")), "warning", True),
     ("NIR305", integrate_and_fire(2, r=np.array([1, 0], "f4")), "warning", True),

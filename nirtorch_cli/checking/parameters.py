@@ -6,7 +6,7 @@ ranges of its parameters, so that every array is read once. Cost: linear in the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 
 from nirtorch_cli.findings import Finding, listed
 from nirtorch_cli.reading.node_fields import NODE_FIELDS
+from nirtorch_cli.reading.unknown_nodes import UnknownNode
 
 TIME_CONSTANTS = ("tau", "tau_mem", "tau_syn")
 _MAY_BE_INFINITE = (*TIME_CONSTANTS, "v_threshold", "threshold")
@@ -33,11 +34,21 @@ class Range:
 Ranges = Mapping[str, Range]
 
 
-def examine(graph: nir.NIRGraph, path: str = "") -> Iterator[Finding]:
-    """What the rules find in the nodes of a graph and of those nested in it."""
+def examine(
+    graph: nir.NIRGraph,
+    path: str = "",
+    is_known: Callable[[nir.NIRNode], bool] = lambda node: False,
+) -> Iterator[Finding]:
+    """What the rules find in the nodes of a graph and of those nested in it.
+
+    Arguments:
+        is_known: whether a node of a type that nir does not have is no error all the same.
+    """
     for name, node in graph.nodes.items():
         if isinstance(node, nir.NIRGraph):
-            yield from examine(node, f"{path}{name}/")
+            yield from examine(node, f"{path}{name}/", is_known)
+            continue
+        if isinstance(node, UnknownNode) and is_known(node):
             continue
         ranges = {parameter: range_of(values) for parameter, values in numbers(node)}
         for rule in RULES:
@@ -68,6 +79,12 @@ def range_of(values: np.ndarray) -> Range:
     return Range(float(values.min()), float(values.max()))
 
 
+def unknown_type(node: nir.NIRNode, ranges: Ranges) -> Iterator[Finding]:
+    """NIR005: a type that nir does not have, of which nobody but a map knows what it means."""
+    if isinstance(node, UnknownNode):
+        yield node.finding()
+
+
 def no_numbers(node: nir.NIRNode, ranges: Ranges) -> Iterator[Finding]:
     """NIR008: a parameter of another type than real numbers, which no file can hold."""
     for name, array in _arrays(node) if type(node) in _PRIMITIVES else ():
@@ -82,7 +99,7 @@ def unfit_parameters(node: nir.NIRNode, ranges: Ranges) -> Iterator[Finding]:
         return
     weight, bias = np.shape(node.weight), None if node.bias is None else np.shape(node.bias)
     outputs = weight[:-1] if type(node) is nir.Affine else weight[:1]
-    if bias not in (None, outputs, outputs[-1:]) and np.size(node.bias) != 1:
+    if bias not in (None, outputs, outputs[-1:], ()):
         text = f"has the shape {bias}, for outputs of shape {outputs}"
         hint = "a bias has one value for each output, or one for all"
         yield Finding("NIR201", "error", text, parameter="bias", hint=hint)
@@ -160,6 +177,7 @@ def never_fires(node: nir.NIRNode, ranges: Ranges) -> Iterator[Finding]:
 
 
 RULES = (
+    unknown_type,
     no_numbers,
     unfit_parameters,
     not_a_number,

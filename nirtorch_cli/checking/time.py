@@ -13,6 +13,7 @@ import numpy as np
 
 from nirtorch_cli.checking.parameters import TIME_CONSTANTS
 from nirtorch_cli.findings import Finding
+from nirtorch_cli.timing import TimeStep
 
 _EVEN = 1e-3
 """How far from a whole number of steps a delay may be: float32 files are a little off."""
@@ -38,6 +39,24 @@ def time_steps(nodes: Mapping[str, nir.NIRNode], dt: float) -> Iterator[Finding]
                 parameter,
                 "choose a shorter --dt or --integration exact",
             )
+
+
+_MANY_STEPS = 1000
+"""A Delay of so many steps of a guessed dt is more likely one that counts steps."""
+
+
+def delays_in_steps(nodes: Mapping[str, nir.NIRNode], step: TimeStep) -> Iterator[Finding]:
+    """NIR405: whole numbers for delays, and a dt that is but a guess."""
+    for name, node in nodes.items() if step.is_guess else ():
+        delays = np.asarray(node.delay) if isinstance(node, nir.Delay) else np.empty(0)
+        if delays.dtype.kind not in "fiu" or not delays.size:
+            continue
+        longest = float(delays.max())
+        if longest >= _MANY_STEPS * step.dt and np.array_equal(delays, np.floor(delays)):
+            text = f"whole numbers up to {longest:g}, which look like numbers of steps"
+            hint = f"of the guessed dt {step.dt:g} that is {longest / step.dt:,.0f} steps; --dt 1 "
+            hint += "takes them as they are"
+            yield Finding("NIR405", "warning", text, name, "delay", hint)
 
 
 def uneven_delays(nodes: Mapping[str, nir.NIRNode], dt: float) -> Iterator[Finding]:

@@ -53,8 +53,9 @@ class BoundedGroup(typer.core.TyperGroup):
                 traceback.print_exc()
             code, findings = _explained(error, command)
             report = Report(command, None, findings, exit_code=code)
+            is_quiet = not {"--quiet", "-q"}.isdisjoint(arguments)
             with contextlib.suppress(OSError):  # stdout may be what is broken
-                finish(report, as_json=_asks_for_json(arguments), quiet=False)
+                finish(report, as_json=_asks_for_json(arguments), quiet=is_quiet)
             raise typer.Exit(code) from None
 
 
@@ -68,7 +69,7 @@ def _asks_for_json(arguments: list[str]) -> bool:
 def _explained(error: BaseException, command: str) -> tuple[ExitCode, tuple[Finding, ...]]:
     """The exit code for an exception, and what to say about it."""
     if isinstance(error, NirtorchError):
-        return error.exit_code, error.findings
+        return error.exit_code, error.context or error.findings
     text = " ".join(str(error).split())
     if isinstance(error, KeyboardInterrupt):
         return ExitCode.INTERRUPTED, (Finding("NIR901", "error", text or "interrupted"),)

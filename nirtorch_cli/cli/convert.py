@@ -172,7 +172,7 @@ def refuse_errors(findings: Sequence[Finding]) -> None:
     """Raise a ConversionError if a finding says that a module's numbers cannot be trusted."""
     errors = [finding for finding in findings if finding.severity == "error"]
     if errors:
-        raise ConversionError(errors)
+        raise ConversionError(errors, findings)
 
 
 def sampled(

@@ -194,7 +194,10 @@ def show_tables(inspection: Inspection) -> None:
     print(f"file     {printable(inspection.file)}{size}")
     print(f"version  {printable(inspection.version or 'none')}")
     print(f"dt       {inspection.dt:g}: {inspection.dt_reason}")
-    print(f"numbers  {sum(node.numbers for node in inspection.nodes):,}\n")
+    print(f"numbers  {sum(node.numbers for node in inspection.nodes):,}")
+    for name, text in inspection.metadata.items():
+        print(f"metadata {printable(name)} = {printable(text)}")
+    print()
     table(
         ["node", "NIR", "input", "output", "parameters"],
         [

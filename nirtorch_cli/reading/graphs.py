@@ -36,6 +36,7 @@ from nirtorch_cli.reading.hdf5 import Member, Store, opened
 from nirtorch_cli.reading.node_building import NodeBuilder
 from nirtorch_cli.reading.node_fields import NODE_FIELDS, OLD_NAMES, SHAPES
 from nirtorch_cli.reading.sources import Source, name_of, shown, text_of
+from nirtorch_cli.reading.unknown_nodes import UnknownNode, type_meant
 
 _REFUSALS = ("NIR010", "NIR011", "NIR014", "NIR017")
 """Findings on a file that is not to be read any further."""
@@ -69,10 +70,12 @@ def read(source: Source, *, max_bytes: int = DEFAULT_MAX_BYTES) -> ModelFile:
         ShapeError: parameters of one node have shapes that do not fit together.
     """
     name = name_of(source)
+    noticed: list[Finding] = []
     try:
         with opened(source, max_bytes) as store:
-            return _Reader(store).model(name)
+            return _Reader(store, noticed).model(name)
     except (ReadError, ShapeError) as error:
+        error.context = (*folded(noticed), *error.findings)
         raise error.of(name) from error.__cause__
 
 
@@ -81,12 +84,15 @@ class _Reader:
     """Reads one file; keeps what it noticed."""
 
     store: Store
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[Finding]
+    without_slash: dict[tuple[tuple[str, ...], str], str] = field(default_factory=dict)
 
     def model(self, name: str) -> ModelFile:
         members = self.store.members(self.store.root, None, "/")
         version = self.version(members["version"]) if "version" in members else None
         graph = self.node(*self.root(members))
+        if isinstance(graph, UnknownNode):
+            raise ReadError(graph.finding())
         if not isinstance(graph, nir.NIRGraph):
             # nir.write stores a single node too; a graph around it needs no assumption.
             graph = nir.NIRGraph.from_list(graph, type_check=False)
@@ -136,13 +142,24 @@ class _Reader:
             self.assume("NIR018", where, "type", "is not in the file", hint="read as a NIRGraph")
             kind = "NIRGraph"
         kind = kind or self.text(members, "type", where)
-        if kind == "NIRGraph":
+        meant = type_meant(kind)
+        if meant is None:
+            return self.unknown_node(kind, members, where)
+        if meant != kind:
+            self.assume("NIR018", where, "type", f"is {quoted(kind)}", hint=f"read as {meant}")
+        if meant == "NIRGraph":
             return self.graph(members, path)
-        if kind not in NODE_FIELDS:
-            hint = f"nir {nir.version} knows {', '.join(NODE_FIELDS)} and NIRGraph"
-            text = f"unknown node type {quoted(shown(kind))}"
-            raise _read_error("NIR005", text, where, hint=hint)
-        return self.primitive(kind, members, where)
+        return self.primitive(meant, members, where)
+
+    def unknown_node(self, kind: str, members: dict[str, Member], where: str | None) -> nir.NIRNode:
+        """A node of which only a map can know what it is; a rule names it."""
+        parameters = {}
+        for name in sorted(members.keys() - {"type", "metadata"}):
+            if not self.store.is_group(members[name]):
+                value = self.optional(members[name], where, name)
+                if value is not None:
+                    parameters[name] = value
+        return UnknownNode(kind, parameters, self.metadata(members, where))
 
     def graph(self, members: dict[str, Member], path: tuple[str, ...]) -> nir.NIRGraph:
         where = "/".join(path) or None
@@ -154,6 +171,7 @@ class _Reader:
             self.store.members(members["nodes"], where, "nodes", NODE_BYTES, "nodes"), path
         )
         edges = self.edges(members.get("edges"), nodes, where)
+        edges = [(self.dotted(path, source), self.dotted(path, target)) for source, target in edges]
         metadata = self.metadata(members, where)
         self.unknown(members.keys() - {"nodes", "edges", "metadata", "type"}, where)
         return nir.NIRGraph(nodes, edges, metadata, type_check=False)
@@ -162,11 +180,18 @@ class _Reader:
         """The nodes of a graph; says of every one why it cannot be read, not of the first."""
         nodes: dict[str, nir.NIRNode] = {}
         problems: list[ReadError | ShapeError] = []
-        for name, member in members.items():
-            inner = (*path, name)
+        waiting = list(members.items())[::-1]
+        while waiting:
+            name, member = waiting.pop()
+            where = "/".join((*path, name))
             try:
-                where = "/".join(inner)
-                nodes[name] = self.node(self.store.members(member, where, name), inner)
+                inside = self.store.members(member, where, name)
+                if self.is_part_of_a_name(inside) and name.count("/") < MAX_NESTING:
+                    self.store.claim(len(inside) * NODE_BYTES, where, None, "nodes")
+                    waiting += [(f"{name}/{part}", inner) for part, inner in inside.items()][::-1]
+                    continue
+                known = self.renamed(name, path, {*members, *nodes})
+                nodes[known] = self.node(inside, (*path, known))
             except (ReadError, ShapeError) as error:
                 if any(finding.code in _REFUSALS for finding in error.findings):
                     raise
@@ -174,10 +199,36 @@ class _Reader:
                 if len(problems) == _MOST_NODES:
                     break
         if problems:
-            findings = [finding for error in problems for finding in error.findings]
+            unknown = {name: node for name, node in nodes.items() if isinstance(node, UnknownNode)}
+            findings = [node.finding("/".join((*path, name))) for name, node in unknown.items()]
+            findings += [finding for error in problems for finding in error.findings]
             worst = next((e for e in problems if isinstance(e, ReadError)), problems[0])
             raise type(worst)(findings) from worst.__cause__
         return nodes
+
+    def is_part_of_a_name(self, members: dict[str, Member]) -> bool:
+        """Whether a group stands for the part before a slash in the names of the nodes in it."""
+        if not members or not members.keys().isdisjoint(("type", "nodes", "edges")):
+            return False
+        return all(self.store.is_group(member) for member in members.values())
+
+    def renamed(self, name: str, path: tuple[str, ...], taken: set[str]) -> str:
+        """A node's name without slashes, which HDF5 takes for borders of groups."""
+        if "/" not in name:
+            return name
+        known = name.replace("/", ".")
+        while known in taken:
+            known += "_"
+        self.without_slash[path, name] = known
+        where = "/".join((*path, known))
+        text = f"the name {quoted(name)} has a slash, of which HDF5 made groups"
+        done, repair = f"read as {quoted(known)}", "slash-in-name"
+        told = Finding("NIR019", "warning", text, where, None, done, None, repair)
+        self.findings.append(told)
+        return known
+
+    def dotted(self, path: tuple[str, ...], name: str) -> str:
+        return self.without_slash.get((path, name), name)
 
     def edges(
         self, member: Member | None, nodes: Iterable[str], where: str | None
@@ -270,18 +321,22 @@ class _Reader:
             if self.store.is_group(inner):
                 entries[key] = self.dictionary(inner, where, (*path, key))
                 continue
-            try:
-                value = self.store.value(inner, where, f"{name}/{key}")
-            except ReadError as error:
-                if error.findings[0].code not in ("NIR004", "NIR016"):
-                    raise
-                value = None
+            value = self.optional(inner, where, f"{name}/{key}")
             if value is None:
                 # Nothing that a module computes depends on metadata.
                 self.assume("NIR016", where, f"{name}/{key}", "cannot be read; left out")
             else:
                 entries[key] = value
         return entries
+
+    def optional(self, member: Member, where: str | None, name: str) -> Any:
+        """A dataset without which the rest can be read; None if it holds no numbers or text."""
+        try:
+            return self.store.value(member, where, name)
+        except ReadError as error:
+            if error.findings[0].code not in ("NIR004", "NIR016"):
+                raise
+            return None
 
     def text(self, members: dict[str, Member], name: str, where: str | None) -> str:
         if name not in members:

@@ -1,0 +1,63 @@
+"""Nodes of types that nir does not have: kept as the file has them, so that the rest can be shown.
+
+In: the name of a type. Out: the type that was meant, where it is spelled otherwise; else an
+`UnknownNode`, for which a map may have an entry under the name of the type. Cost: constant.
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+import nir
+
+from nirtorch_cli.findings import Finding, listed, quoted
+from nirtorch_cli.reading.node_fields import NODE_FIELDS
+from nirtorch_cli.reading.sources import shown
+
+_KNOWN = (*NODE_FIELDS, "NIRGraph")
+
+
+class UnknownNode(nir.NIRNode):  # type: ignore[misc]  # nir has no types
+    """A node of a type that nir does not have.
+
+    type_name: the type, as the file calls it. parameters: the fields that could be read, by name.
+    Of its shapes nothing is known.
+    """
+
+    def __init__(
+        self, type_name: str, parameters: dict[str, Any], metadata: dict[str, Any] | None = None
+    ) -> None:
+        self.type_name, self.parameters = type_name, parameters
+        self.metadata = metadata or {}
+        self.input_type = {"input": None}
+        self.output_type = {"output": None}
+
+    def finding(self, where: str | None = None) -> Finding:
+        """NIR005: what is said of it where no map has its type."""
+        near = types_alike(self.type_name)
+        meant = f"did you mean {listed(near)}? else " if near else ""
+        entry = f"{{{shown(self.type_name)!r}: function}}"
+        hint = f"{meant}give it a module with --map, by name: MAP = {entry}"
+        text = f"unknown node type {quoted(shown(self.type_name))}, which nir {nir.version} lacks"
+        return Finding("NIR005", "error", text, where, hint=hint)
+
+
+def type_name(node: nir.NIRNode) -> str:
+    """What the type of a node is called in a file."""
+    return node.type_name if isinstance(node, UnknownNode) else type(node).__name__
+
+
+def type_meant(kind: str) -> str | None:
+    """The type of nir that a name means which only spells it otherwise, as `CuBaLIF`."""
+    return {_plain(name): name for name in _KNOWN}.get(_plain(kind))
+
+
+def types_alike(kind: str) -> list[str]:
+    """The types of nir whose names are most like one that none of them has."""
+    plain = {_plain(name): name for name in _KNOWN}
+    return [plain[name] for name in difflib.get_close_matches(_plain(kind), plain, n=2, cutoff=0.6)]
+
+
+def _plain(kind: str) -> str:
+    return "".join(letter for letter in kind.lower() if letter.isalnum())
