@@ -63,6 +63,7 @@ def convert_model(
             skip_unmapped=request.skip_unmapped,
             time_step=step,
             repair=request.repair,
+            batch=request.batch,
         )
     module.meta["maps"] = list(request.maps)
     return module

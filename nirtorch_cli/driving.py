@@ -3,13 +3,14 @@
 In: a converted module and arrays (T, B, *shape) for its inputs. Out: an `Outcome` of arrays.
 Always holds: how time is cut follows from sizes alone, so that two runs of one request give the
 same bits; what is on another device is brought over part by part. Cost: that of `run_sequence`,
-and the memory of what is kept: outputs, what is recorded, and one state.
+and the memory of what is kept: outputs if they are wanted, what is recorded, and one state.
 """
 
 from __future__ import annotations
 
 import contextlib
 import math
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,10 +25,10 @@ from nirtorch_cli.findings import Finding, listed
 from nirtorch_cli.finiteness import nodes_not_finite
 from nirtorch_cli.graph_module import ConvertedModule
 from nirtorch_cli.running import SequenceRun, chunk_length, run_sequence
-from nirtorch_cli.sampling import OutputStatistics
 from nirtorch_cli.sequences.compiling import Compiler
 from nirtorch_cli.signals.arranging import Port
 from nirtorch_cli.signals.feeding import Signal
+from nirtorch_cli.tallying import Tally
 
 Array = np.ndarray[Any, Any]
 
@@ -43,16 +44,18 @@ _NO_MEMORY = ("allocate memory", "out of memory")
 class Outcome:
     """What came out of a run.
 
-    outputs: by the Output's argument, (T, B, *shape). state: after the last step, of tensors.
-    trace: by NIR path and variable, (T, B, *shape); a `count` is (B, *shape). steps: how many
-    were done. is_interrupted: whether Ctrl-C came before the last.
+    outputs: by the Output's argument, (T, B, *shape); none if they are not to be kept. tallies:
+    what there is to say of them. state: after the last step, of tensors. trace: by NIR path and
+    variable, (T, B, *shape); a `count` is (B, *shape). steps: how many were done. is_interrupted:
+    whether Ctrl-C came before the last.
     """
 
     outputs: dict[str, Array]
+    tallies: dict[str, Tally]
     state: Any
     trace: dict[str, dict[str, Array]]
     steps: int
-    is_interrupted: bool
+    is_interrupted: bool = False
 
 
 def ports_of(module: ConvertedModule) -> list[Port]:
@@ -76,6 +79,8 @@ def drive(
     chunk: int | None = None,
     compiler: Compiler | None = None,
     on_steps: Callable[[int, Any], None] = lambda done, state: None,
+    keep: bool = True,
+    seconds: float = math.inf,
 ) -> Outcome:
     """Run a module; the first Ctrl-C ends the run and keeps what is complete.
 
@@ -87,16 +92,20 @@ def drive(
         chunk: how many steps are run at a time; None to choose it.
         compiler: as `run_sequence` takes it.
         on_steps: is told after each part how many steps are done, and the state after them.
+        keep: whether the outputs are kept; if not, memory does not grow with the steps.
+        seconds: after so long no further part is begun. The first parts are short then.
 
     Raises:
         KeyboardInterrupt: Ctrl-C before anything was complete.
         NirtorchError: the module raised.
     """
-    kept = _Kept(module, len(next(iter(inputs.values()))), state)
-    length = chunk or part_length(module, inputs, like, compiled=compiler is not None)
+    kept = _Kept(module, len(next(iter(inputs.values()))), state, keep)
+    longest = chunk or part_length(module, inputs, like, compiled=compiler is not None)
+    length = longest if seconds == math.inf else 1
+    started, start = time.monotonic(), 0
     try:
         with torch.no_grad():
-            for start in range(0, kept.asked, length):
+            while start < kept.asked and time.monotonic() - started < seconds:
                 stop = min(kept.asked, start + length)
                 part = {
                     name: torch.from_numpy(values.part(start, stop)).to(like)
@@ -108,19 +117,22 @@ def drive(
                     )
                 kept.take(done, stop)
                 on_steps(stop, kept.state)
+                start, length = stop, min(2 * length, longest)
     except KeyboardInterrupt as interrupt:
         if not kept.steps:
             text = f"interrupted before the first {min(length, kept.asked):,} steps were done"
             raise KeyboardInterrupt(text) from interrupt
+        return kept.outcome(is_interrupted=True)
     return kept.outcome()
 
 
 class _Kept:
     """What is kept of a run: room for all steps, filled part by part."""
 
-    def __init__(self, module: ConvertedModule, asked: int, state: Any) -> None:
-        self.module, self.asked, self.state = module, asked, state
+    def __init__(self, module: ConvertedModule, asked: int, state: Any, keep: bool) -> None:
+        self.module, self.asked, self.state, self.keep = module, asked, state, keep
         self.steps = 0
+        self.tallies: dict[str, Tally] = {}
         self.outputs: dict[str, Array] = {}
         self.trace: dict[str, dict[str, Array]] = {}
 
@@ -130,7 +142,10 @@ class _Kept:
         if not isinstance(outputs, dict):
             outputs = {self.module.meta["outputs"][0]: outputs}
         for name, values in outputs.items():
-            self.put(self.outputs, name, as_array(values), stop)
+            array = as_array(values)
+            self.tallies.setdefault(name, Tally()).add(array)
+            if self.keep:
+                self.put(self.outputs, name, array, stop)
         for path, variables in done.trace.items():
             held = self.trace.setdefault(path, {})
             for name, values in variables.items():
@@ -149,7 +164,7 @@ class _Kept:
             held[name] = np.empty((self.asked, *values.shape[1:]), values.dtype)
         held[name][stop - len(values) : stop] = values
 
-    def outcome(self) -> Outcome:
+    def outcome(self, is_interrupted: bool = False) -> Outcome:
         """What there is, of the steps that were done."""
         trace = {
             path: {
@@ -160,10 +175,11 @@ class _Kept:
         }
         return Outcome(
             outputs={name: values[: self.steps] for name, values in self.outputs.items()},
+            tallies=self.tallies,
             state=self.state,
             trace=trace,
             steps=self.steps,
-            is_interrupted=self.steps < self.asked,
+            is_interrupted=is_interrupted and self.steps < self.asked,
         )
 
 
@@ -234,23 +250,13 @@ def tensors_like(value: Any, template: Any) -> Any:
     return value
 
 
-def statistics(values: Array) -> OutputStatistics:
-    """Shape, type and range of an array, in words that JSON has."""
-    shape, dtype = list(values.shape), str(values.dtype)
-    if not values.size:
-        return OutputStatistics(shape, dtype)
-    numbers = (values.mean(dtype=np.float64), values.min(), values.max())
-    told = [float(n) if math.isfinite(n) else str(float(n)) for n in numbers]
-    return OutputStatistics(shape, dtype, *told)
-
-
 def not_finite(module: ConvertedModule, outcome: Outcome) -> list[Finding]:
     """NIR611 for each output, recorded variable and node's state with NaN or infinity."""
     names = module.meta["names"]
     found = {
         names.get(name, name): "gives NaN or infinity"
-        for name, values in outcome.outputs.items()
-        if not _is_finite(values)
+        for name, tally in outcome.tallies.items()
+        if not tally.is_finite
     }
     for path, variables in outcome.trace.items():
         wrong = [name for name, values in variables.items() if not _is_finite(values)]

@@ -20,7 +20,6 @@ import numpy as np
 
 from nirtorch_cli.errors import ConversionError, NirtorchError
 from nirtorch_cli.findings import Finding
-from nirtorch_cli.limits import DEFAULT_MAX_BYTES
 from nirtorch_cli.outlining import Change, difference, outline
 from nirtorch_cli.reading import read
 from nirtorch_cli.reading.sources import Source, name_of
@@ -46,7 +45,7 @@ class RepairedFile:
 
 
 def repaired_file(
-    source: Source, *, max_bytes: int = DEFAULT_MAX_BYTES, type_check: bool = True
+    source: Source, *, max_bytes: int | None = None, type_check: bool = True
 ) -> RepairedFile:
     """Read a `.nir` file, mend it, and write it in the form of today.
 

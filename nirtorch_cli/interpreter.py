@@ -21,10 +21,12 @@ import torch
 from nirtorch_cli.checking.parameters import precision
 from nirtorch_cli.checking.time import delays_in_steps, time_steps, uneven_delays
 from nirtorch_cli.defaults import DEFAULT_MAP, DefaultMapper
+from nirtorch_cli.demand import demands, require_allowed
 from nirtorch_cli.dissolving import dissolve
 from nirtorch_cli.errors import ConversionError, MapperError, UnmappedNodeError
 from nirtorch_cli.findings import Finding
 from nirtorch_cli.graph_module import ConvertedModule
+from nirtorch_cli.limits import allowed_bytes
 from nirtorch_cli.naming import identifiers
 from nirtorch_cli.node_map import Mapper, NodeMapping, mapper_of, merged_map
 from nirtorch_cli.planning import plan_graph, shortened
@@ -50,6 +52,7 @@ def nir_to_torch(
     dtype: torch.dtype = torch.float32,
     skip_unmapped: bool = False,
     repair: bool = True,
+    max_bytes: int | None = None,
 ) -> torch.fx.GraphModule:
     """Convert a NIR graph to a `torch.fx.GraphModule` that computes one time step.
 
@@ -72,6 +75,8 @@ def nir_to_torch(
         repair: mend damage that has one sensible meaning, such as the stale shape of an
             Output (`nirtorch check --explain` has all); `module.meta["findings"]` tells what
             was mended. If False, such a graph is refused.
+        max_bytes: refuse a file whose data claim more, and a network of which one step would take
+            more, before anything is built; None for 1 GiB, or eight times what there is already.
 
     Raises:
         ReadError: the file cannot be read.
@@ -86,7 +91,7 @@ def nir_to_torch(
     """
     if isinstance(nir_node, (str, os.PathLike)):
         return convert_file(
-            read(nir_node),
+            read(nir_node, max_bytes=max_bytes),
             merged_map(node_map, default_map),
             device=device,
             dtype=dtype,
@@ -98,7 +103,13 @@ def nir_to_torch(
         module = _single_module(nir_node, merged).to(device=device, dtype=dtype)
         return cast(torch.fx.GraphModule, module)  # a module of any class, as documented
     return convert(
-        nir_node, merged, device=device, dtype=dtype, skip_unmapped=skip_unmapped, repair=repair
+        nir_node,
+        merged,
+        device=device,
+        dtype=dtype,
+        skip_unmapped=skip_unmapped,
+        repair=repair,
+        max_bytes=max_bytes,
     )
 
 
@@ -111,6 +122,7 @@ def convert_file(
     skip_unmapped: bool = False,
     repair: bool = True,
     time_step: TimeStep | None = None,
+    batch: int = 1,
 ) -> ConvertedModule:
     """`convert` for a file that was read, which errors, findings and `meta` then name."""
     try:
@@ -123,6 +135,8 @@ def convert_file(
             repair=repair,
             findings=file.findings,
             time_step=time_step,
+            max_bytes=file.max_bytes,
+            batch=batch,
         )
     except ConversionError as error:
         raise error.of(file.name) from error.__cause__
@@ -142,11 +156,14 @@ def convert(
     repair: bool = True,
     findings: tuple[Finding, ...] = (),
     time_step: TimeStep | None = None,
+    max_bytes: int | None = None,
+    batch: int = 1,
 ) -> ConvertedModule:
     """`nir_to_torch` for a graph, with one merged map.
 
     `findings` are what reading it told; they go to the module's `meta`, in front.
-    `time_step` is the length of a step where the caller knows it and why.
+    `time_step` is the length of a step where the caller knows it and why. `batch` is how many
+    rows a step must be able to hold.
     """
     examination = required_sound(
         graph,
@@ -156,7 +173,10 @@ def convert(
     )
     settings = _settings(node_map, examination.graph, time_step)
     builder = _Builder(settings, skip_unmapped, str(dtype).removeprefix("torch."))
+    asked = list(demands(examination.graph, settings.time_step.dt, dtype.itemsize))
     try:
+        stored = sum(demand.parameters for demand in asked)
+        require_allowed(asked, batch, allowed_bytes(max_bytes, stored))
         builder.require_mappings(examination.graph, "")
         try:
             module = builder.build(examination.graph, "")
@@ -169,6 +189,7 @@ def convert(
     module.meta.update(settings.described())
     module.meta["findings"] = [finding.to_json() for finding in known]
     module.meta["versions"] = _versions()
+    module.meta["work_bytes"] = max((demand.work for demand in asked), default=0)
     return module.to(device=device, dtype=dtype)
 
 

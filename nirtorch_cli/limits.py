@@ -5,8 +5,20 @@ objects that are made of it cost. The costs below were measured and rounded up; 
 bounds the time that an object takes, which is under a millisecond.
 """
 
-DEFAULT_MAX_BYTES = 4 * 2**30
-"""What a file may claim, all together."""
+DEFAULT_MAX_BYTES = 2**30
+"""What a file may claim, and a step of its network take, where nothing is said."""
+
+GROWTH = 8
+"""So many times its own size a file may claim, if that is more: it is plain that it is large."""
+
+
+def allowed_bytes(max_bytes: int | None, size: int) -> int:
+    """How many bytes a file of some size may ask for; `max_bytes` where that was said."""
+    return max(DEFAULT_MAX_BYTES, GROWTH * size) if max_bytes is None else max_bytes
+
+
+OPERATIONS_FOR_A_BYTE = 8
+"""So many operations a step may take for each byte that it may: seconds' worth, at the default."""
 
 NODE_BYTES = 16 * 2**10
 """What a node claims beside its parameters, from the file to its module: no 300,000 nodes fit."""

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from nirtorch_cli.findings import quoted
-from nirtorch_cli.limits import DEFAULT_MAX_BYTES, MAX_NESTING
+from nirtorch_cli.limits import MAX_NESTING
 from nirtorch_cli.reading.hdf5 import Member, Store, opened
 from nirtorch_cli.reading.sources import Source, text_of
 
@@ -31,7 +31,7 @@ class Change:
     text: str
 
 
-def outline(source: Source, *, max_bytes: int = DEFAULT_MAX_BYTES) -> dict[str, str]:
+def outline(source: Source, *, max_bytes: int | None = None) -> dict[str, str]:
     """Every field and edge of a file: where it is, and what it holds in few characters.
 
     Raises:

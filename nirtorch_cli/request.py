@@ -14,7 +14,8 @@ class Request:
 
     maps: `--map` specs; later ones win. with_defaults: whether types that they leave out are
     mapped by default. dt: the length of a step, None to infer it. device, dtype: by name.
-    repair: whether damage with one sensible meaning is mended.
+    repair: whether damage with one sensible meaning is mended. batch: how many rows a step must be
+    able to hold.
     """
 
     maps: tuple[str, ...] = ()
@@ -27,3 +28,4 @@ class Request:
     device: str = "cpu"
     dtype: str = "float32"
     repair: bool = True
+    batch: int = 1

@@ -24,6 +24,9 @@ from nirtorch_cli.sequences.watching import SPIKING_TYPES, wanted
 CHUNK_BYTES = 16 * 2**20
 """What the outputs of all nodes may take, over the steps that are worked on at a time."""
 
+WORK_BYTES = 256 * 2**20
+"""What one node may need beside that while it works on them."""
+
 
 class SequenceRun(NamedTuple):
     """What came out of `run_sequence`.
@@ -102,7 +105,8 @@ def chunk_length(module: ConvertedModule, inputs: Tensor | Mapping[str, Tensor])
         math.prod(shape[1]) for shape in module.meta["shapes"].values() if shape[1] is not None
     )
     most: int = CHUNK_BYTES // max(1, rows * numbers * values.element_size())
-    return max(1, min(steps, most))
+    work: int = max(1, rows * module.meta.get("work_bytes", 0))
+    return max(1, min(steps, most, WORK_BYTES // work))
 
 
 def _named(module: ConvertedModule, inputs: Tensor | Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -1,7 +1,8 @@
 """A sample execution: random input through a converted module, and what came out.
 
 In: a module, numbers of steps and of batch rows, a seed. Out: a `Sample` of plain values.
-The same seed gives the same input on every machine and device.
+The same seed gives the same input on every machine and device. Cost: that of `driving`, in memory
+that does not grow with the steps.
 """
 
 from __future__ import annotations
@@ -10,25 +11,16 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 
+from nirtorch_cli.driving import drive
 from nirtorch_cli.graph_module import ConvertedModule
-from nirtorch_cli.running import Run, run_steps
-
-
-@dataclass(frozen=True)
-class OutputStatistics:
-    """Shape (steps, batch, *shape) and statistics of an output; None on the `meta` device.
-
-    A statistic that is no number is a text (nan, inf), since JSON has none.
-    """
-
-    shape: list[int]
-    dtype: str
-    mean: float | str | None = None
-    min: float | str | None = None
-    max: float | str | None = None
+from nirtorch_cli.running import SpikeCount, run_steps, spiking_nodes
+from nirtorch_cli.signals.feeding import Signal
+from nirtorch_cli.tallying import OutputStatistics
 
 
 @dataclass(frozen=True)
@@ -43,9 +35,10 @@ class SpikeStatistics:
 
 @dataclass(frozen=True)
 class Sample:
-    """What was fed, what came out, and how long a step took."""
+    """What was fed, what came out, and how long a step took; `asked` steps were to be run."""
 
     steps: int
+    asked: int
     batch: int
     seed: int
     fed: str
@@ -64,8 +57,7 @@ def random_inputs(
     module: ConvertedModule, steps: int, batch: int, seed: int
 ) -> dict[str, torch.Tensor]:
     """Uniform random numbers in [0, 1), (steps, batch, *shape), for every input by its name."""
-    first = next((t for t in module.state_dict().values() if t.is_floating_point()), None)
-    like = torch.empty(0) if first is None else first
+    like = _like(module)
     generator = torch.Generator().manual_seed(seed)
     shapes = {name: module.meta["shapes"][name][1] for name in module.meta["inputs"]}
     return {
@@ -79,50 +71,101 @@ def run_sample(
     steps: int,
     batch: int,
     seed: int,
-    on_step: Callable[[int], None] | None = None,
+    on_steps: Callable[[int], None] = lambda done: None,
+    seconds: float = math.inf,
 ) -> Sample:
-    """Run a module on uniform random input; every input must have a known shape."""
-    inputs = random_inputs(module, steps, batch, seed)
+    """Run a module on uniform random input; every input must have a known shape.
+
+    Arguments:
+        on_steps: is told how many steps are done, for a sign of life.
+        seconds: after so long no further steps are begun.
+
+    Raises:
+        NirtorchError: the module raised.
+        KeyboardInterrupt: Ctrl-C.
+    """
+    like = _like(module)
+    signals = _signals(module, steps, batch, seed)
     started = time.perf_counter()
-    with torch.no_grad():
-        run = run_steps(module, inputs, on_step=on_step)
+    if like.is_meta:
+        done, outputs, spikes = _abstract_run(module, steps, batch)
+    else:
+        paths = [path for path, _, _ in spiking_nodes(module)]
+        outcome = drive(
+            module,
+            signals,
+            like,
+            record=[f"{path}:count" for path in paths],
+            on_steps=lambda done, state: on_steps(done),
+            keep=False,
+            seconds=seconds,
+        )
+        if outcome.is_interrupted:
+            raise KeyboardInterrupt(f"interrupted after {outcome.steps:,} of {steps:,} steps")
+        done = outcome.steps
+        outputs = {name: tally.told() for name, tally in outcome.tallies.items()}
+        spikes = {path: _counted(outcome.trace[path]["count"], done) for path in paths}
     elapsed = time.perf_counter() - started
-    outputs = run.outputs if isinstance(run.outputs, dict) else {_only_output(module): run.outputs}
     return Sample(
-        steps=steps,
+        steps=done,
+        asked=steps,
         batch=batch,
         seed=seed,
         fed="uniform random numbers in [0, 1)",
-        inputs={name: list(values.shape) for name, values in inputs.items()},
-        outputs={name: _output_statistics(values) for name, values in outputs.items()},
-        spikes=_spike_statistics(run, module.meta["dt"]),
-        seconds_per_step=elapsed / steps,
+        inputs={name: [done, *signal.shape[1:]] for name, signal in signals.items()},
+        outputs=outputs,
+        spikes={
+            node: SpikeStatistics(
+                count.neurons, count.spikes, count.rate, count.rate / module.meta["dt"]
+            )
+            for node, count in spikes.items()
+        },
+        seconds_per_step=elapsed / max(done, 1),
     )
 
 
-def _only_output(module: ConvertedModule) -> str:
-    return str(module.meta["outputs"][0])
+def _like(module: ConvertedModule) -> torch.Tensor:
+    """A tensor of the type and on the device that a module's inputs have."""
+    first = next((t for t in module.state_dict().values() if t.is_floating_point()), None)
+    return torch.empty(0) if first is None else first.detach()
 
 
-def _output_statistics(values: torch.Tensor) -> OutputStatistics:
-    shape, dtype = list(values.shape), str(values.dtype).removeprefix("torch.")
-    if values.device.type == "meta" or not values.numel():
-        return OutputStatistics(shape, dtype)
-    exact = values.double()
-    return OutputStatistics(
-        shape, dtype, _number(exact.mean()), _number(exact.min()), _number(exact.max())
-    )
-
-
-def _number(value: torch.Tensor) -> float | str:
-    number = float(value)
-    return number if math.isfinite(number) else str(number)
-
-
-def _spike_statistics(run: Run, dt: float) -> dict[str, SpikeStatistics]:
-    """None on the `meta` device, where nothing spikes."""
-    return {
-        node: SpikeStatistics(count.neurons, count.spikes, count.rate, count.rate / dt)
-        for node, count in run.spikes.items()
-        if not count.is_abstract
+def _signals(module: ConvertedModule, steps: int, batch: int, seed: int) -> dict[str, Signal]:
+    """Uniform random numbers for every input, made part by part and in this order only."""
+    generators = {
+        name: torch.Generator().manual_seed(seed + number)
+        for number, name in enumerate(module.meta["inputs"])
     }
+    shapes = {name: (batch, *module.meta["shapes"][name][1]) for name in generators}
+
+    def made(name: str) -> Callable[[int, int], Any]:
+        return lambda start, stop: torch.rand(
+            (stop - start, *shapes[name]), generator=generators[name]
+        ).numpy()
+
+    kind = np.dtype(np.float32)
+    return {name: Signal((steps, *shapes[name]), kind, made(name)) for name in generators}
+
+
+def _abstract_run(
+    module: ConvertedModule, steps: int, batch: int
+) -> tuple[int, dict[str, OutputStatistics], dict[str, SpikeCount]]:
+    """One step on the device `meta`, where nothing has values: shapes are all there is."""
+    with torch.no_grad():
+        run = run_steps(module, random_inputs(module, 1, batch, 0))
+    outputs = (
+        run.outputs
+        if isinstance(run.outputs, dict)
+        else {str(module.meta["outputs"][0]): run.outputs}
+    )
+    told = {
+        name: OutputStatistics([steps, *values.shape[1:]], str(values.dtype).removeprefix("torch."))
+        for name, values in outputs.items()
+    }
+    return steps, told, {}
+
+
+def _counted(count: Any, steps: int) -> SpikeCount:
+    """The spikes (B, *shape) of a node over so many steps."""
+    neurons = math.prod(count.shape[1:])
+    return SpikeCount(int(count.sum()), neurons, count.size * steps)

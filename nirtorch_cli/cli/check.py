@@ -37,7 +37,6 @@ from nirtorch_cli.cli.output import finish
 from nirtorch_cli.cli.progress import progress
 from nirtorch_cli.cli.reports import Format, tell
 from nirtorch_cli.cli.rule_pages import explanation, rule_list
-from nirtorch_cli.limits import DEFAULT_MAX_BYTES
 from nirtorch_cli.request import Request
 from nirtorch_cli.writing import refuse_output
 
@@ -112,7 +111,7 @@ def check(
     dtype: DtypeOption = Dtype.FLOAT32,
     steps: Annotated[int, typer.Option(min=1, metavar="N", help="Time steps of the run.")] = 5,
     seed: Annotated[int, typer.Option(metavar="N", help="Seed of the run's random input.")] = 0,
-    max_bytes: MaxBytes = DEFAULT_MAX_BYTES,
+    max_bytes: MaxBytes = None,
     jobs: Annotated[
         int | None,
         typer.Option(

@@ -30,7 +30,6 @@ from nirtorch_cli.cli.progress import progress
 from nirtorch_cli.cli.run_request import refuse_stdin_twice
 from nirtorch_cli.errors import ExitCode
 from nirtorch_cli.findings import counted, listed, printable, quoted
-from nirtorch_cli.limits import DEFAULT_MAX_BYTES
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -113,7 +112,7 @@ def compare(
     ] = "auto",
     trust: Trust = False,
     device: Device = "cpu",
-    max_bytes: MaxBytes = DEFAULT_MAX_BYTES,
+    max_bytes: MaxBytes = None,
     as_json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -187,7 +186,7 @@ class Feeding:
     batch: int | None
     seed: int
     allow_nan: bool
-    max_bytes: int
+    max_bytes: int | None
 
     def of(self, asked: Asked) -> Mapping[str, Tensor]:
         """By the NIR name of each Input, (T, B, *shape)."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
@@ -40,13 +41,15 @@ from nirtorch_cli.cli.output import Report, finish, say, shape_text, table
 from nirtorch_cli.cli.progress import progress
 from nirtorch_cli.errors import ConversionError
 from nirtorch_cli.findings import Finding, listed, printable
-from nirtorch_cli.limits import DEFAULT_MAX_BYTES
 from nirtorch_cli.request import Request
 from nirtorch_cli.writing import refuse_output
 
 if TYPE_CHECKING:
     from nirtorch_cli.graph_module import ConvertedModule
     from nirtorch_cli.sampling import Sample
+
+DEFAULT_STEPS, DEFAULT_SECONDS = 100, 10.0
+"""How long a sample is where nothing is said: so many steps, or what can be done in that time."""
 
 EPILOG = """\b
 Examples:
@@ -75,10 +78,17 @@ def convert(
     ] = None,
     no_clobber: NoClobber = False,
     code: Annotated[bool, typer.Option("--code", help="Print the generated forward.")] = False,
-    steps: Annotated[int, typer.Option(min=1, metavar="N", help="Time steps of the sample.")] = 100,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Time steps of the sample. [default: 100, or 10 seconds' worth]",
+        ),
+    ] = None,
     batch: Annotated[int, typer.Option(min=1, metavar="N", help="Batch size of the sample.")] = 1,
     seed: Annotated[int, typer.Option(metavar="N", help="Seed of the sample's input.")] = 0,
-    max_bytes: MaxBytes = DEFAULT_MAX_BYTES,
+    max_bytes: MaxBytes = None,
     as_json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -112,6 +122,7 @@ def convert(
             device=device,
             dtype=dtype.value,
             repair=not no_repair,
+            batch=batch,
         )
         module = convert_model(file, request, stage)
         findings = [Finding(**finding) for finding in module.meta["findings"]]
@@ -176,7 +187,11 @@ def refuse_errors(findings: Sequence[Finding]) -> None:
 
 
 def sampled(
-    module: ConvertedModule, steps: int, batch: int, seed: int, stage: Callable[[str], None]
+    module: ConvertedModule,
+    steps: int | None,
+    batch: int,
+    seed: int,
+    stage: Callable[[str], None],
 ) -> Sample | None:
     """A sample execution, or None and a note where the shape of an input is not known."""
     from nirtorch_cli.sampling import inputs_without_shape, run_sample
@@ -186,11 +201,13 @@ def sampled(
         say(f"no sample execution: the shape of {listed(unknown)} is not known", "note")
         return None
 
-    def on_step(step: int) -> None:
-        if step % 100 == 0:
-            stage(f"running the sample: step {step:,} of {steps:,}")
+    asked = steps or DEFAULT_STEPS
 
-    return run_sample(module, steps, batch, seed, on_step)
+    def on_steps(done: int) -> None:
+        stage(f"running the sample: step {done:,} of {asked:,}")
+
+    seconds = DEFAULT_SECONDS if steps is None else math.inf
+    return run_sample(module, asked, batch, seed, on_steps, seconds)
 
 
 def result(
@@ -265,6 +282,9 @@ def show_sample(sample: Sample) -> None:
     """What was fed and what came out."""
     fed = ", ".join(f"{printable(n)} {shape_text(shape)}" for n, shape in sample.inputs.items())
     print(f"\nSample: {sample.fed}, seed {sample.seed}")
+    if sample.steps < sample.asked:
+        short = f"{sample.steps:,} of {sample.asked:,} steps, all that was done in"
+        print(f"  length    {short} {DEFAULT_SECONDS:g} s; --steps N runs N, however long it takes")
     print(f"  fed       {fed} (steps x batch x shape)")
     for name, output in sample.outputs.items():
         line = f"  output    {printable(name)} {shape_text(output.shape)} {output.dtype}"

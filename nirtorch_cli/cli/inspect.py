@@ -27,7 +27,6 @@ from nirtorch_cli.cli.output import Report, document, finish, shape_text, table
 from nirtorch_cli.cli.progress import progress
 from nirtorch_cli.errors import ExitCode
 from nirtorch_cli.findings import printable, quoted
-from nirtorch_cli.limits import DEFAULT_MAX_BYTES
 from nirtorch_cli.writing import refuse_output, written
 
 if TYPE_CHECKING:
@@ -81,7 +80,7 @@ def inspect(
         typer.Option("--output", "-o", metavar="OUT", help="Write to a file; - for stdout."),
     ] = "-",
     no_clobber: NoClobber = False,
-    max_bytes: MaxBytes = DEFAULT_MAX_BYTES,
+    max_bytes: MaxBytes = None,
     as_json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,

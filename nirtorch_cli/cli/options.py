@@ -86,7 +86,14 @@ Device = Annotated[
 ]
 DtypeOption = Annotated[Dtype, typer.Option(help="Its floating type.")]
 MaxBytes = Annotated[
-    int, typer.Option(metavar="N", help="Refuse a file whose data claim more bytes.", min=1)
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Refuse what would take more bytes: data of a file, a step of its network. "
+        "[default: 1 GiB, or 8 times the file]",
+        min=1,
+        show_default=False,
+    ),
 ]
 
 

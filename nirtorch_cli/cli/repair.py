@@ -22,7 +22,6 @@ from nirtorch_cli.cli.options import (
 from nirtorch_cli.cli.output import Report, finish
 from nirtorch_cli.cli.progress import progress
 from nirtorch_cli.findings import printable
-from nirtorch_cli.limits import DEFAULT_MAX_BYTES
 from nirtorch_cli.writing import refuse_output, written
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ def repair(
             "--no-type-check", help="Write it even if nir.read accepts it only without type check."
         ),
     ] = False,
-    max_bytes: MaxBytes = DEFAULT_MAX_BYTES,
+    max_bytes: MaxBytes = None,
     as_json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,

@@ -60,7 +60,6 @@ from nirtorch_cli.cli.run_request import (
     starting_state,
 )
 from nirtorch_cli.findings import Finding
-from nirtorch_cli.limits import DEFAULT_MAX_BYTES
 from nirtorch_cli.request import Request
 
 EPILOG = """\b
@@ -167,7 +166,7 @@ def run(
     ] = None,
     raster: Annotated[bool, typer.Option("--raster", help="Show spikes in the terminal.")] = False,
     no_clobber: NoClobber = False,
-    max_bytes: MaxBytes = DEFAULT_MAX_BYTES,
+    max_bytes: MaxBytes = None,
     as_json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -195,6 +194,7 @@ def run(
         device=device,
         dtype=Dtype.FLOAT32.value if dtype is None else dtype.value,
         repair=not no_repair,
+        batch=batch or 1,
     )
     # What a map or a mapped module prints is not the answer.
     with contextlib.redirect_stdout(sys.stderr):
@@ -250,6 +250,7 @@ def run(
                 chunk=chunk,
                 compiler=compiler,
                 on_steps=on_steps,
+                keep=output is not None or plot is not None,
             )
     elapsed = time.perf_counter() - started
     done = Done(

@@ -131,7 +131,7 @@ def _write_state(done: Done, path: str, clobber: bool) -> str:
     from nirtorch_cli.signals.states import write_state
 
     outcome = done.outcome
-    dtype = next((str(values.dtype) for values in outcome.outputs.values()), None)
+    dtype = next((tally.dtype for tally in outcome.tallies.values()), None)
     steps = None if done.earlier is None else done.earlier + outcome.steps
     made_with = made_now(done.module, dtype, steps)
     write_state(path, as_arrays(outcome.state), made_with=made_with, clobber=clobber)
@@ -191,7 +191,7 @@ def exit_code_of(done: Done, problems: list[Finding]) -> ExitCode:
 
 def answer(done: Done, files: Files) -> dict[str, Any]:
     """The answer as plain values."""
-    from nirtorch_cli.driving import statistics
+    from nirtorch_cli.tallying import statistics
 
     told = ("file", "dt", "dt_reason", "integration", "reset", "integrator_input", "versions")
     outcome = done.outcome
@@ -207,8 +207,7 @@ def answer(done: Done, files: Files) -> dict[str, Any]:
             for name, array in done.arrays.items()
         },
         "outputs": {
-            done.nir_name(name): asdict(statistics(array))
-            for name, array in outcome.outputs.items()
+            done.nir_name(name): asdict(tally.told()) for name, tally in outcome.tallies.items()
         },
         "recorded": {
             label.key: asdict(statistics(done.array(label)))
@@ -230,7 +229,6 @@ def answer(done: Done, files: Files) -> dict[str, Any]:
 
 def show_summary(done: Done) -> None:
     """What was fed, what came out, and how much the neurons fired."""
-    from nirtorch_cli.driving import statistics
     from nirtorch_cli.seeing.activity import (
         COLUMNS,
         NARROW_COLUMNS,
@@ -242,8 +240,8 @@ def show_summary(done: Done) -> None:
     for name, array in done.arrays.items():
         spec = printable(done.specs[name])
         print(f"fed     {printable(done.nir_name(name))} {shape_text(array.shape)} from {spec}")
-    for name, array in done.outcome.outputs.items():
-        told = statistics(array)
+    for name, tally in done.outcome.tallies.items():
+        told = tally.told()
         line = f"output  {printable(done.nir_name(name))} {shape_text(told.shape)} {told.dtype}"
         if told.mean is not None:
             line += f", mean {told.mean:.4}, min {told.min:.4}, max {told.max:.4}"

@@ -147,7 +147,7 @@ def stdin_of(specs: Iterable[str]) -> BinaryIO | None:
 def loaded(
     model: str,
     request: Request,
-    max_bytes: int,
+    max_bytes: int | None,
     trust: bool,
     has_dtype: bool,
     stage: Callable[[str], None],
@@ -196,7 +196,7 @@ def refuse_saved(model: str, request: Request, trust: bool) -> None:
     if not trust:
         text = f"{printable(model)} is a pickle: to load it runs code that it names"
         raise usage_error(text, "give --trust if you trust who wrote it")
-    usual = Request(device=request.device, dtype=request.dtype)
+    usual = Request(device=request.device, dtype=request.dtype, batch=request.batch)
     changed = [name for name in vars(usual) if getattr(usual, name) != getattr(request, name)]
     if changed:
         options = [_OPTIONS[name] for name in changed]
@@ -290,7 +290,7 @@ def starting_state(
     path: str,
     arrays: Mapping[str, Any],
     like: torch.Tensor,
-    max_bytes: int,
+    max_bytes: int | None,
 ) -> tuple[Any, int | None, list[Finding]]:
     """The state of a file, as the module takes it; after how many steps, and what is odd about it.
 

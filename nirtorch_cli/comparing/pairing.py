@@ -29,7 +29,6 @@ from nirtorch_cli.comparing.specs import Side
 from nirtorch_cli.errors import ReadError
 from nirtorch_cli.findings import Finding, listed
 from nirtorch_cli.graph_module import ConvertedModule
-from nirtorch_cli.limits import DEFAULT_MAX_BYTES
 from nirtorch_cli.reading import ModelFile
 from nirtorch_cli.sequences.watching import node_types
 
@@ -81,7 +80,7 @@ def paired(
     *,
     trust: bool = False,
     device: str = "cpu",
-    max_bytes: int = DEFAULT_MAX_BYTES,
+    max_bytes: int | None = None,
     stage: Callable[[str], None] = lambda name: None,
 ) -> Pair:
     """Record two sides, those that are no traces on the same input.

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 
 from nirtorch_cli.arrays import Array
 from nirtorch_cli.findings import quoted
-from nirtorch_cli.limits import DEFAULT_MAX_BYTES
 from nirtorch_cli.sequences.watching import VARIABLES
 from nirtorch_cli.signals.archives import DT, arrays_of
 from nirtorch_cli.signals.recordings import kind_of
@@ -43,7 +42,7 @@ def read_recording(
     path: str | os.PathLike[str],
     *,
     dt: float | None = None,
-    max_bytes: int = DEFAULT_MAX_BYTES,
+    max_bytes: int | None = None,
 ) -> Recording:
     """The recording in a file.
 
@@ -76,7 +75,7 @@ def read_recording(
 
 
 def _of_archive(
-    content: bytes, place: Place, max_bytes: int
+    content: bytes, place: Place, max_bytes: int | None
 ) -> tuple[dict[tuple[str, str], Array], float | None]:
     """The arrays of a .npz file by node and variable, and dt."""
     arrays = arrays_of(content, place, max_bytes)

@@ -50,20 +50,22 @@ _MOST_NODES = 100
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A `.nir` file that was read."""
+    """A `.nir` file that was read; `max_bytes` is what it may ask for, of memory."""
 
     graph: nir.NIRGraph
     version: str | None
     name: str
     findings: tuple[Finding, ...] = ()
+    max_bytes: int = DEFAULT_MAX_BYTES
 
 
-def read(source: Source, *, max_bytes: int = DEFAULT_MAX_BYTES) -> ModelFile:
+def read(source: Source, *, max_bytes: int | None = None) -> ModelFile:
     """Read a `.nir` file.
 
     Arguments:
         source: a path, the bytes of a file, or a binary stream, which is read to its end.
-        max_bytes: refuse a file whose data and objects claim more than this, all together.
+        max_bytes: refuse a file whose data and objects claim more than this, all together; None
+            for 1 GiB, or eight times the size of the file if that is more.
 
     Raises:
         ReadError: it is not there, no HDF5 file, damaged, no NIR graph, or refused for safety.
@@ -97,7 +99,7 @@ class _Reader:
             # nir.write stores a single node too; a graph around it needs no assumption.
             graph = nir.NIRGraph.from_list(graph, type_check=False)
         findings = tuple(finding.of(name) for finding in folded(self.findings))
-        return ModelFile(graph, version, name, findings)
+        return ModelFile(graph, version, name, findings, self.store.max_bytes)
 
     def version(self, member: Member) -> str | None:
         value = self.store.value(member, None, "version")

@@ -35,6 +35,7 @@ from nirtorch_cli.limits import (
     MAX_REREAD,
     MAX_SZIP_CHUNK,
     TEXT_BYTES,
+    allowed_bytes,
 )
 from nirtorch_cli.reading.heaps import Content, Heaps
 from nirtorch_cli.reading.packing import Packing, packing_of
@@ -364,7 +365,7 @@ def _memory_type(kind: h5py.h5t.TypeID) -> tuple[h5py.h5t.TypeID, np.dtype[Any],
 
 
 @contextlib.contextmanager
-def opened(source: Source, max_bytes: int) -> Iterator[Store]:
+def opened(source: Source, max_bytes: int | None) -> Iterator[Store]:
     """Open a file for reading.
 
     Raises:
@@ -373,7 +374,8 @@ def opened(source: Source, max_bytes: int) -> Iterator[Store]:
     with contextlib.ExitStack() as stack:
         try:
             content = content_of(source, max_bytes, stack)
-            store = Store(_opened(source, content, stack), content, max_bytes)
+            limit = allowed_bytes(max_bytes, len(content))
+            store = Store(_opened(source, content, stack), content, limit)
             store.heaps.check()
         except _DAMAGE as error:
             raise ReadError(open_failure(error)) from error

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 
 from nirtorch_cli.errors import ReadError
 from nirtorch_cli.findings import Finding
+from nirtorch_cli.limits import allowed_bytes
 from nirtorch_cli.reading.heaps import Content
 
 Source = str | os.PathLike[str] | bytes | BinaryIO
@@ -32,7 +33,7 @@ def name_of(source: Source) -> str:
     return str(getattr(source, "name", "<stream>"))
 
 
-def content_of(source: Source, max_bytes: int, stack: contextlib.ExitStack) -> Content:
+def content_of(source: Source, max_bytes: int | None, stack: contextlib.ExitStack) -> Content:
     """The bytes of a source; those of a file are not in memory before they are asked for.
 
     Raises:
@@ -56,15 +57,16 @@ def content_of(source: Source, max_bytes: int, stack: contextlib.ExitStack) -> C
     return content
 
 
-def _read(stream: BinaryIO, max_bytes: int) -> bytes:
-    parts, room = [], max_bytes + 1
+def _read(stream: BinaryIO, max_bytes: int | None) -> bytes:
+    limit = allowed_bytes(max_bytes, 0)
+    parts, room = [], limit + 1
     while room > 0 and (part := stream.read(min(room, 2**24))):
         parts.append(part)
         room -= len(part)
         if len(parts) == 1 and len(part) == 2**24 and not _has_signature(part):
             return part  # libhdf5 says that this is none of its files
     if room <= 0:
-        text = f"has more than {max_bytes:,} bytes"
+        text = f"has more than {limit:,} bytes"
         hint = "if you trust it, raise the limit (--max-bytes)"
         raise ReadError(Finding("NIR014", "error", text, hint=hint))
     return b"".join(parts)

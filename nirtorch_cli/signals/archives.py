@@ -60,7 +60,7 @@ _DAMAGE = (
 """What numpy and zipfile raise on damaged files."""
 
 
-def array_of(content: bytes, place: Place, max_bytes: int) -> Array:
+def array_of(content: bytes, place: Place, max_bytes: int | None) -> Array:
     """The array of a .npy file, which cannot be written to.
 
     Raises:
@@ -81,7 +81,7 @@ def array_of(content: bytes, place: Place, max_bytes: int) -> Array:
             raise place.problem(
                 "holds Python objects", "they are never unpickled here: save an array of numbers"
             )
-        place.claim(count * dtype.itemsize, max_bytes)
+        place.claim(count * dtype.itemsize, max_bytes, len(content))
         flat = np.frombuffer(content, dtype, count, stream.tell())
         _refuse_more(content, stream.tell() + flat.nbytes, place)
         return flat.reshape(shape[::-1]).T if is_fortran else flat.reshape(shape)
@@ -91,7 +91,7 @@ def array_of(content: bytes, place: Place, max_bytes: int) -> Array:
 
 
 def arrays_of(
-    content: bytes, place: Place, max_bytes: int, name: str | None = None
+    content: bytes, place: Place, max_bytes: int | None, name: str | None = None
 ) -> dict[str, Array]:
     """The arrays of a .npz file by name: all, or only the one that is asked for.
 
@@ -104,7 +104,8 @@ def arrays_of(
             if name is not None and name not in members:
                 raise place.problem(f"has no array {quoted(name)}", _held(members))
             wanted = members if name is None else {name: members[name]}
-            place.claim(sum(info.file_size for info in wanted.values()), max_bytes)
+            claimed = sum(info.file_size for info in wanted.values())
+            place.claim(claimed, max_bytes, len(content))
             unpacked = {key: archive.read(info) for key, info in wanted.items()}
     except _DAMAGE as error:
         raise _damaged_archive(place) from error
@@ -135,7 +136,7 @@ def _members(archive: zipfile.ZipFile, content: bytes, place: Place) -> dict[str
     return {_array_name(info.filename): info for info in infos}
 
 
-def only_array_of(content: bytes, place: Place, max_bytes: int) -> Array:
+def only_array_of(content: bytes, place: Place, max_bytes: int | None) -> Array:
     """The array of a .npz file that the place names, or its only one but for the number `dt`.
 
     Raises:
@@ -153,7 +154,7 @@ def only_array_of(content: bytes, place: Place, max_bytes: int) -> Array:
     return arrays_of(content, place, max_bytes, part)[part]
 
 
-def step_of(content: bytes, place: Place, max_bytes: int) -> float | None:
+def step_of(content: bytes, place: Place, max_bytes: int | None) -> float | None:
     """The length of a step that a .npz file says: a positive number in its array `dt`.
 
     Raises:

@@ -19,7 +19,6 @@ import numpy as np
 
 from nirtorch_cli.errors import NirtorchError, ReadError, UsageError
 from nirtorch_cli.findings import Finding, counted, listed, quoted
-from nirtorch_cli.limits import DEFAULT_MAX_BYTES
 from nirtorch_cli.signals.arranging import Layout, Port, arranged, refuse_unfit
 from nirtorch_cli.signals.feeding import Signal
 from nirtorch_cli.signals.generators import (
@@ -56,7 +55,7 @@ class InputOptions:
     seed: int = 0
     dtype: str = "float32"
     allow_nan: bool = False
-    max_bytes: int = DEFAULT_MAX_BYTES
+    max_bytes: int | None = None
     start: int = 0
 
 

@@ -39,7 +39,7 @@ class Observable:
     fields: dict[str, Member]
 
 
-def observable_of(content: bytes, place: Place, dt: float, max_bytes: int) -> Array:
+def observable_of(content: bytes, place: Place, dt: float, max_bytes: int | None) -> Array:
     """The observable that a place names, or the only one, on a grid of dt: (T, samples, neurons).
 
     Raises:
@@ -55,7 +55,7 @@ def observable_of(content: bytes, place: Place, dt: float, max_bytes: int) -> Ar
 
 
 def gridded_of(
-    content: bytes, place: Place, max_bytes: int
+    content: bytes, place: Place, max_bytes: int | None
 ) -> tuple[dict[tuple[str, str], Array], float | None]:
     """All observables of a file on a grid, by node and name, (T, samples, neurons); and dt.
 

@@ -40,7 +40,9 @@ class Recording:
     is_flat: bool
 
 
-def recording_of(place: Place, *, dt: float, max_bytes: int, stdin: BinaryIO | None) -> Recording:
+def recording_of(
+    place: Place, *, dt: float, max_bytes: int | None, stdin: BinaryIO | None
+) -> Recording:
     """Read a file.
 
     Raises:

@@ -14,6 +14,7 @@ from typing import BinaryIO
 
 from nirtorch_cli.errors import ReadError, UsageError
 from nirtorch_cli.findings import Finding
+from nirtorch_cli.limits import allowed_bytes
 
 STDIN = "-"
 _PIECE = 2**24
@@ -35,14 +36,15 @@ class Place:
         """The error that the file cannot be used."""
         return ReadError(Finding(code, "error", text, hint=hint, file=self.name))
 
-    def claim(self, size: int, max_bytes: int) -> None:
-        """Refuse what would take more than `max_bytes`, before it does.
+    def claim(self, size: int, max_bytes: int | None, given: int) -> None:
+        """Refuse what would take more than `max_bytes`, before it does; `given` is the file's size.
 
         Raises:
             ReadError: it would.
         """
-        if size > max_bytes:
-            text = f"its data claim more than {max_bytes:,} bytes"
+        limit = allowed_bytes(max_bytes, given)
+        if size > limit:
+            text = f"its data claim more than {limit:,} bytes"
             hint = "if you trust the file, raise the limit (--max-bytes)"
             raise self.problem(text, hint, "NIR014")
 
@@ -77,7 +79,7 @@ def place_of(text: str) -> Place:
     return Place(text)
 
 
-def bytes_of(place: Place, stdin: BinaryIO | None, max_bytes: int) -> bytes:
+def bytes_of(place: Place, stdin: BinaryIO | None, max_bytes: int | None) -> bytes:
     """All bytes of a file.
 
     Raises:
@@ -87,12 +89,13 @@ def bytes_of(place: Place, stdin: BinaryIO | None, max_bytes: int) -> bytes:
         if place.file == STDIN:
             if stdin is None:
                 raise place.problem("there is no stdin")
-            content = _read(place, stdin, max_bytes)
+            content = _read(place, stdin, max_bytes, 0)
         else:
             with open(place.file, "rb") as stream:
                 status = os.fstat(stream.fileno())
-                place.claim(status.st_size if stat.S_ISREG(status.st_mode) else 0, max_bytes)
-                content = _read(place, stream, max_bytes)
+                size = status.st_size if stat.S_ISREG(status.st_mode) else 0
+                place.claim(size, max_bytes, size)
+                content = _read(place, stream, max_bytes, size)
     except OSError as error:
         raise _failure(place, error) from error
     except ValueError as error:  # a NUL in the name
@@ -102,11 +105,11 @@ def bytes_of(place: Place, stdin: BinaryIO | None, max_bytes: int) -> bytes:
     return content
 
 
-def _read(place: Place, stream: BinaryIO, max_bytes: int) -> bytes:
+def _read(place: Place, stream: BinaryIO, max_bytes: int | None, given: int) -> bytes:
     parts, size = [], 0
     while part := stream.read(_PIECE):
         size += len(part)
-        place.claim(size, max_bytes)
+        place.claim(size, max_bytes, given)
         parts.append(part)
     return b"".join(parts)
 

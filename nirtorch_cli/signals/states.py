@@ -22,7 +22,6 @@ import numpy as np
 
 from nirtorch_cli.errors import UsageError
 from nirtorch_cli.findings import Finding, listed, printable, quoted
-from nirtorch_cli.limits import DEFAULT_MAX_BYTES
 from nirtorch_cli.signals.archives import NPZ_SIGNATURES, archive_of, arrays_of
 from nirtorch_cli.signals.sources import Place, bytes_of
 from nirtorch_cli.writing import written
@@ -110,7 +109,7 @@ def refuse_unstorable_state(state: Any) -> None:
     _described(state, (), {})
 
 
-def read_state(path: str, *, max_bytes: int = DEFAULT_MAX_BYTES) -> Any:
+def read_state(path: str, *, max_bytes: int | None = None) -> Any:
     """The state that `write_state` stored.
 
     Raises:
@@ -119,7 +118,7 @@ def read_state(path: str, *, max_bytes: int = DEFAULT_MAX_BYTES) -> Any:
     return saved_state(path, max_bytes=max_bytes).state
 
 
-def saved_state(path: str, *, max_bytes: int = DEFAULT_MAX_BYTES) -> SavedState:
+def saved_state(path: str, *, max_bytes: int | None = None) -> SavedState:
     """The state that `write_state` stored, and what it was made with.
 
     Raises:

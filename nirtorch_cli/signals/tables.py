@@ -38,14 +38,15 @@ _FEWEST_COUNTED = 3
 """So many columns make `0,1,2` a count of columns; `0,1` are spikes as likely."""
 
 
-def table_of(content: bytes, place: Place, max_bytes: int) -> Array:
+def table_of(content: bytes, place: Place, max_bytes: int | None) -> Array:
     """The values of a .csv file, (T, B, neurons).
 
     Raises:
         ReadError: it is no text, a cell holds no number, lines have different lengths, the
             columns are those of several arrays, or the batch rows have different numbers of steps.
     """
-    place.claim((sum(map(content.count, (b",", b"\n", b"\r"))) + 1) * 8, max_bytes)
+    claimed = (sum(map(content.count, (b",", b"\n", b"\r"))) + 1) * 8
+    place.claim(claimed, max_bytes, len(content))
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

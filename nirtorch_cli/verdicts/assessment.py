@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 
 from nirtorch_cli.errors import ExitCode
 from nirtorch_cli.findings import Finding
-from nirtorch_cli.limits import DEFAULT_MAX_BYTES
 from nirtorch_cli.request import Request
 
 
@@ -29,7 +28,7 @@ class Task:
     steps: int = 5
     batch: int = 2
     seed: int = 0
-    max_bytes: int = DEFAULT_MAX_BYTES
+    max_bytes: int | None = None
     debug: bool = False
 
 

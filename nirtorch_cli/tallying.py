@@ -1,0 +1,74 @@
+"""Mean and range of an output that comes part by part, in constant memory.
+
+In: arrays, as they come. Out: `OutputStatistics`, plain values that JSON has. Cost: linear in the
+numbers, and a few numbers of memory.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class OutputStatistics:
+    """Shape (steps, batch, *shape) and statistics of an output; None on the `meta` device.
+
+    A statistic that is no number is a text (nan, inf), since JSON has none.
+    """
+
+    shape: list[int]
+    dtype: str
+    mean: float | str | None = None
+    min: float | str | None = None
+    max: float | str | None = None
+
+
+class Tally:
+    """The statistics of values (T, ...) of which some steps are known."""
+
+    def __init__(self) -> None:
+        self.steps, self.count, self.total = 0, 0, 0.0
+        self.low, self.high = math.inf, -math.inf
+        self.rest: tuple[int, ...] = ()
+        self.dtype = ""
+        self.is_finite = True
+
+    def add(self, values: Array) -> None:
+        """The values of further steps."""
+        self.steps, self.rest, self.dtype = (
+            self.steps + len(values),
+            values.shape[1:],
+            str(values.dtype),
+        )
+        if not values.size:
+            return
+        self.count += values.size
+        with np.errstate(all="ignore"):
+            self.total += float(values.sum(dtype=np.float64))
+            low, high = float(values.min()), float(values.max())
+        # Unlike these, the functions of Python lose NaN.
+        self.low, self.high = float(np.minimum(self.low, low)), float(np.maximum(self.high, high))
+        self.is_finite = self.is_finite and math.isfinite(low) and math.isfinite(high)
+
+    def told(self) -> OutputStatistics:
+        """What there is to say of them."""
+        shape = [self.steps, *self.rest]
+        if not self.count:
+            return OutputStatistics(shape, self.dtype)
+        numbers = (self.total / self.count, self.low, self.high)
+        return OutputStatistics(
+            shape, self.dtype, *(n if math.isfinite(n) else str(n) for n in numbers)
+        )
+
+
+def statistics(values: Array) -> OutputStatistics:
+    """Shape, type and range of an array."""
+    tally = Tally()
+    tally.add(values)
+    return tally.told()
