@@ -24,6 +24,7 @@ STAGES = (
     "errors",
     "rules",
     "naming",
+    "ordering",
     "writing",
     "request",
     # many files and processes, which need not know what is in a file
@@ -71,6 +72,10 @@ STAGES = (
     "drawing.rows",
     "drawing.sheet",
     "drawing.layout",
+    "drawing.labelling",
+    "drawing.svg_text",
+    "drawing.svg_items",
+    "drawing.svg_links",
     "drawing.svg",
     "drawing.dot",
     "drawing.mermaid",
