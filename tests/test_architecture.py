@@ -141,6 +141,7 @@ STAGES = (
     "seeing.panels",
     "seeing.images",
     "seeing.spikes",
+    "seeing.choosing",
     "seeing.traces",
     "seeing.arranging",
     "seeing.pictures",

@@ -15,9 +15,13 @@ import difflib
 import fnmatch
 from collections.abc import Iterable, Iterator
 
+import torch
+
 from nirtorch_cli.errors import UsageError
 from nirtorch_cli.findings import Finding, listed, quoted
-from nirtorch_cli.graph_module import ConvertedModule
+from nirtorch_cli.graph_module import NIR_NAME, ConvertedModule
+from nirtorch_cli.ordering import in_natural_order
+from nirtorch_cli.transfers import Shape
 
 SPIKING_TYPES = ("IF", "LIF", "CubaLIF", "Threshold")
 """The NIR types whose output is spikes."""
@@ -64,19 +68,60 @@ def wanted(module: ConvertedModule, record: Iterable[str]) -> Wanted:
 
 def node_types(module: ConvertedModule) -> list[tuple[str, str]]:
     """Path and NIR type of each node that has a value, those of nested graphs too."""
-    found: list[tuple[str, str]] = []
+    return [(path, owner.meta["types"][name]) for path, owner, name in _nodes(module)]
 
-    def collect(module: ConvertedModule, prefix: str) -> None:
-        children = module._modules  # named_children() leaves out one that stands for two nodes
-        for name, nir_name in module.meta["names"].items():
-            path, child = prefix + nir_name, children.get(name)
-            if isinstance(child, ConvertedModule):
-                collect(child, f"{path}/")
-            if child is not None or name in (*module.meta["inputs"], *module.meta["outputs"]):
-                found.append((path, module.meta["types"][name]))
 
-    collect(module, "")
-    return found
+def node_shapes(module: ConvertedModule) -> dict[str, Shape | None]:
+    """The shape of the value of each node that has one, by its path; None if it is not known."""
+    return {path: owner.meta["shapes"][name][1] for path, owner, name in _nodes(module)}
+
+
+def shown_paths(module: ConvertedModule) -> list[str]:
+    """The paths of `node_types` as people are shown them.
+
+    That is in the order of execution; alike nodes of a graph that stand equally deep in it are
+    in the natural order of their names, which alone tells them apart.
+    """
+    paths = [path for path, _, _ in _nodes(module)]
+    depth = dict(_depths(module))
+    order = in_natural_order(paths, [depth.get(path, ()) for path in paths])
+    return [paths[place] for place in order]
+
+
+def _nodes(module: ConvertedModule, prefix: str = "") -> Iterator[tuple[str, ConvertedModule, str]]:
+    """Path of each node that has a value, its graph's module, and its name there."""
+    children = module._modules  # named_children() leaves out one that stands for two nodes
+    for name, nir_name in module.meta["names"].items():
+        path, child = prefix + nir_name, children.get(name)
+        if isinstance(child, ConvertedModule):
+            yield from _nodes(child, f"{path}/")
+        if child is not None or name in (*module.meta["inputs"], *module.meta["outputs"]):
+            yield path, module, name
+
+
+def _depths(
+    module: ConvertedModule, prefix: str = "", around: tuple[int, ...] = ()
+) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """How many nodes lead to each node at most, within a step; before it, to the graphs around."""
+    reached: dict[torch.fx.Node, int] = {}
+    for node in module.graph.nodes:
+        deep = max((reached[source] for source in node.all_input_nodes), default=0)
+        name = node.meta.get(NIR_NAME)
+        reached[node] = deep + (name is not None)
+        if name is None:
+            continue
+        path, depth = f"{prefix}{name}", (*around, deep)
+        yield path, depth
+        child = module._modules.get(_called(node))
+        if isinstance(child, ConvertedModule):
+            yield from _depths(child, f"{path}/", depth)
+
+
+def _called(node: torch.fx.Node) -> str:
+    """The name of the module that gives a value: a stateful one's is the first of two."""
+    while node.op == "call_function" and node.all_input_nodes:
+        node = node.all_input_nodes[0]
+    return str(node.target)
 
 
 def variables_of(kind: str) -> tuple[str, ...]:
