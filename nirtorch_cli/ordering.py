@@ -9,7 +9,7 @@ Cost: linear in names and edges, apart from sorting.
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 _NUMBER = re.compile("([0-9]+)")
 
@@ -37,7 +37,7 @@ def depths(count: int, edges: Iterable[tuple[int, int]]) -> list[int]:
     return depth
 
 
-def in_natural_order(names: Sequence[str], depth: Sequence[Hashable]) -> list[int]:
+def in_natural_order(names: Sequence[str], depth: Sequence[int]) -> list[int]:
     """The places of names in the order to show: alike ones of one depth by their numbers.
 
     Example:
@@ -45,7 +45,7 @@ def in_natural_order(names: Sequence[str], depth: Sequence[Hashable]) -> list[in
         >>> [names[place] for place in in_natural_order(names, [0, 1, 1, 2])]
         ['in', 'b2', 'b10', 'out']
     """
-    alike: dict[tuple[str, Hashable], list[int]] = {}
+    alike: dict[tuple[str, int], list[int]] = {}
     for place, name in enumerate(names):
         alike.setdefault((_NUMBER.sub("0", name), depth[place]), []).append(place)
     order = list(range(len(names)))

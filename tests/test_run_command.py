@@ -1053,6 +1053,29 @@ def test_nodes_in_a_row_are_shown_in_the_order_in_which_they_are_run() -> None:
     assert lines == ["b10", "b2", "b1"]
 
 
+def test_nests_in_a_row_are_shown_in_the_order_in_which_they_are_run() -> None:
+    """Their nodes are equally deep in their own graphs; which graph is first is no matter of names.
+
+    Nests beside each other are in their natural order.
+    """
+
+    def nest() -> nir.NIRGraph:
+        return nir.NIRGraph.from_list(lif(2))
+
+    for edges, expected in (
+        ([("g10", "g2"), ("g2", "g1"), ("input", "g10"), ("g1", "output")], ["g10", "g2", "g1"]),
+        ([(s, t) for g in ("g10", "g1", "g2") for s, t in (("input", g), (g, "output"))],
+         ["g1", "g2", "g10"]),
+    ):  # fmt: skip
+        ends = {"input": nir.Input({"input": np.array([2])})}
+        ends["output"] = nir.Output({"output": np.array([2])})
+        nests = {name: nest() for name in ("g10", "g2", "g1")}
+        nir.write("nests.nir", nir.NIRGraph({**ends, **nests}, edges))
+        answer = invoke("nests.nir", "-i", "constant:1", "--steps", "9", "-q")
+        lines = [line.split("/")[0] for line in answer.stdout.splitlines() if "/lif" in line]
+        assert lines == expected, answer.stdout + answer.stderr
+
+
 def lines_of(picture: str, title: str) -> list[str]:
     """The neurons in the legend of a panel, as matplotlib notes them in an SVG."""
     panels = Path(picture).read_text(encoding="utf8").split('<g id="axes_')

@@ -83,38 +83,52 @@ def shown_paths(module: ConvertedModule) -> list[str]:
     in the natural order of their names, which alone tells them apart.
     """
     paths = [path for path, _, _ in _nodes(module)]
-    depth = dict(_depths(module))
-    order = in_natural_order(paths, [depth.get(path, ()) for path in paths])
+    depth = _depths(module)
+    order = in_natural_order(paths, [depth.get(path, -1) for path in paths])
     return [paths[place] for place in order]
 
 
-def _nodes(module: ConvertedModule, prefix: str = "") -> Iterator[tuple[str, ConvertedModule, str]]:
+def _nodes(module: ConvertedModule) -> list[tuple[str, ConvertedModule, str]]:
     """Path of each node that has a value, its graph's module, and its name there."""
-    children = module._modules  # named_children() leaves out one that stands for two nodes
-    for name, nir_name in module.meta["names"].items():
-        path, child = prefix + nir_name, children.get(name)
-        if isinstance(child, ConvertedModule):
-            yield from _nodes(child, f"{path}/")
-        if child is not None or name in (*module.meta["inputs"], *module.meta["outputs"]):
-            yield path, module, name
+    found: list[tuple[str, ConvertedModule, str]] = []
+
+    def collect(module: ConvertedModule, prefix: str) -> None:
+        children = module._modules  # named_children() leaves out one that stands for two nodes
+        for name, nir_name in module.meta["names"].items():
+            path, child = prefix + nir_name, children.get(name)
+            if isinstance(child, ConvertedModule):
+                collect(child, f"{path}/")
+            if child is not None or name in (*module.meta["inputs"], *module.meta["outputs"]):
+                found.append((path, module, name))
+
+    collect(module, "")
+    return found
 
 
-def _depths(
-    module: ConvertedModule, prefix: str = "", around: tuple[int, ...] = ()
-) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """How many nodes lead to each node at most, within a step; before it, to the graphs around."""
-    reached: dict[torch.fx.Node, int] = {}
-    for node in module.graph.nodes:
-        deep = max((reached[source] for source in node.all_input_nodes), default=0)
-        name = node.meta.get(NIR_NAME)
-        reached[node] = deep + (name is not None)
-        if name is None:
-            continue
-        path, depth = f"{prefix}{name}", (*around, deep)
-        yield path, depth
-        child = module._modules.get(_called(node))
-        if isinstance(child, ConvertedModule):
-            yield from _depths(child, f"{path}/", depth)
+def _depths(module: ConvertedModule) -> dict[str, int]:
+    """A number for each node's path, the same for nodes that stand equally deep in a graph.
+
+    How deep a node stands is how many nodes lead to it at most within a step; so must the graphs
+    around it. The numbers themselves mean nothing.
+    """
+    numbers: dict[tuple[int, int], int] = {}
+    found: dict[str, int] = {}
+
+    def collect(module: ConvertedModule, prefix: str, around: int) -> None:
+        reached: dict[torch.fx.Node, int] = {}
+        for node in module.graph.nodes:
+            deep = max((reached[source] for source in node.all_input_nodes), default=0)
+            name = node.meta.get(NIR_NAME)
+            reached[node] = deep + (name is not None)
+            if name is not None:
+                number = numbers.setdefault((around, deep), len(numbers))
+                found[f"{prefix}{name}"] = number
+                child = module._modules.get(_called(node))
+                if isinstance(child, ConvertedModule):
+                    collect(child, f"{prefix}{name}/", number)
+
+    collect(module, "", -1)
+    return found
 
 
 def _called(node: torch.fx.Node) -> str:
