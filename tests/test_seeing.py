@@ -1117,6 +1117,7 @@ def test_a_power_of_ten_stands_beside_what_the_values_are_of(matplotlib: Any) ->
     with _settings():
         axes.figure.draw_without_rendering()
         assert [t.get_text() for t in axes.get_yticklabels()][1:4] == ["0", "1", "2"]
+        assert [text for text, _ in visible_texts(axes.figure) if "1e" in text] == ["v (1e\u22129)"]
     assert panel_of(Recorded(DT, trace={"a": {"v": v * 1e9}}), "a:v").get_ylabel() == "v"
 
 
