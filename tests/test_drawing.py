@@ -27,29 +27,35 @@ from typer.testing import CliRunner, Result
 import nirtorch_cli
 from nirtorch_cli.cli.app import app
 from nirtorch_cli.drawing import Picture, draw
-from nirtorch_cli.drawing.labels import LONGEST, STYLES, columns, kind_of, shortened
+from nirtorch_cli.drawing.labelling import LABEL_SIZE
+from nirtorch_cli.drawing.labels import LONGEST, MARKS, STYLES, columns, kind_of, shortened
+from nirtorch_cli.drawing.layering import TALLEST
 from nirtorch_cli.drawing.layout import Drawing, Rectangle, draw_scene
 from nirtorch_cli.drawing.mermaid import MOST_CHARACTERS, MOST_EDGES
 from nirtorch_cli.drawing.scene import ROOT, Link, Scene, scene_of
 from nirtorch_cli.errors import ExitCode
+from nirtorch_cli.findings import Finding
 from nirtorch_cli.inspecting import InspectedEdge, InspectedNode, Inspection, inspect_file
 from nirtorch_cli.reading import ModelFile
 
 PACKAGE = str(Path(nirtorch_cli.__file__).parent)
 SVG = "{http://www.w3.org/2000/svg}"
-SHAPES = ("path", "rect", "polygon", "g", "text", "tspan")
+SHAPES = ("path", "rect", "polygon", "g", "text", "tspan", "circle")
 PICTURES = ("svg", "dot", "mermaid")
 
 Nodes = list[tuple[str, str]]
 Edges = list[tuple[str, str, bool]]
 
 
-def inspection(nodes: Nodes, edges: Edges, file: str = "model.nir") -> Inspection:
+def inspection(
+    nodes: Nodes, edges: Edges, file: str = "model.nir", findings: list[Finding] | None = None
+) -> Inspection:
     rows = [
         InspectedNode(name, kind, (2,), (3, 4), {"tau": "0.1"} if kind == "LIF" else {}, 2)
         for name, kind in nodes
     ]
-    return Inspection(file, 1, "1.0", 1e-4, "", rows, [InspectedEdge(*edge) for edge in edges])
+    drawn = [InspectedEdge(*edge) for edge in edges]
+    return Inspection(file, 1, "1.0", 1e-4, "", rows, drawn, findings or [])
 
 
 def inspected(graph: nir.NIRGraph) -> Inspection:
@@ -267,12 +273,237 @@ def test_what_stands_on_a_node_and_in_its_tooltip() -> None:
     assert title_of(lif) == "lif\nLIF: 2 -> 3x4\ntau 0.1"
 
 
+def label_places(picture: str) -> list[Rectangle]:
+    """The grounds of the labels of delayed edges."""
+    found = []
+    elements_of = list(ET.fromstring(picture).iter())
+    for ground, text in pairwise(elements_of):
+        if text.get("class") == "late":
+            assert ground.get("class") in ("paper", "ground"), "a label without a ground"
+            sides = (float(ground.get(name, "nan")) for name in ("x", "y", "width", "height"))
+            found.append(Rectangle(*sides))
+    return found
+
+
+@pytest.mark.parametrize("direction", ["down", "right"])
+@every_example
+def test_a_label_stands_on_no_node_and_on_a_line_only_in_its_own(name: str, direction: Any) -> None:
+    found = EXAMPLES[name]()
+    scene = scene_of(found)
+    drawing = draw_scene(scene, direction)
+    labels = label_places(draw(found, "svg", direction=direction).text)
+    delayed = [turn for turn, link in enumerate(scene.links) if link.delayed]
+    for one, other in combinations(labels, 2):
+        assert not overlap(one, other, -0.2)
+    on_lines = 0
+    for turn, place in zip(delayed, labels, strict=True):
+        assert (place.width, place.height) == LABEL_SIZE
+        for item, covered in zip(scene.items, drawing.rectangles, strict=True):
+            assert item.is_box or not overlap(place, covered, -0.2), scene.links[turn].tooltip
+        routes = [list(samples(route, direction)) for route in drawing.routes]
+        hit = [any(overlap(Rectangle(*p, 0, 0), place, -1) for p in route) for route in routes]
+        assert hit[turn] or not any(hit)
+        on_lines += any(hit)
+    assert on_lines <= max(2, len(labels) // 5)
+
+
+def test_labels_of_small_loops_stand_on_no_line() -> None:
+    for found in (RECURRENT, NESTED, inspected(NETWORKS["recurrent"]())):
+        for direction in ("down", "right"):
+            scene = scene_of(found)
+            drawing = draw_scene(scene, direction)  # type: ignore[arg-type]
+            picture = draw(found, "svg", direction=direction).text  # type: ignore[arg-type]
+            places = label_places(picture)
+            assert len(places) == sum(link.delayed for link in scene.links) > 0
+            for route in drawing.routes:
+                for point in samples(route, direction):
+                    assert not any(overlap(Rectangle(*point, 0, 0), place) for place in places)
+
+
 def test_the_page_is_white_and_as_large_as_the_picture() -> None:
     root = ET.fromstring(draw(RECURRENT, "svg").text)
     first = next(root.iter(f"{SVG}rect"))
     assert first.get("class") == "paper"
     assert (first.get("width"), first.get("height")) == (root.get("width"), root.get("height"))
     assert ".paper { fill: #ffffff; }" in (root.findtext(f"{SVG}style") or "")
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance, as WCAG 2 has it."""
+    parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one: str, other: str) -> float:
+    light, dark = sorted((luminance(one), luminance(other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def test_contrast_is_what_wcag_says() -> None:
+    assert contrast("#000000", "#ffffff") == pytest.approx(21)
+    assert contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.01)
+
+
+def rules_of(style: str) -> dict[str, dict[str, str]]:
+    """Colours by selector."""
+    return {
+        selector.strip(): dict(re.findall(r"(fill|stroke): (#[0-9a-f]{6})", body))
+        for selector, body in re.findall(r"^([^{}@]+) \{([^{}]*)\}$", style, re.MULTILINE)
+    }
+
+
+EVERY_KIND = inspection(
+    [
+        ("in", "Input"),
+        ("w", "Affine"),
+        ("lif", "LIF"),
+        ("flat", "Flatten"),
+        ("delay", "Delay"),
+        ("g", "NIRGraph"),
+        ("g/lif", "LIF"),
+    ],
+    [("in", "w", False), ("w", "lif", False), ("lif", "w", True), ("lif", "gone", False)],
+    findings=[
+        Finding("NIR301", "error", "1 of 4 values are NaN", "w", "weight"),
+        Finding("NIR304", "warning", "v_reset at or above v_threshold", "lif"),
+        Finding("NIR202", "warning", "declares (1,)", "g", repair="stale-shape", hint="taken as 1"),
+    ],
+)
+"""All kinds and all marks."""
+
+
+@pytest.mark.parametrize("is_dark", [False, True])
+def test_text_and_lines_of_an_svg_can_be_read_on_a_light_and_on_a_dark_page(is_dark: bool) -> None:
+    style = ET.fromstring(draw(EVERY_KIND, "svg").text).findtext(f"{SVG}style") or ""
+    light, dark = style.split("@media (prefers-color-scheme: dark) {")
+    rules = rules_of(dark if is_dark else light)
+    assert set(rules_of(dark)) == {key for key, colours in rules_of(light).items() if colours}
+    paper = rules[".paper"]["fill"]
+    assert (luminance(paper) < 0.05) == is_dark
+    for kind in STYLES:
+        shape = rules[f".{kind} .shape"]
+        assert contrast(rules["text"]["fill"], shape["fill"]) > 7
+        assert contrast(rules[".detail"]["fill"], shape["fill"]) > 4.5
+        assert contrast(shape["stroke"], paper) > 3
+    for mark in MARKS:
+        assert contrast(rules[f".{mark} > .shape"]["stroke"], paper) > 3
+    grounds = (paper, rules[".ground"]["fill"])
+    for ground in grounds:
+        assert contrast(rules[".late"]["fill"], ground) > 4.5
+        for line in (".edge", ".delayed"):
+            assert contrast(rules[line]["stroke"], ground) > 3
+
+
+def test_mermaid_shows_on_the_themes_of_light_and_of_dark_pages() -> None:
+    text = draw(EVERY_KIND, "mermaid").text
+    assert "linkStyle default" not in text  # lines have the colour of the theme
+    classes = dict(re.findall(r"classDef nir_(\w+) (.*)", text))
+    assert set(classes) == {*STYLES, *MARKS}
+    assert classes["graph"] == "fill:none,stroke:#64748b"
+    for kind in set(STYLES) - {"graph"}:
+        fill, colour = re.findall(r"(?:fill|color):(#[0-9a-f]{6})", classes[kind])
+        assert contrast(fill, colour) > 7
+    [delayed] = re.findall(r"linkStyle 2 stroke:(#[0-9a-f]{6})$", text, re.MULTILINE)
+    for line in (delayed, "#64748b"):
+        for page in ("#ffffff", "#0d1117"):
+            assert contrast(line, page) > 3
+
+
+# ---------------------------------------------------------------------- what findings say
+
+
+def test_nodes_with_findings_are_marked_and_say_why() -> None:
+    root = ET.fromstring(draw(EVERY_KIND, "svg").text)
+    marked = {
+        title_of(group).splitlines()[0]: group
+        for group in root.iter(f"{SVG}g")
+        if "marked" in group.get("class", "").split()
+    }
+    assert set(marked) == {"w", "lif", "g"}
+    for name, mark, reason in (
+        ("w", "error", "error NIR301: weight 1 of 4 values are NaN"),
+        ("lif", "warning", "warning NIR304: v_reset at or above v_threshold"),
+        ("g", "repaired", "repaired NIR202: declares (1,); taken as 1"),
+    ):
+        assert mark in marked[name].get("class", "").split()
+        assert title_of(marked[name]).splitlines()[-1] == reason
+        signs = [g.get("class") for g in marked[name].iter(f"{SVG}g") if "sign" in (g.get("class"))]
+        assert signs == [f"sign {mark}"]
+    forms = {  # each sign has a form of its own, colour aside
+        str(sign.get("class")): sign[0].tag.removeprefix(SVG)
+        for sign in root.iter(f"{SVG}g")
+        if "sign" in sign.get("class", "")
+    }
+    assert forms == {"sign error": "circle", "sign warning": "polygon", "sign repaired": "rect"}
+    texts = {text.text for text in root.iter(f"{SVG}text")}
+    assert {"error", "warning", "repaired"} <= texts  # the legend
+    assert any("; 1 error" in (text or "") for text in texts)
+
+
+def test_marks_in_dot_and_mermaid_say_why() -> None:
+    text = draw(EVERY_KIND, "dot").text
+    lines = {line.split("[")[0].strip(): line for line in text.splitlines() if " [label=" in line}
+    assert 'label="w\\nAffine 3x4\\nerror NIR301"' in lines["n1"]
+    assert "penwidth=2, peripheries=2" in lines["n1"]
+    assert "error NIR301: weight 1 of 4 values are NaN" in lines["n1"]
+    assert "peripheries" not in lines["n0"]
+    assert 'label="g  NIRGraph 3x4  repaired NIR202"' in text
+    chart = draw(EVERY_KIND, "mermaid").text
+    assert '["<b>w</b><br>Affine 3x4<br>error NIR301"]' in chart
+    assert '["<b>g</b> NIRGraph 3x4 repaired NIR202"]' in chart
+    assert "class n1 nir_error" in chart
+    assert "warning NIR304: v_reset at or above v_threshold" in chart
+    assert chart.count("  click n") == 3
+    assert "click" not in draw(RECURRENT, "mermaid").text
+
+
+def test_the_worst_finding_marks_a_node_and_what_is_only_good_to_know_does_not() -> None:
+    findings = [
+        Finding("NIR018", "info", "left out, so 0", "a"),
+        Finding("NIR202", "warning", "declares (1,)", "b", repair="stale-shape"),
+        Finding("NIR304", "warning", "odd", "b"),
+        Finding("NIR303", "error", "tau 0", "b"),
+        Finding("NIR100", "error", "of the whole graph"),
+        Finding("NIR100", "error", "of a node that is not drawn", "nowhere"),
+    ]
+    scene = scene_of(inspection([("a", "LIF"), ("b", "LIF")], [], findings=findings))
+    first, second = scene.items
+    assert (first.mark, first.reason) == (None, "")
+    assert first.tooltip.endswith("info NIR018: left out, so 0")
+    assert (second.mark, second.reason) == ("error", "error NIR303")
+    assert [line[:5] for line in second.tooltip.splitlines()[-3:]] == ["error", "warni", "repai"]
+    assert scene.subtitle.endswith("; 3 errors")
+    many = [Finding("NIR303", "error", "x" * 5000, "a") for _ in range(100)]
+    [item] = scene_of(inspection([("a", "LIF")], [], findings=many)).items
+    assert len(item.tooltip) < 20_000
+
+
+# ---------------------------------------------------------------------- natural order
+
+
+def test_alike_nodes_beside_each_other_stand_in_natural_order() -> None:
+    names = [f"b{number}" for number in range(13)]
+    shuffled = sorted(names)  # b0, b1, b10, b11, ..., as the order of execution may be
+    nodes = [("in", "Input"), *((name, "LIF") for name in shuffled), ("out", "Output")]
+    edges = [("in", name, False) for name in shuffled] + [(n, "out", False) for n in shuffled]
+    found = inspection(nodes, edges)
+    scene, drawing = scene_of(found), draw_scene(scene_of(found))
+    at = {item.name: drawing.rectangles[item.number] for item in scene.items}
+    assert sorted(names, key=lambda name: at[name].x) == names
+    assert len({at[name].y for name in names}) == 1
+    pattern = {"dot": r'\[label="(b\d+)', "mermaid": r"<b>(b\d+)</b>"}
+    for form, label in pattern.items():
+        assert re.findall(label, draw(found, form).text) == names  # type: ignore[arg-type]
+
+
+def test_natural_order_changes_no_chain() -> None:
+    chained = ["b2", "b1", "b10", "a", "b3"]
+    edges = [(a, b, False) for a, b in pairwise(chained)]
+    found = inspection([(name, "LIF") for name in chained], edges)
+    assert re.findall(r"<b>(\w+)</b>", draw(found, "mermaid").text) == chained
+    drawing = draw_scene(scene_of(found))
+    assert [place.y for place in drawing.rectangles] == sorted(p.y for p in drawing.rectangles)
 
 
 DOT_NODE = re.compile(r"^ *n(\d+) \[(.*)\]$", re.MULTILINE)
@@ -298,12 +529,13 @@ def test_dot_has_every_node_and_every_edge_once(name: str) -> None:
 
 
 MERMAID = re.compile(
-    r"""flowchart\ TB
+    r"""flowchart\ (?:TB|LR)
     | \ +subgraph\ n(?P<box>\d+)\["(?P<heading>[^"]*)"\]
-    | \ +direction\ TB
+    | \ +direction\ (?:TB|LR)
     | \ +end
     | \ +n(?P<node>\d+)(?:\(\[|\{\{|\[\\|\[\[|\[)"(?P<label>[^"]*)"(?:\]\)|\}\}|/\]|\]\]|\])
     | \ +n(?P<source>\d+)\ (?P<arrow>-->|-\.->\|"1\ step"\|)\ n(?P<target>\d+)
+    | \ +click\ n\d+\ call\ nirtorch_tooltip\(\)\ "[\w\ ,.()':/+=?‹›-]+"
     | \ +classDef\ nir_[a-z]+\ [a-z:\#0-9,\ -]+
     | \ +class\ n[n0-9,]+\ nir_[a-z]+
     | \ +linkStyle\ (?P<styled>default|[0-9,]+)\ [a-z:\#0-9,]+""",
@@ -385,8 +617,17 @@ def is_within(inner: Rectangle, outer: Rectangle) -> bool:
     )
 
 
-def samples(route: list[tuple[float, float]]) -> Iterator[tuple[float, float]]:
+def turned(route: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    return [(y, x) for x, y in route]
+
+
+def samples(
+    route: list[tuple[float, float]], direction: str = "down"
+) -> Iterator[tuple[float, float]]:
     """Points of a route, of its curves too, close enough to hit whatever lies under it."""
+    if direction == "right":
+        yield from turned(list(samples(turned(route))))
+        return
     for (x, y), (to_x, to_y) in pairwise(route):
         count = 2 + int(math.hypot(to_x - x, to_y - y) / 15)
         for turn in range(count + 1):
@@ -417,8 +658,8 @@ def on_border(point: tuple[float, float], place: Rectangle) -> bool:
     return is_within_reach and at_edge
 
 
-def assert_well_laid_out(scene: Scene) -> Drawing:
-    drawing = draw_scene(scene)
+def assert_well_laid_out(scene: Scene, direction: Any = "down", wrap: Any = "auto") -> Drawing:
+    drawing = draw_scene(scene, direction, wrap)
     page = Rectangle(0, 0, *drawing.size)
     for item, place in zip(scene.items, drawing.rectangles, strict=True):
         outer = page if item.parent == ROOT else drawing.rectangles[item.parent]
@@ -430,7 +671,7 @@ def assert_well_laid_out(scene: Scene) -> Drawing:
         assert on_border(route[0], drawing.rectangles[link.source]), link.tooltip
         assert on_border(route[-1], drawing.rectangles[link.target]), link.tooltip
         ends = boxes_around(scene, link.source) | boxes_around(scene, link.target)
-        points = list(samples(route))
+        points = list(samples(route, direction))
         for item, place in zip(scene.items, drawing.rectangles, strict=True):
             if item.number not in ends:
                 hit = [p for p in points if overlap(Rectangle(*p, 0, 0), place, -0.5)]
@@ -468,9 +709,13 @@ def shared_lines(scene: Scene, drawing: Drawing) -> Iterator[tuple[Link, Link]]:
                 yield one[2], other[2]
 
 
+@pytest.mark.parametrize("wrap", ["auto", "always"])
+@pytest.mark.parametrize("direction", ["down", "right"])
 @every_example
-def test_nothing_lies_on_anything_and_all_is_in_its_box(name: str) -> None:
-    assert_well_laid_out(scene_of(EXAMPLES[name]()))
+def test_nothing_lies_on_anything_and_all_is_in_its_box(
+    name: str, direction: str, wrap: str
+) -> None:
+    assert_well_laid_out(scene_of(EXAMPLES[name]()), direction, wrap)
 
 
 @st.composite
@@ -491,15 +736,19 @@ def inspections(draw_value: st.DrawFn) -> Inspection:
     return inspection(nodes, [(s, t, draw_value(st.booleans())) for s, t in edges])
 
 
-@given(inspections())
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_any_graph_is_well_laid_out(found: Inspection) -> None:
-    assert_well_laid_out(without_links_to_what_is_inside(scene_of(found)))
+@given(
+    inspections(), st.sampled_from(["down", "right"]), st.sampled_from(["auto", "never", "always"])
+)
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_any_graph_is_well_laid_out(found: Inspection, direction: str, wrap: str) -> None:
+    assert_well_laid_out(without_links_to_what_is_inside(scene_of(found)), direction, wrap)
 
 
 @pytest.mark.parametrize("seed", range(12))
 def test_any_larger_graph_is_well_laid_out(seed: int) -> None:
-    assert_well_laid_out(without_links_to_what_is_inside(scene_of(mesh(seed))))
+    scene = without_links_to_what_is_inside(scene_of(mesh(seed)))
+    assert_well_laid_out(scene, wrap="always")
+    assert_well_laid_out(scene, ("down", "right")[seed % 2])
 
 
 def without_links_to_what_is_inside(scene: Scene) -> Scene:
@@ -529,7 +778,11 @@ def test_any_graph_is_drawn_in_every_form(found: Inspection) -> None:
 
 
 def size(found: Inspection) -> tuple[float, float]:
-    root = ET.fromstring(draw(found, "svg").text)
+    return size_of(draw(found, "svg").text)
+
+
+def size_of(picture: str) -> tuple[float, float]:
+    root = ET.fromstring(picture)
     return float(root.get("width", "")), float(root.get("height", ""))
 
 
@@ -537,6 +790,100 @@ def test_a_short_chain_is_one_column() -> None:
     drawing = draw_scene(scene_of(chain(10)))
     assert len({place.x + place.width / 2 for place in drawing.rectangles}) == 1
     assert [place.y for place in drawing.rectangles] == sorted(p.y for p in drawing.rectangles)
+
+
+def unet(levels: int = 3) -> Inspection:
+    """An encoder and a decoder, whose levels are joined by skips."""
+    names = ["input"]
+    for part in ("encoder", "decoder"):
+        names += [f"{part}{level}_{kind}" for level in range(levels) for kind in ("conv", "if")]
+        names += ["middle_conv", "middle_if"] if part == "encoder" else ["head_conv", "head_if"]
+    names.append("output")
+    kinds = {"conv": "Conv2d", "if": "IF", "input": "Input", "output": "Output"}
+    skips = [(f"encoder{n}_if", f"decoder{levels - 1 - n}_conv", False) for n in range(levels)]
+    edges = [*((a, b, False) for a, b in pairwise(names)), *skips]
+    return inspection([(name, kinds[name.rpartition("_")[2]]) for name in names], edges)
+
+
+def test_a_u_net_is_one_column_with_its_skips_at_the_side() -> None:
+    found = unet()
+    assert len(found.nodes) == 18
+    scene = scene_of(found)
+    drawing = assert_well_laid_out(scene)
+    tops = [place.y for place in drawing.rectangles]
+    assert tops == sorted(set(tops))  # a row for each, in the order of execution
+    main = [p.x + p.width / 2 for p in drawing.rectangles]
+    assert max(main) - min(main) < 100
+    outermost = max(p.x + p.width for p in drawing.rectangles)
+    ways = {link.tooltip: max(x for x, _ in r) for link, r in zip(scene.links, drawing.routes)}
+    inner, outer = (ways[f"encoder{n}_if -> decoder{2 - n}_conv"] for n in (1, 0))
+    assert outermost < inner < outer  # lanes beside the column, one in the other
+
+
+def rows_and_columns(drawing: Drawing) -> tuple[int, int]:
+    return (
+        len({place.y for place in drawing.rectangles}),
+        len({place.x + place.width / 2 for place in drawing.rectangles}),
+    )
+
+
+def test_rows_are_cut_into_columns_only_where_they_are_too_high() -> None:
+    def size_of_chain(count: int, **how: Any) -> tuple[int, tuple[float, float]]:
+        drawing = draw_scene(scene_of(chain(count)), **how)
+        return rows_and_columns(drawing)[1], drawing.size
+
+    columns, (_, height) = size_of_chain(39)
+    assert (columns, height > 0.9 * TALLEST) == (1, True)
+    assert height <= TALLEST
+    columns, (_, height) = size_of_chain(60)
+    assert columns > 2
+    assert height < TALLEST / 2
+    assert size_of_chain(60, wrap="never")[0] == 1
+    assert size_of_chain(300, wrap="never")[1][1] > TALLEST
+    assert size_of_chain(20, wrap="always")[0] > 1
+    assert size_of_chain(2, wrap="always")[0] == 1
+
+
+def test_a_picture_to_the_right_has_its_rows_as_columns() -> None:
+    down, right = (draw_scene(scene_of(chain(10)), way) for way in ("down", "right"))
+    assert rows_and_columns(down) == (10, 1)
+    assert rows_and_columns(right) == (1, 10)
+    assert [place.x for place in right.rectangles] == sorted(p.x for p in right.rectangles)
+    wrapped = draw_scene(scene_of(chain(60)), "right")
+    rows, columns = rows_and_columns(wrapped)
+    assert 1 < rows < columns
+    assert wrapped.size[0] <= TALLEST
+    assert "rankdir=LR" in draw(chain(3), "dot", direction="right").text
+    assert "rankdir=TB" in draw(chain(3), "dot").text
+    assert draw(chain(3), "mermaid", direction="right").text.startswith("flowchart LR\n")
+    nested = draw(NESTED, "mermaid", direction="right").text
+    assert nested.count("direction LR") == 3
+    assert "TB" not in nested
+
+
+def test_edges_to_the_right_end_at_the_outlines_of_their_nodes() -> None:
+    """A neuron's side is half a circle: an edge beside its middle goes on to it."""
+    two = inspection(
+        [("a", "LIF"), ("b", "Input"), ("c", "LIF")],
+        [("a", "c", False), ("b", "c", False), ("c", "a", True)],
+    )
+    scene, drawing = scene_of(two), draw_scene(scene_of(two), "right")
+    paths = elements(draw(two, "svg", direction="right").text, "path", "edge")
+    for link, route, path in zip(scene.links, drawing.routes, paths, strict=True):
+        drawn = [float(x) for x in re.findall(r"-?[0-9.]+", path.get("d", ""))]
+        for number, (x, y), (drawn_x, drawn_y) in (
+            (link.source, route[0], drawn[:2]),
+            (link.target, route[-1], drawn[-2:]),
+        ):
+            place = drawing.rectangles[number]
+            half, aside = place.height / 2, abs(y - place.y - place.height / 2)
+            inwards = abs(drawn_x - x)
+            expected = half - math.sqrt(half**2 - aside**2)
+            if scene.items[number].kind == "port":
+                expected = 9 * aside / half
+            assert inwards == pytest.approx(expected, abs=0.11)
+            assert drawn_y == pytest.approx(y, abs=0.06)
+            assert place.x <= drawn_x <= place.x + place.width
 
 
 @pytest.mark.parametrize("make", [chain, blocks, star, sources])
@@ -626,7 +973,12 @@ def with_names(found: list[str]) -> Inspection:
     nodes = [*((name, "LIF") for name in found), ("box", "NIRGraph"), (f"box/{found[0]}", "LIF")]
     edges = [(a, b, True) for a, b in pairwise(found)]
     unique = dict(nodes)
-    return inspection(list(unique.items()), [*edges, ("box", found[0] + "gone", False)], found[-1])
+    findings = [
+        Finding("NIR303", "error", f"{name} is odd; {name}", node, hint=f"so says {name}")
+        for node, name in zip(unique, [*found, found[0], found[0]], strict=False)
+    ]
+    edges.append(("box", found[0] + "gone", False))
+    return inspection(list(unique.items()), edges, found[-1], findings)
 
 
 many_names = st.lists(names, min_size=1, max_size=6, unique=True)
@@ -659,7 +1011,8 @@ def check_dot(found: list[str]) -> None:
     labels = dict(re.findall(r'^ *n(\d+) \[label=("(?:[^"\\\n]|\\.)*")', text, re.MULTILINE))
     for item in scene.items:
         if not item.is_box:
-            assert undotted(labels[str(item.number)]) == f"{item.name}\n{item.detail}"
+            reason = f"\n{item.reason}" if item.reason else ""
+            assert undotted(labels[str(item.number)]) == f"{item.name}\n{item.detail}{reason}"
 
 
 def undotted(string: str) -> str:
@@ -678,10 +1031,11 @@ def check_mermaid(found: list[str]) -> None:
     for item in scene.items:
         if not item.is_box:
             label = labels[str(item.number)] or ""
-            plain = re.sub(r"#(\d+);", "", label.replace("<b>", "").replace("</b><br>", ""))
+            plain = re.sub(r"#(\d+);|</?b>|<br>", "", label)
             assert re.fullmatch(r"[\w ,.-]*", plain)
             decoded = re.sub(r"#(\d+);", lambda match: chr(int(match[1])), label)
-            shown = f"<b>{item.name}</b><br>{item.detail}"
+            reason = f"<br>{item.reason}" if item.reason else ""
+            shown = f"<b>{item.name}</b><br>{item.detail}{reason}"
             assert decoded.replace("\u200c", "") == shown
             assert not re.search(r"\$\$|\\n|:fa-", decoded)
 
@@ -913,6 +1267,27 @@ def test_the_name_says_which_format(model: str, name: str, form: str) -> None:
     assert Path(name).read_text(encoding="utf8").startswith(BEGINNINGS[form])
 
 
+def test_the_direction_and_the_columns_can_be_chosen(model: str) -> None:
+    usual = invoke(model, "--format", "svg").stdout
+    assert invoke(model, "--format", "svg", "--direction", "down").stdout == usual
+    assert invoke(model, "--format", "svg", "--wrap", "auto").stdout == usual
+    right = invoke(model, "--format", "svg", "--direction", "right").stdout
+    assert size_of(usual)[0] < size_of(right)[0]
+    assert size_of(usual)[1] > size_of(right)[1]
+    assert "rankdir=LR" in invoke(model, "--format", "dot", "--direction", "right").stdout
+    chart = invoke(model, "--format", "mermaid", "--direction", "right").stdout
+    assert chart.startswith("flowchart LR")
+    layers = [nir.Scale(np.ones(2)) for _ in range(20)]
+    nir.write("long.nir", nir.NIRGraph.from_list(*layers))
+    one, many = (
+        size_of(invoke("long.nir", "--format", "svg", "--wrap", wrap).stdout)
+        for wrap in ("never", "always")
+    )
+    assert one[1] > 3 * one[0]
+    assert many[1] < one[1] / 2
+    assert size_of(invoke("long.nir", "--format", "svg").stdout) == one
+
+
 def test_an_explicit_format_wins_over_the_name(model: str) -> None:
     assert invoke(model, "-o", "a.svg", "--format", "dot").exit_code == 0
     assert Path("a.svg").read_text(encoding="utf8").startswith("digraph")
@@ -937,6 +1312,15 @@ def test_json_is_format_json(model: str) -> None:
         (["--json", "-o", "a.svg"], "--json and -o 'a.svg' ask for two formats; leave out --json"),
         (["--format", "png"], "'png' is not one of 'text', 'json', 'svg', 'dot', 'mermaid'"),
         (["--format", "svg", "-o", "model.nir"], "the output is the input"),
+        (["--direction", "right"], "--direction is of no use here: text is no picture; give --fo"),
+        (["--json", "--direction", "down"], "--direction is of no use here: json is no picture"),
+        (
+            ["--wrap", "never"],
+            "--wrap is of no use here: text has no columns of rows; give --forma",
+        ),
+        (["--format", "dot", "--wrap", "auto"], "dot has no columns of rows; give --format svg"),
+        (["--format", "svg", "--wrap", "2"], "'2' is not one of 'auto', 'never', 'always'"),
+        (["--format", "svg", "--direction", "up"], "'up' is not one of 'down', 'right'"),
         (["-o", "no/a.svg"], "there is no such folder"),
     ],
 )

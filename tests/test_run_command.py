@@ -7,6 +7,7 @@ import io
 import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -1013,3 +1014,130 @@ def test_a_pipe_that_is_closed_early_does_not_advance_the_state() -> None:
     assert b"s.npz: left as it was, since the outputs were not written" in process.stderr.read()
     process.stderr.close()
     assert Path("s.npz").read_bytes() == before
+
+
+# ---------------------------------------------------------------------- pictures of a run
+
+
+def side_by_side(count: int) -> nir.NIRGraph:
+    """So many LIFs that hear one input, with weights that differ, and an Output of them all."""
+    nodes: dict[str, Any] = {"input": nir.Input({"input": np.array([2])})}
+    edges = []
+    for number in range(count):
+        nodes[f"w{number}"] = nir.Linear(np.eye(2, dtype=np.float32) * (3 - number / count))
+        nodes[f"b{number}"] = lif(2)
+        edges += [("input", f"w{number}"), (f"w{number}", f"b{number}"), (f"b{number}", "output")]
+    nodes["output"] = nir.Output({"output": np.array([2])})
+    return nir.NIRGraph(nodes, edges)
+
+
+def test_alike_nodes_are_shown_in_natural_order() -> None:
+    nir.write("wide.nir", side_by_side(12))
+    answer = invoke("wide.nir", "-i", "constant:1", "--steps", "60", "--raster", "-q")
+    assert answer.exit_code == ExitCode.DONE, answer.stderr
+    table, _, raster = answer.stdout.partition("\n\nb0: ")
+    names = [f"b{number}" for number in range(12)]
+    assert [line.split()[0] for line in table.splitlines() if line.startswith("b")] == names
+    titles = [line for line in ("b0: " + raster).splitlines() if " neurons, 60 steps" in line]
+    assert [title.partition(":")[0] for title in titles] == names
+
+
+def test_nodes_in_a_row_are_shown_in_the_order_in_which_they_are_run() -> None:
+    two = nir.NIRGraph.from_list(*(lif(2) for _ in range(3)))
+    names = {"lif": "b10", "lif_1": "b2", "lif_2": "b1"}
+    nodes = {names.get(name, name): node for name, node in two.nodes.items()}
+    edges = [(names.get(s, s), names.get(t, t)) for s, t in two.edges]
+    nir.write("row.nir", nir.NIRGraph(nodes, edges))
+    answer = invoke("row.nir", "-i", "constant:1", "--steps", "9", "-q")
+    lines = [line.split()[0] for line in answer.stdout.splitlines() if line.startswith("b")]
+    assert lines == ["b10", "b2", "b1"]
+
+
+def test_nests_in_a_row_are_shown_in_the_order_in_which_they_are_run() -> None:
+    """Their nodes are equally deep in their own graphs; which graph is first is no matter of names.
+
+    Nests beside each other are in their natural order.
+    """
+
+    def nest() -> nir.NIRGraph:
+        return nir.NIRGraph.from_list(lif(2))
+
+    for edges, expected in (
+        ([("g10", "g2"), ("g2", "g1"), ("input", "g10"), ("g1", "output")], ["g10", "g2", "g1"]),
+        ([(s, t) for g in ("g10", "g1", "g2") for s, t in (("input", g), (g, "output"))],
+         ["g1", "g2", "g10"]),
+    ):  # fmt: skip
+        ends = {"input": nir.Input({"input": np.array([2])})}
+        ends["output"] = nir.Output({"output": np.array([2])})
+        nests = {name: nest() for name in ("g10", "g2", "g1")}
+        nir.write("nests.nir", nir.NIRGraph({**ends, **nests}, edges))
+        answer = invoke("nests.nir", "-i", "constant:1", "--steps", "9", "-q")
+        lines = [line.split("/")[0] for line in answer.stdout.splitlines() if "/lif" in line]
+        assert lines == expected, answer.stdout + answer.stderr
+
+
+def lines_of(picture: str, title: str) -> list[str]:
+    """The neurons in the legend of a panel, as matplotlib notes them in an SVG."""
+    panels = Path(picture).read_text(encoding="utf8").split('<g id="axes_')
+    [panel] = [panel for panel in panels if f"<!-- {title}" in panel]
+    texts = re.findall(r"<!-- (.*?) -->", panel.partition('<g id="legend_')[2])
+    return [text for text in texts if text.isdigit()]
+
+
+def test_the_neurons_that_are_drawn_can_be_chosen() -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib, the extra 'plot', is not there")
+    arguments = ["model.nir", "-i", "uniform", "--steps", "50", "-q", "-r", "lif:v"]
+
+    def drawn(*chosen: str) -> list[list[str]]:
+        options = [option for text in chosen for option in ("--neurons", text)]
+        answer = invoke(*arguments, "--plot", "a.svg", *options)
+        assert answer.exit_code == ExitCode.DONE, answer.stderr
+        return [lines_of("a.svg", title) for title in ("input: ", "lif:v: ", "output: ")]
+
+    assert drawn() == [["0", "1"], ["0", "1", "2"], ["0", "1", "2"]]
+    assert drawn("lif=2") == [["0", "1"], ["2"], ["0", "1", "2"]]
+    assert drawn("2", "lif=1,0") == [["0", "1"], ["0", "1"], ["2"]]
+    assert drawn("input=1", "output=0,2", "1") == [["1"], ["1"], ["0", "2"]]
+
+
+def test_voltages_are_drawn_of_neurons_that_fire() -> None:
+    """Of 300 neurons three have a threshold that they reach."""
+    pytest.importorskip("matplotlib", reason="matplotlib, the extra 'plot', is not there")
+    one, threshold = np.ones(300, np.float32), np.full(300, 1e3, np.float32)
+    threshold[[41, 42, 188]] = 0.1
+    neurons = nir.LIF(tau=0.002 * one, r=one, v_leak=0 * one, v_threshold=threshold)
+    layers = [nir.Linear(np.ones((300, 2), np.float32)), neurons]
+    nir.write("quiet.nir", nir.NIRGraph.from_list(*layers))
+    answer = invoke("quiet.nir", "-i", "constant:1", "--steps", "400", "-q", "-r", "lif:v",
+                    "--plot", "a.svg")  # fmt: skip
+    assert answer.exit_code == ExitCode.DONE, answer.stderr
+    assert lines_of("a.svg", "lif:v: ") == ["41", "42", "188"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--neurons", "1"], "--neurons is of no use here: nothing is drawn; give --plot"),
+        (["--plot", "a.svg", "--neurons", "x"], "--neurons 'x' is no list of neurons; give [NODE"),
+        (
+            ["--plot", "a.svg", "--neurons", "lif=3"],
+            "'lif=3': no neuron 3; there are 3 neurons, fr",
+        ),
+        (["--plot", "a.svg", "--neurons", "3"], "--neurons '3': no neuron 3; there are 3 neurons"),
+        (
+            ["--plot", "a.svg", "--neurons", "li=0"],
+            "nothing is drawn of 'li'; record it, or did yo",
+        ),
+        (["--plot", "a.svg", "--neurons", "lif=0,1,2,3,4,5"], "6 lines cannot be told apart; giv"),
+    ],
+)
+def test_neurons_that_cannot_be_drawn_are_refused_before_the_run(
+    arguments: list[str], message: str
+) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib, the extra 'plot', is not there")
+    answer = invoke("model.nir", "-i", "constant:1", "-r", "lif:v", "-q", *arguments)
+    assert answer.exit_code == ExitCode.USAGE
+    assert message in answer.stderr
+    assert len(answer.stderr.splitlines()) == 1
+    assert answer.stdout == ""
+    assert not Path("a.svg").exists()

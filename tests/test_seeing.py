@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from nirtorch_cli.seeing import pictures
 from nirtorch_cli.seeing.activity import COLUMNS, NodeActivity, activity, activity_rows
 from nirtorch_cli.seeing.arranging import Recorded
 from nirtorch_cli.seeing.axes import binned, flat_rows, hertz, part_size, round_step, time_unit
+from nirtorch_cli.seeing.choosing import Choice, choice_of, most_active
 from nirtorch_cli.seeing.panels import PIXELS
 from nirtorch_cli.seeing.pictures import (
     MOST_PANELS,
@@ -38,7 +40,6 @@ from nirtorch_cli.seeing.pictures import (
 )
 from nirtorch_cli.seeing.raster import HEIGHT, WIDTH, can_draw, raster, rasters
 from nirtorch_cli.seeing.thresholds import thresholds
-from nirtorch_cli.seeing.traces import shown_neurons
 
 DT = 1e-3
 RANDOM = np.random.default_rng(5)
@@ -516,7 +517,8 @@ def test_traces_of_some_neurons_and_the_range_of_all(matplotlib: Any) -> None:
     v = RANDOM.random((50, 1, 100))
     axes = figure(Recorded(DT, trace={"li": {"v": v}})).axes[0]
     chosen = [int(line.get_label()) for line in axes.lines]
-    assert chosen == [0, 25, 50, 74, 99]
+    by_change = sorted(range(100), key=lambda n: np.ptp(v[:, 0, n]))
+    assert chosen == sorted(by_change[-5:])
     for neuron, line in zip(chosen, axes.lines):
         np.testing.assert_array_equal(line.get_ydata(), v[:, 0, neuron])
         np.testing.assert_allclose(line.get_xdata(), np.arange(50) + 0.5)
@@ -898,7 +900,236 @@ def test_a_png_has_the_size_of_its_panels(matplotlib: Any) -> None:
 def test_lines_are_of_neurons_that_do_something() -> None:
     values = np.zeros((300, 1000))
     values[10:, [7, 500, 501, 800]] = np.linspace(0, 1, 290)[:, np.newaxis]
-    assert shown_neurons(values, 3).tolist() == [7, 501, 800]
-    assert shown_neurons(values[:5], 3).tolist() == [0, 500, 999], "all are quiet"
-    assert shown_neurons(values[:, :4], 5).tolist() == [0, 1, 2, 3], "there are few"
-    assert shown_neurons(values[:0], 3).tolist() == [0, 500, 999], "no steps"
+    assert most_active(values, 3).tolist() == [7, 501, 800]
+    assert most_active(values[:5], 3).tolist() == [0, 500, 999], "all are quiet"
+    assert most_active(values[:, :4], 5).tolist() == [0, 1, 2, 3], "there are few"
+    assert most_active(values[:0], 3).tolist() == [0, 500, 999], "no steps"
+    values[:, 600] = np.linspace(0, 2, 300)
+    assert most_active(values, 1).tolist() == [600], "it changes most"
+    assert most_active(values, 3).tolist() == [7, 600, 800]
+    values[4, 9] = np.nan
+    assert most_active(values, 6).tolist() == [7, 500, 501, 600, 800]
+
+
+def test_lines_are_of_neurons_that_fire() -> None:
+    values = np.tile(np.linspace(0, 1, 50)[:, np.newaxis], 400) * np.linspace(0.1, 0.9, 400)
+    values[:, 399] = -np.arange(50) * 20.0  # inhibited without end, which changes most
+    spikes = np.zeros((50, 400), bool)
+    for neuron, count in ((13, 20), (77, 3), (200, 9), (201, 9), (202, 9)):
+        spikes[:count, neuron] = True
+    assert most_active(values, 1, spikes).tolist() == [13]
+    assert most_active(values, 4, spikes).tolist() == [13, 200, 201, 202]
+    assert most_active(values, 3, spikes).tolist() == [13, 201, 202], "the highest of equals"
+    assert most_active(values, 7, spikes).tolist() == [13, 77, 200, 201, 202, 397, 398]
+    values[:, :] = values[:, :1]
+    assert most_active(values, 3, spikes).tolist() == [13, 200, 202], "equals at equal distances"
+    assert most_active(values, 3, spikes & False).tolist() == [0, 200, 399]
+
+
+@given(st.integers(2, 9), st.integers(1, 30), st.integers(1, 5), seeds)
+def test_the_most_active_neurons_are_those_that_counting_finds(
+    steps: int, neurons: int, most: int, seed: int
+) -> None:
+    random = np.random.default_rng(seed)
+    values, spikes = random.random((steps, neurons)), random.random((steps, neurons)) < 0.2
+    chosen = most_active(values, most, spikes).tolist()
+    assert chosen == sorted(set(chosen))
+    assert len(chosen) == min(most, neurons)
+    counts = spikes.sum(axis=0)
+    if counts.any() and neurons > most:
+        left = [int(counts[n]) for n in range(neurons) if n not in chosen]
+        assert min(int(counts[n]) for n in chosen) >= max(left, default=0)
+
+
+def test_voltages_are_drawn_of_the_neurons_that_fire(matplotlib: Any) -> None:
+    """Of 400 neurons 12 fire; those at equal distances would all be silent."""
+    spikes, v = np.zeros((200, 1, 400)), RANDOM.random((200, 1, 400))
+    fires = np.arange(5, 400, 35)
+    for rank, neuron in enumerate(fires):
+        spikes[: 2 + rank, 0, neuron] = 1
+    held = {"spikes": spikes, "v": v, "i": v * 2}
+    run = Recorded(DT, trace={"hidden": held})
+    for name in ("hidden:v", "hidden:i"):
+        shown = [int(text) for text in legend_of(panel_of(run, name)) if text.isdigit()]
+        assert shown == fires[-5:].tolist()
+    few = np.where(np.arange(400) == 40, spikes[:, :, [390]], 0)
+    run = Recorded(DT, trace={"hidden": {"spikes": few, "v": np.where(few, 1.0, 0.0)}})
+    assert [text for text in legend_of(panel_of(run, "hidden:v")) if text.isdigit()] == ["40"]
+
+
+# ---------------------------------------------------------------------- chosen neurons
+
+
+def test_neurons_are_chosen_by_number() -> None:
+    drawn = {"lif1": 10, "a=b": 3, "x": None}
+    assert choice_of([], drawn) == Choice()
+    assert choice_of(["0,3,7"], drawn) == Choice({}, (0, 3, 7))
+    choice = choice_of(["lif1=3, 0,3", "a=b=2", "1"], drawn)
+    assert choice == Choice({"lif1": (3, 0), "a=b": (2,)}, (1,))
+    assert choice.of("lif1", 10) == (0, 3)
+    assert choice.of("other", 10) == (1,)
+    assert choice.of("other", 1) == ()
+    assert choice_of(["x=999"], drawn).of("x", 1000) == (999,)
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        (["a"], "--neurons 'a' is no list of neurons; give [NODE=]N,N,... such as 0,3,7"),
+        (["lif1="], "'lif1=' is no list of neurons"),
+        (["lif1=1,,2"], "'lif1=1,,2' is no list of neurons"),
+        (["-1"], "'-1' is no list of neurons"),
+        (["1.5"], "'1.5' is no list of neurons"),
+        (["1" * 5000], "is no list of neurons"),
+        (["\u0663"], "is no list of neurons"),
+        (["0,1,2,3,4,5"], "6 lines cannot be told apart; give at most 5 neurons"),
+        (["lif=0"], "nothing is drawn of 'lif'; record it, or did you mean 'lif1', 'li'?"),
+        (["lif1=10"], "'lif1=10': no neuron 10; there are 10 neurons, from 0 on"),
+        (["li=1"], "'li=1': no neuron 1; there is 1 neuron, from 0 on"),
+        (["7,10,12"], "'7,10,12': no neuron 10, 12; there are 10 neurons, from 0 on"),
+        (["lif1=1", "lif1=2"], "'lif1' is given twice; join the lists"),
+        (["1", "2"], "a list for all nodes is given twice; join them"),
+    ],
+)
+def test_what_is_no_choice_of_neurons_is_refused(texts: list[str], message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        choice_of(texts, {"lif1": 10, "li": 1})
+    assert message in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+def test_chosen_neurons_are_drawn(matplotlib: Any) -> None:
+    v, spikes = RANDOM.random((2000, 1, 50)), random_spikes(2000, 50, 1)[:, None]
+    choice = Choice({"a": (7, 3, 9, 11), "out": (4,), "in": (0, 2)}, (49, 1))
+    run = Recorded(
+        DT,
+        inputs={"in": spikes, "in2": v[:, :, :3]},
+        trace={"a": {"spikes": spikes, "v": v}, "b": {"v": v}},
+        outputs={"out": spikes[:, :, ::-1]},
+        choice=choice,
+    )
+    expected = {
+        "input in:": ["0", "2"],
+        "a:v": ["3", "7", "9", "11"],
+        "b:v": ["1", "49"],
+        "input in2": ["1"],
+        "output out": ["4"],
+    }
+    for start, numbers in expected.items():
+        axes = panel_of(run, start)
+        legends = [legend_of(strip) for strip in axes.child_axes or [axes]]
+        assert [text for legend in legends for text in legend if text.isdigit()] == numbers
+
+
+# ---------------------------------------------------------------------- labels
+
+
+def visible_texts(drawn: Any) -> list[tuple[str, Any]]:
+    """Every text of a drawn figure, and the box around it."""
+    from matplotlib.axes import Axes
+    from matplotlib.text import Text
+
+    hidden: set[int] = set()
+    for axes in drawn.findobj(Axes):
+        for axis in (axes.xaxis, axes.yaxis):
+            shown = {id(tick.label1) for tick in axis._update_ticks() if tick.label1.get_visible()}
+            ticks = [*axis.get_major_ticks(), *axis.get_minor_ticks()]
+            hidden |= {id(tick.label1) for tick in ticks} - shown | {id(t.label2) for t in ticks}
+    texts = [t for t in drawn.findobj(Text) if t.get_visible() and t.get_text().strip()]
+    boxes = [(t.get_text(), t.get_window_extent()) for t in texts if id(t) not in hidden]
+    return [(text, box) for text, box in boxes if box.width > 0]
+
+
+def colliding_texts(run: Recorded) -> list[str]:
+    with _settings():
+        drawn = figure(run)
+        drawn.draw_without_rendering()
+        texts = visible_texts(drawn)
+    found = [
+        f"{one!r} over {other!r}"
+        for (one, a), (other, b) in combinations(texts, 2)
+        if min(a.x1, b.x1) - max(a.x0, b.x0) > 0.5 and min(a.y1, b.y1) - max(a.y0, b.y0) > 0.5
+    ]
+    page = drawn.bbox
+    return found + [
+        f"{text!r} is cut off"
+        for text, box in texts
+        if box.x0 < 0 or box.y0 < 0 or box.x1 > page.width or box.y1 > page.height
+    ]
+
+
+@pytest.mark.parametrize("neurons", [1, 2, 5, 6, 40])
+@pytest.mark.parametrize("panels", [1, 2, 5, 12])
+def test_no_text_lies_on_another_or_is_cut_off(matplotlib: Any, panels: int, neurons: int) -> None:
+    random = np.random.default_rng(panels * neurons)
+
+    def values(scale: float, shift: float = 0.0) -> Any:
+        return random.random((100, 1, neurons)) * scale + shift
+
+    trace = {
+        f"node{'/deep' * 10}{n}": {
+            "spikes": random.random((100, 1, neurons)) < 0.1,
+            "v": values(10.0 ** (n % 7 - 9)),
+            "i": values(1e5, -3e7),
+        }
+        for n in range(panels)
+    }
+    levels = {path: np.arange(neurons) * 1.234e4 + 1 for path in trace}
+    outputs = {"output": values(1.0), "value": np.ones((100, 1, neurons)) * -1.234567e-10}
+    run = Recorded(DT, {"input": values(1e-12)}, trace, outputs, levels, title="x" * 100)
+    assert colliding_texts(run) == []
+
+
+@pytest.mark.parametrize("steps", [1, 2, 100, 500, 20_000])
+@pytest.mark.parametrize("neurons", [1, 3, 5, 40])
+def test_no_text_collides_whatever_the_numbers(matplotlib: Any, steps: int, neurons: int) -> None:
+    v = RANDOM.random((steps, 1, neurons)) - 0.5
+    same = np.ones((steps, 1, neurons)) * 1.23456789e-10
+    run = Recorded(
+        DT,
+        {"input": same, "second": v},
+        {
+            "lif": {"spikes": v > 0.3, "v": v, "output": same},
+            "a": {"output": np.cumsum(v, axis=0) * 1e6},
+            "b": {"spikes": 0 * same, "v": same},
+            "down": {"v": np.cumsum(v, axis=0) - np.arange(steps)[:, None, None] * 1e4},
+        },
+        {"output": same * 2, "value": -same * 1e19, "z": v + 2},
+        {"lif": np.full(neurons, 0.7), "b": np.full(neurons, -1.234e-7), "down": np.ones(neurons)},
+    )
+    assert colliding_texts(run) == []
+
+
+def test_the_test_of_texts_sees_them_collide(matplotlib: Any) -> None:
+    """It would also pass if it looked at nothing."""
+    with _settings():
+        drawn = figure(recorded())
+        drawn.draw_without_rendering()
+        texts = [text for text, _ in visible_texts(drawn)]
+    assert {"a run", "time (ms)", "v", "neuron"} <= set(texts)
+    assert {"0.0", "10"} <= set(texts)
+
+
+def test_a_power_of_ten_stands_beside_what_the_values_are_of(matplotlib: Any) -> None:
+    v = np.linspace(0, 3e-9, 50)[:, None, None] * np.ones(2)
+    axes = panel_of(Recorded(DT, trace={"a": {"v": v}}), "a:v")
+    assert axes.get_ylabel() == "v (1e\u22129)"
+    with _settings():
+        axes.figure.draw_without_rendering()
+        assert [t.get_text() for t in axes.get_yticklabels()][1:4] == ["0", "1", "2"]
+        assert [text for text, _ in visible_texts(axes.figure) if "1e" in text] == ["v (1e\u22129)"]
+    assert panel_of(Recorded(DT, trace={"a": {"v": v * 1e9}}), "a:v").get_ylabel() == "v"
+
+
+def test_pictures_have_a_ground_of_their_own(matplotlib: Any) -> None:
+    """On a dark page black text would be lost."""
+    image = pytest.importorskip("PIL.Image")
+    with matplotlib.rc_context({"savefig.transparent": True, "figure.facecolor": "black"}):
+        pixels = np.asarray(image.open(io.BytesIO(picture(recorded()))).convert("RGBA"))
+        text = picture(recorded(), "svg").decode()
+    assert (pixels[..., 3] == 255).all()
+    assert (pixels[:3] == 255).all()
+    [ground] = re.findall(r'<g id="patch_1">\s*<path d="([^"]*)"\s*style="([^"]*)"', text)
+    assert "fill: #ffffff" in ground[1]
+    [width] = re.findall(r'viewBox="0 0 ([0-9.]+) ', text)
+    assert f"L {width} " in ground[0]

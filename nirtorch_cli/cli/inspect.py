@@ -38,6 +38,7 @@ Examples:
   nirtorch inspect model.nir
   nirtorch inspect model.nir --json | jq '.result.edges[] | select(.delayed)'
   nirtorch inspect model.nir -o model.svg
+  nirtorch inspect model.nir -o model.svg --direction right --wrap never
   nirtorch inspect model.nir --format mermaid
 """
 
@@ -50,6 +51,21 @@ class Format(str, Enum):
     SVG = "svg"
     DOT = "dot"
     MERMAID = "mermaid"
+
+
+class Direction(str, Enum):
+    """Where the edges of a picture lead."""
+
+    DOWN = "down"
+    RIGHT = "right"
+
+
+class Wrap(str, Enum):
+    """When the rows of a picture are cut into columns."""
+
+    AUTO = "auto"
+    NEVER = "never"
+    ALWAYS = "always"
 
 
 SUFFIXES = {
@@ -79,6 +95,18 @@ def inspect(
         str,
         typer.Option("--output", "-o", metavar="OUT", help="Write to a file; - for stdout."),
     ] = "-",
+    direction: Annotated[
+        Direction | None,
+        typer.Option(help="Where edges of a picture lead. [default: down]", show_default=False),
+    ] = None,
+    wrap: Annotated[
+        Wrap | None,
+        typer.Option(
+            help="Cut the rows of an svg into columns; auto: if more than 3,000 pixels high. "
+            "[default: auto]",
+            show_default=False,
+        ),
+    ] = None,
     no_clobber: NoClobber = False,
     max_bytes: MaxBytes = None,
     as_json: Json = False,
@@ -88,13 +116,15 @@ def inspect(
     """Show what a .nir file holds: nodes, shapes, parameters and edges.
 
     Nodes are in the order in which they would be executed. In a picture, edges that carry
-    the last step's value are dashed, and nested graphs are boxes. A damaged graph is shown
-    as far as it can be understood, and the exit code is 1.
+    the last step's value are dashed, nested graphs are boxes, and nodes with an error, a warning
+    or a repair are marked. A damaged graph is shown as far as it can be understood, and the exit
+    code is 1.
     """
     from nirtorch_cli.inspecting import inspect_file
     from nirtorch_cli.reading import read
 
     chosen = chosen_format(form, as_json, output)
+    refuse_without_picture(chosen, direction, wrap)
     if output != "-":
         refuse_output(output, clobber=not no_clobber, source=None if model == "-" else model)
     with progress(enabled=not quiet) as stage:
@@ -103,7 +133,7 @@ def inspect(
         stage("examining")
         inspection = inspect_file(file)
         stage("drawing")
-        picture = drawn(inspection, chosen)
+        picture = drawn(inspection, chosen, direction or Direction.DOWN, wrap or Wrap.AUTO)
     has_errors = any(finding.severity == "error" for finding in inspection.findings)
     report = Report(
         "inspect",
@@ -150,13 +180,29 @@ def chosen_format(form: Format | None, as_json: bool, output: str) -> Format:
     return named
 
 
-def drawn(inspection: Inspection, chosen: Format) -> Picture | None:
+def refuse_without_picture(chosen: Format, direction: Direction | None, wrap: Wrap | None) -> None:
+    """Refuse options of pictures for what is none, or is laid out by the program that reads it.
+
+    Raises:
+        UsageError: see there.
+    """
+    if direction is not None and chosen in (Format.TEXT, Format.JSON):
+        text = f"--direction is of no use here: {chosen.value} is no picture"
+        raise usage_error(text, "give --format svg, dot or mermaid")
+    if wrap is not None and chosen is not Format.SVG:
+        text = f"--wrap is of no use here: {chosen.value} has no columns of rows"
+        raise usage_error(text, "give --format svg")
+
+
+def drawn(
+    inspection: Inspection, chosen: Format, direction: Direction, wrap: Wrap
+) -> Picture | None:
     """The picture, if one was asked for."""
     if chosen in (Format.TEXT, Format.JSON):
         return None
     from nirtorch_cli.drawing import draw
 
-    return draw(inspection, chosen.value)
+    return draw(inspection, chosen.value, direction=direction.value, wrap=wrap.value)
 
 
 def content(report: Report, *, as_json: bool) -> bytes:

@@ -51,6 +51,7 @@ from nirtorch_cli.cli.run_request import (
     Form,
     array_type,
     check_files,
+    chosen_neurons,
     example,
     fed,
     labels_of,
@@ -66,6 +67,7 @@ EPILOG = """\b
 Examples:
   nirtorch run model.nir --input poisson:rate=50
   nirtorch run model.nir --input spikes.npy -o out.npz --record lif1:v --record lif2
+  nirtorch run model.nir --input uniform --record lif1:v --plot run.png --neurons lif1=0,3
   nirtorch run model.nir --input left=a.nir --input right=zeros --steps 500
   nirtorch run model.nir --input zeros -o - --format csv | head
   nirtorch run model.pt --trust --input - --state-in s.npz --state-out s.npz -o out.nir
@@ -164,6 +166,14 @@ def run(
         str | None,
         typer.Option(metavar="FILE", help="Draw spikes and voltages; .png, .svg or .pdf."),
     ] = None,
+    neurons: Annotated[
+        list[str],
+        typer.Option(
+            metavar="[NODE=]N,N,...",
+            help="The neurons whose lines --plot draws, up to 5, of NODE or of all that is drawn; "
+            "counted from 0. May be repeated. [default: those that do most]",
+        ),
+    ] = [],  # noqa: B006
     raster: Annotated[bool, typer.Option("--raster", help="Show spikes in the terminal.")] = False,
     no_clobber: NoClobber = False,
     max_bytes: MaxBytes = None,
@@ -203,6 +213,7 @@ def run(
             findings = [Finding(**finding) for finding in module.meta["findings"]]
             refuse_errors(findings)
             labels, like = labels_of(module, record), example(module, request)
+            choice = chosen_neurons(module, labels, neurons, files)
             if output is not None:
                 refuse_form(output, labels, files.form)
             stage("reading the input")
@@ -265,6 +276,7 @@ def run(
         seed=seed,
         seconds=elapsed,
         compiler=compiler,
+        choice=choice,
     )
     lines, problems = write(done, files)
     report = Report(

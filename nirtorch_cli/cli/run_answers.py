@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from nirtorch_cli.graph_module import ConvertedModule
     from nirtorch_cli.seeing.activity import NodeActivity
     from nirtorch_cli.seeing.arranging import Recorded
+    from nirtorch_cli.seeing.choosing import Choice
     from nirtorch_cli.sequences.compiling import Compiler
     from nirtorch_cli.signals.outputs import Label
 
@@ -28,7 +29,7 @@ class Done:
     specs, arrays: what was fed, by argument. labels: what was asked to be written. start: how
     many steps of the input were left out before. steps: how many were asked for; the outcome says
     how many were done. earlier: how many led to the state that it began with, None if that is not
-    known. seconds: how long it took.
+    known. seconds: how long it took. choice: the neurons that are drawn as lines.
     """
 
     module: ConvertedModule
@@ -42,6 +43,7 @@ class Done:
     seed: int
     seconds: float
     compiler: Compiler | None = None
+    choice: Choice | None = None
 
     @property
     def dt(self) -> float:
@@ -141,6 +143,7 @@ def _write_state(done: Done, path: str, clobber: bool) -> str:
 def _drawn(done: Done) -> Recorded:
     """What a picture shows: inputs as far as they were fed, spikes, what is recorded, outputs."""
     from nirtorch_cli.seeing.arranging import Recorded
+    from nirtorch_cli.seeing.choosing import Choice
     from nirtorch_cli.seeing.thresholds import thresholds
 
     return Recorded(
@@ -150,6 +153,7 @@ def _drawn(done: Done) -> Recorded:
         outputs={done.nir_name(name): a for name, a in done.outcome.outputs.items()},
         thresholds=thresholds(done.module),
         title=str(done.module.meta.get("file") or ""),
+        choice=done.choice or Choice(),
     )
 
 

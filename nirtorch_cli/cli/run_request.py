@@ -5,6 +5,7 @@ Everything that can be refused is refused here, before a step is run.
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     import torch
 
     from nirtorch_cli.graph_module import ConvertedModule
+    from nirtorch_cli.seeing.choosing import Choice
     from nirtorch_cli.signals.inputs import InputOptions
     from nirtorch_cli.signals.outputs import Label
 
@@ -248,11 +250,11 @@ def labels_of(module: ConvertedModule, record: Sequence[str]) -> list[Label]:
 def recorded(module: ConvertedModule, labels: Sequence[Label], *, with_spikes: bool) -> list[str]:
     """What `run_sequence` is to record: what was asked for, and what the summary needs.
 
-    In the order of the graph, in which people then see it.
+    In the order of the graph, in which people then see it: b2 before b10, where both are alike.
     """
-    from nirtorch_cli.sequences.watching import SPIKING_TYPES, node_types
+    from nirtorch_cli.sequences.watching import SPIKING_TYPES, node_types, shown_paths
 
-    asked: dict[str, list[str]] = {path: [] for path, _ in node_types(module)}
+    asked: dict[str, list[str]] = {path: [] for path in shown_paths(module)}
     for label in labels:
         if not label.is_output:
             asked[label.node].append(label.key)
@@ -260,6 +262,29 @@ def recorded(module: ConvertedModule, labels: Sequence[Label], *, with_spikes: b
         if kind in SPIKING_TYPES:
             asked[path] += [f"{path}:count", *([f"{path}:spikes"] if with_spikes else [])]
     return list(dict.fromkeys(request for of_node in asked.values() for request in of_node))
+
+
+def chosen_neurons(
+    module: ConvertedModule, labels: Sequence[Label], neurons: Sequence[str], files: Files
+) -> Choice:
+    """The neurons whose lines are drawn, where --neurons names them.
+
+    Raises:
+        UsageError: nothing is drawn, or not that.
+    """
+    from nirtorch_cli.seeing.choosing import Choice, choice_of
+    from nirtorch_cli.sequences.watching import node_shapes
+
+    if not neurons:
+        return Choice()
+    if files.plot is None:
+        raise usage_error("--neurons is of no use here: nothing is drawn", "give --plot")
+    names, shapes = module.meta["names"], node_shapes(module)
+    drawn = [*(label.node for label in labels), *(names.get(n, n) for n in module.meta["inputs"])]
+    counts = {name: shapes.get(name) for name in drawn}
+    return choice_of(
+        neurons, {name: None if s is None else math.prod(s) for name, s in counts.items()}
+    )
 
 
 def fed(

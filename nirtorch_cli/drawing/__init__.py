@@ -2,8 +2,8 @@
 
 In: an `Inspection`. Out: the text of a picture, and what there is to know about it. Each
 format has a file of its own; they share the `scene` and the styles in `labels`. Only SVG is
-laid out here (`layout`, which uses `sheet`, `layering`, `placing` and `routing`); the other
-formats leave that to the program that reads them.
+laid out here (`layout`, which uses `sheet`, `layering`, `placing` and `routing`; `labelling`);
+the other formats leave that to the program that reads them, but for the direction.
 
 Always holds: the same inspection gives the same text, whatever the hash seed. Nothing but the
 standard library is used. Cost: linear in nodes and edges, apart from sorting.
@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from nirtorch_cli.drawing.dot import dot
+from nirtorch_cli.drawing.layering import Wrap
+from nirtorch_cli.drawing.layout import Direction
 from nirtorch_cli.drawing.mermaid import MOST_CHARACTERS, MOST_EDGES, mermaid
 from nirtorch_cli.drawing.scene import scene_of
 from nirtorch_cli.drawing.svg import svg
 from nirtorch_cli.inspecting import Inspection
 
 PictureFormat = Literal["svg", "dot", "mermaid"]
-
-_WRITERS = {"svg": svg, "dot": dot, "mermaid": mermaid}
 
 
 @dataclass(frozen=True)
@@ -33,14 +33,28 @@ class Picture:
     notes: tuple[str, ...] = ()
 
 
-def draw(inspection: Inspection, form: PictureFormat) -> Picture:
+def draw(
+    inspection: Inspection,
+    form: PictureFormat,
+    *,
+    direction: Direction = "down",
+    wrap: Wrap = "auto",
+) -> Picture:
     """Draw everything that an inspection lists: every node and every edge, once each.
 
     Delayed edges are dashed and say so; nested graphs are boxes around their nodes; an end of
-    an edge that is no node of the graph is marked as missing.
+    an edge that is no node of the graph is marked as missing; a node that findings name is
+    marked, and its tooltip says why.
+
+    Arguments:
+        direction: where edges lead, as a rule.
+        wrap: of SVG, when rows of nodes are cut into columns; `auto` where they would be higher
+            (to the right: longer) than `layering.TALLEST`, 3,000 pixels.
     """
     scene = scene_of(inspection)
-    text = _WRITERS[form](scene)
+    if form == "svg":
+        return Picture(svg(scene, direction, wrap))
+    text = (dot if form == "dot" else mermaid)(scene, direction)
     if form == "mermaid" and (len(scene.links) > MOST_EDGES or len(text) > MOST_CHARACTERS):
         limits = f"{MOST_EDGES} edges and {MOST_CHARACTERS:,} characters"
         return Picture(text, (f"Mermaid draws at most {limits} unless it is configured; try svg",))

@@ -1,9 +1,10 @@
 """A scene in the DOT language, for Graphviz and whatever else reads it.
 
-In: a `Scene`. Out: the text of a DOT file.
+In: a `Scene`, and the direction of its edges. Out: the text of a DOT file.
 
 Always holds: identifiers are generated; text of the file stands in quoted strings only, where
-backslashes, quotes and ampersands mean nothing. Every item and every link is there once.
+backslashes, quotes and ampersands mean nothing. Every item and every link is there once. The
+page is white. A marked item has a double outline and a line of text that says why.
 Cost: linear in the scene; nothing is recursive.
 """
 
@@ -11,13 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from nirtorch_cli.drawing.labels import DELAY_TEXT, DELAYED, FORWARD, STYLES
+from nirtorch_cli.drawing.labels import DELAY_TEXT, DELAYED, FORWARD, MARKS, STYLES
+from nirtorch_cli.drawing.layout import Direction
 from nirtorch_cli.drawing.scene import Item, Scene, Step
 
 _HEADER = f"""\
 digraph nir {{
   graph [compound=true, bgcolor=white, fontname="Helvetica", fontsize=12, labelloc=t, nodesep=0.3, \
-ranksep=0.4]
+ranksep=0.4, rankdir=RANKDIR]
   node [fontname="Helvetica", fontsize=11, margin="0.12,0.06"]
   edge [color="{FORWARD}", fontname="Helvetica", fontsize=9, arrowsize=0.7]
 """
@@ -28,12 +30,13 @@ _DELAYED = (
 _BREAK = "\n"
 
 
-def dot(scene: Scene) -> str:
+def dot(scene: Scene, direction: Direction = "down") -> str:
     """The scene as a DOT file."""
+    header = _HEADER.replace("RANKDIR", "LR" if direction == "right" else "TB")
     lines = [f"  label={_quoted(f'{scene.title}{_BREAK}{scene.subtitle}')}"]
     lines += [_line(scene, *step) for step in scene.walk()]
     lines += _edges(scene)
-    return _HEADER + "\n".join(lines) + "\n}\n"
+    return header + "\n".join(lines) + "\n}\n"
 
 
 def _line(scene: Scene, item: Item, step: Step, depth: int) -> str:
@@ -52,19 +55,29 @@ def _line(scene: Scene, item: Item, step: Step, depth: int) -> str:
 def _node(item: Item) -> str:
     style = STYLES[item.kind]
     filling = {"neuron": "filled,rounded", "missing": "filled,dashed"}.get(item.kind, "filled")
+    lines = [item.name, item.detail]
+    look = f'color="{style.line}"'
+    if item.mark is not None:
+        lines.append(item.reason)
+        look = f'color="{MARKS[item.mark].colour}", penwidth=2, peripheries=2'
     return (
-        f"n{item.number} [label={_quoted(f'{item.name}{_BREAK}{item.detail}')}, "
+        f"n{item.number} [label={_quoted(_BREAK.join(lines))}, "
         f'shape={style.dot_shape}, style="{filling}", fillcolor="{style.fill}", '
-        f'color="{style.line}", tooltip={_quoted(item.tooltip)}]'
+        f"{look}, tooltip={_quoted(item.tooltip)}]"
     )
 
 
 def _box(item: Item) -> str:
     style = STYLES[item.kind]
-    return (
-        f'label={_quoted(f"{item.name}  {item.detail}")}, labeljust=l, style="filled,rounded", '
-        f'fillcolor="{style.fill}", color="{style.line}", tooltip={_quoted(item.tooltip)}'
-    )
+    label = f"{item.name}  {item.detail}"
+    look = f'style="filled,rounded", fillcolor="{style.fill}", color="{style.line}"'
+    if item.mark is not None:
+        label = f"{label}  {item.reason}"
+        colour = MARKS[item.mark].colour
+        look = (
+            f'style="filled", fillcolor="{style.fill}", color="{colour}", penwidth=2, peripheries=2'
+        )
+    return f"label={_quoted(label)}, labeljust=l, {look}, tooltip={_quoted(item.tooltip)}"
 
 
 def _edges(scene: Scene) -> Iterator[str]:

@@ -25,30 +25,70 @@ LONGEST = 26
 
 @dataclass(frozen=True)
 class Style:
-    """How a kind of node is drawn: its meaning for people, fill, line, and shapes."""
+    """How a kind of node is drawn: its meaning for people, fill, line, and shapes.
+
+    `dark` has fill and line for a dark page.
+    """
 
     meaning: str
     fill: str
     line: str
+    dark: tuple[str, str]
     dot_shape: str
     mermaid: tuple[str, str]
 
 
 STYLES: dict[Kind, Style] = {
-    "port": Style("input, output", "#e5e7eb", "#374151", "hexagon", ("{{", "}}")),
-    "weights": Style("weights", "#dcfce7", "#15803d", "box", ("[", "]")),
-    "neuron": Style("neurons", "#dbeafe", "#1d4ed8", "box", ("([", "])")),
-    "pooling": Style("pooling, reshaping", "#f3e8ff", "#7e22ce", "invtrapezium", ("[\\", "/]")),
-    "other": Style("other", "#fef3c7", "#b45309", "octagon", ("[[", "]]")),
-    "graph": Style("nested graph", "#f8fafc", "#64748b", "box", ("[", "]")),
-    "missing": Style("not in the graph", "#ffffff", "#b91c1c", "box", ("[", "]")),
+    "port": Style(
+        "input, output", "#e5e7eb", "#374151", ("#374151", "#9ca3af"), "hexagon", ("{{", "}}")
+    ),
+    "weights": Style("weights", "#dcfce7", "#15803d", ("#14532d", "#4ade80"), "box", ("[", "]")),
+    "neuron": Style("neurons", "#dbeafe", "#1d4ed8", ("#1e3a8a", "#93c5fd"), "box", ("([", "])")),
+    "pooling": Style(
+        "pooling, reshaping",
+        "#f3e8ff",
+        "#7e22ce",
+        ("#581c87", "#d8b4fe"),
+        "invtrapezium",
+        ("[\\", "/]"),
+    ),
+    "other": Style("other", "#fef3c7", "#b45309", ("#713f12", "#fbbf24"), "octagon", ("[[", "]]")),
+    "graph": Style("nested graph", "#f8fafc", "#64748b", ("#1e293b", "#94a3b8"), "box", ("[", "]")),
+    "missing": Style(
+        "not in the graph", "#ffffff", "#b91c1c", ("#0f172a", "#f87171"), "box", ("[", "]")
+    ),
 }
 
-FORWARD = "#475569"
-"""The colour of an edge."""
+Mark = Literal["error", "warning", "repaired"]
+"""What was found out about a node; the worst comes first."""
 
-DELAYED = "#c2410c"
+
+@dataclass(frozen=True)
+class MarkStyle:
+    """How a mark is drawn: its meaning for people, and its colour for a light and a dark page."""
+
+    meaning: str
+    colour: str
+    dark: str
+
+
+MARKS: dict[Mark, MarkStyle] = {
+    "error": MarkStyle("error", "#b91c1c", "#f87171"),
+    "warning": MarkStyle("warning", "#a16207", "#facc15"),
+    "repaired": MarkStyle("repaired", "#0f766e", "#2dd4bf"),
+}
+"""Formats tell marks apart by a sign or a line of text, too."""
+
+FORWARD, FORWARD_DARK = "#475569", "#94a3b8"
+"""The colour of an edge, on a light and on a dark page."""
+
+DELAYED, DELAYED_DARK = "#c2410c", "#fb923c"
 """The colour of a delayed edge, which is dashed too."""
+
+TEXT, TEXT_DARK = "#0f172a", "#e2e8f0"
+DETAIL, DETAIL_DARK = "#475569", "#cbd5e1"
+PAPER, PAPER_DARK = "#ffffff", "#0f172a"
+"""Of the page, and of what lies on lines so that text on it can be read."""
 
 DELAY_TEXT = "1 step"
 """What stands at a delayed edge."""

@@ -1,8 +1,8 @@
 """The rows of a box: which of its items stand beside each other, and in which order.
 
 In: how many items there are, and arcs between them; items are numbered from 0 in the order
-of execution. Out: for each item its layer; a cut of the layers into columns, so that a long
-chain does not become a strip; the order in each layer.
+of execution. Out: for each item its layer; a cut of the layers into columns, where they would
+be too high together for one; the order in each layer.
 
 Always holds: an arc never joins two items of one layer, unless it joins an item to itself; an
 arc whose source has the lower place in the order leads to a lower layer on the page. Names
@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
+from typing import Literal
 
 from nirtorch_cli.loops import retreating_edges
 
@@ -21,11 +22,14 @@ FEWEST_PER_LAYER = 16
 """A layer always has room for as many items."""
 
 ASPECT = 1.5
-"""Width by height that layers are cut into columns for."""
+"""Width by height of the page that layers are cut into columns for."""
 
-_FEW_LAYERS = 16
-_TALL = 2000.0
-"""Few layers are cut only if they are so high together."""
+TALLEST = 3000.0
+"""Pixels that the layers of one column may be high together: on a printed page of 30 cm a name
+is then 1.3 mm high, which can just be read. About 40 rows of nodes."""
+
+Wrap = Literal["auto", "never", "always"]
+"""When layers are cut into columns: where they are higher than TALLEST, never, or always."""
 
 _SWEEPS = 8
 
@@ -138,15 +142,19 @@ class _Room:
 
 
 def columns_of(
-    heights: Sequence[float], widths: Sequence[float], spans: Iterable[tuple[int, int]]
+    heights: Sequence[float],
+    widths: Sequence[float],
+    spans: Iterable[tuple[int, int]],
+    wrap: Wrap = "auto",
+    aspect: float = ASPECT,
 ) -> list[int]:
     """The layer that each column begins with, for layers of these sizes.
 
     `spans` are the upper and the lower layer of each arc. There is more than one column only
-    if the layers would be a strip, and columns make it much less of one.
+    where `wrap` says so, and if columns make the strip of layers much less of one.
     """
     total = sum(heights)
-    if len(heights) < _FEW_LAYERS and total < _TALL:
+    if wrap == "never" or (wrap == "auto" and total <= TALLEST):
         return [0]
     crossing = [0] * (len(heights) + 1)
     for upper, lower in spans:
@@ -154,22 +162,24 @@ def columns_of(
         crossing[lower + 1] -= 1
     cut_by = list(accumulate(crossing))  # arcs that a cut above this layer would cut
     mean = (sum(width * width for width in widths) / len(widths)) ** 0.5
-    wanted = (total * ASPECT / mean) ** 0.5
-    best, least = [0], 0.7 * _extent([0], heights, widths)
+    wanted = (total * aspect / mean) ** 0.5
+    best, least = [0], 0.7 * _extent([0], heights, widths, aspect)
     for count in sorted({round(wanted * share) for share in (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.15)}):
         if count > 1:
             starts = _cut(heights, cut_by, count)
-            extent = _extent(starts, heights, widths)
+            extent = _extent(starts, heights, widths, aspect)
             if extent < least:
                 best, least = starts, 0.95 * extent
     return best
 
 
-def _extent(starts: Sequence[int], heights: Sequence[float], widths: Sequence[float]) -> float:
-    """How large a page of the wanted aspect has to be for these columns."""
+def _extent(
+    starts: Sequence[int], heights: Sequence[float], widths: Sequence[float], aspect: float
+) -> float:
+    """How high a page of this aspect has to be for these columns."""
     columns = [slice(start, end) for start, end in pairwise([*starts, len(heights)])]
     height = max(sum(heights[column]) for column in columns)
-    return max(height, sum(max(widths[column]) for column in columns) / ASPECT)
+    return max(height, sum(max(widths[column]) for column in columns) / aspect)
 
 
 def _cut(heights: Sequence[float], cut_by: Sequence[int], columns: int) -> list[int]:

@@ -6,6 +6,8 @@ pixels, with the origin in the upper left corner.
 Each box is laid out by itself, inner ones first (see `sheet`). A link between items of two
 boxes crosses their borders through ports: in each box that it leaves, a port stands below
 everything else, in each that it enters, above; so it passes over no item on its whole way.
+A sheet is laid out downwards; for a picture to the right, the sizes that it is given and the
+layout that comes back have their axes exchanged, so that rows become columns.
 
 Always holds: items of one box do not overlap, and lie within it. Cost: linear in items and
 links, a link counting once for each border that it crosses; nothing is recursive.
@@ -14,9 +16,10 @@ links, a link counting once for each border that it crosses; nothing is recursiv
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from nirtorch_cli.drawing.labels import columns
-from nirtorch_cli.drawing.layering import Arc
+from nirtorch_cli.drawing.layering import ASPECT, Arc, Wrap
 from nirtorch_cli.drawing.rows import Point, Sheet
 from nirtorch_cli.drawing.scene import ROOT, Item, Scene
 from nirtorch_cli.drawing.sheet import Layout, lay_out
@@ -31,7 +34,14 @@ TITLE_HEIGHT = 26.0
 PADDING = 14.0
 """Between a box and what is in it."""
 
+Direction = Literal["down", "right"]
+"""Where edges lead, as a rule."""
+
 _PORT_SIZE = (9.0, 0.0)
+_CORNERS = {"down": 21.0, "right": 10.0}
+"""So near to a corner of an item no edge ends; the sides of an item are short."""
+_LABELLED = {"down": 240.0, "right": 560.0}
+"""Room for labels between rows, as `Sheet` has it; a label is wider than it is high."""
 
 
 @dataclass(frozen=True)
@@ -51,11 +61,12 @@ class Drawing:
     rectangles: list[Rectangle]
     routes: list[list[Point]]
     size: Point
+    direction: Direction = "down"
 
 
-def draw_scene(scene: Scene) -> Drawing:
-    """Lay out a scene."""
-    work = _Scenery(scene)
+def draw_scene(scene: Scene, direction: Direction = "down", wrap: Wrap = "auto") -> Drawing:
+    """Lay out a scene; see `layering` for when its rows are cut into columns."""
+    work = _Scenery(scene, direction, wrap)
     for link in range(len(scene.links)):
         work.split(link)
     boxes = [item.number for item in scene.items if item.is_box]
@@ -77,7 +88,8 @@ class _Piece:
 class _Box:
     """What is known of a box.
 
-    entries, exits: for a link that crosses the border, how far right of the box's left edge.
+    entries, exits: for a link that crosses the border, how far right of the box's left edge, or
+        below its upper edge where the picture leads to the right.
     inset: from the box's upper left corner to that of its layout.
     """
 
@@ -92,8 +104,12 @@ class _Box:
 class _Scenery:
     """The boxes of a scene while they are laid out."""
 
-    def __init__(self, scene: Scene) -> None:
+    def __init__(self, scene: Scene, direction: Direction, wrap: Wrap) -> None:
         self.scene = scene
+        self.direction = direction
+        self.across = 1 if direction == "right" else 0
+        """The axis of a row: of x and y, the number."""
+        self.wrap = wrap
         self.boxes = {number: _Box() for number in scene.children}
         self.size = [size_of(item) for item in scene.items]
         self.pieces: list[list[tuple[int, int]]] = []
@@ -102,7 +118,7 @@ class _Scenery:
     def split(self, number: int) -> None:
         """Cut a link at the borders that it crosses."""
         link = self.scene.links[number]
-        leaving, entering = self.around(link.source), self.around(link.target)
+        leaving, entering = self.scene.around(link.source), self.scene.around(link.target)
         while len(leaving) > 1 and len(entering) > 1 and leaving[-2] == entering[-2]:
             leaving.pop()
             entering.pop()
@@ -122,20 +138,12 @@ class _Scenery:
         self.boxes[box].pieces.append(piece)
         return box, len(self.boxes[box].pieces) - 1
 
-    def around(self, number: int) -> list[int]:
-        """The boxes around an item, innermost first."""
-        found = []
-        while number != ROOT:
-            number = self.scene.items[number].parent
-            found.append(number)
-        return found
-
     def lay_out_box(self, number: int) -> None:
         """Lay out what is in a box, and make the box large enough."""
         box, children = self.boxes[number], self.scene.children[number]
         entering = [piece.link for piece in box.pieces if piece.source is None]
         leaving = [piece.link for piece in box.pieces if piece.target is None]
-        box.layout = lay_out(self.sheet(box, children, entering, leaving))
+        box.layout = self.turned(lay_out(self.sheet(box, children, entering, leaving)))
         box.ports = len(entering)
         corners = box.layout.corners
         if number != ROOT:
@@ -144,12 +152,19 @@ class _Scenery:
             room = 2 * PADDING if children else 0.0
             self.size[number] = (own, TITLE_HEIGHT + height + room)
             box.inset = ((own - width) / 2, TITLE_HEIGHT + room / 2)
-        middle = box.inset[0] + _PORT_SIZE[0] / 2
-        box.entries = {link: middle + corners[turn][0] for turn, link in enumerate(entering)}
+        middle = box.inset[self.across] + _PORT_SIZE[0] / 2
+        place = [middle + corner[self.across] for corner in corners]
         first_exit = len(corners) - len(leaving)
-        box.exits = {
-            link: middle + corners[turn][0] for turn, link in enumerate(leaving, first_exit)
-        }
+        box.entries = {link: place[turn] for turn, link in enumerate(entering)}
+        box.exits = {link: place[turn] for turn, link in enumerate(leaving, first_exit)}
+
+    def turned(self, layout: Layout) -> Layout:
+        """A layout that leads where the picture does."""
+        if self.direction == "down":
+            return layout
+        routes = [[(y, x) for x, y in route] for route in layout.routes]
+        width, height = layout.size
+        return Layout([(y, x) for x, y in layout.corners], routes, (height, width))
 
     def sheet(
         self, box: _Box, children: list[int], entering: list[int], leaving: list[int]
@@ -169,8 +184,19 @@ class _Scenery:
             if target in self.boxes and link in self.boxes[target].entries:
                 ports[turn, True] = self.boxes[target].entries[link]
         sizes = [self.size[child] for child in children]
-        sizes = [*[_PORT_SIZE] * len(entering), *sizes, *[_PORT_SIZE] * len(leaving)]
-        return Sheet(sizes, arcs, len(entering), len(leaving), ports)
+        if self.direction == "right":
+            sizes = [(height, width) for width, height in sizes]
+        return Sheet(
+            sizes=[*[_PORT_SIZE] * len(entering), *sizes, *[_PORT_SIZE] * len(leaving)],
+            arcs=arcs,
+            first=len(entering),
+            last=len(leaving),
+            ports=ports,
+            corner=_CORNERS[self.direction],
+            labelled=_LABELLED[self.direction],
+            wrap=self.wrap,
+            aspect=1 / ASPECT if self.direction == "right" else ASPECT,
+        )
 
     def drawing(self) -> Drawing:
         """Everything moved to where its box is."""
@@ -184,7 +210,7 @@ class _Scenery:
             Rectangle(*corner[item.number], *self.size[item.number]) for item in self.scene.items
         ]
         routes = [self.route(number, corner) for number in range(len(self.pieces))]
-        return Drawing(rectangles, routes, self.boxes[ROOT].layout.size)
+        return Drawing(rectangles, routes, self.boxes[ROOT].layout.size, self.direction)
 
     def origin(self, number: int, corner: dict[int, Point]) -> Point:
         """Where the layout of a box begins."""

@@ -96,8 +96,12 @@ class Tracks(Generic[Key]):
         all_ends = [*self.intervals.get(key, ()), *ends]
         self.intervals[key] = (min(all_ends), max(all_ends))
 
-    def assign(self) -> None:
-        """Give each interval the lowest track that is free where it begins."""
+    def assign(self, *, longest_last: bool = False) -> None:
+        """Give each interval the lowest track that is free where it begins.
+
+        Of intervals that lie within each other the inner ones then have higher tracks; with
+        `longest_last` it is the outer ones.
+        """
         free: list[int] = []
         busy: list[tuple[float, int]] = []
         in_order = sorted(self.intervals.items(), key=lambda item: item[1])
@@ -109,3 +113,22 @@ class Tracks(Generic[Key]):
                 self.count += 1
             self.track[key] = heapq.heappop(free)
             heapq.heappush(busy, (end, self.track[key]))
+        if longest_last:
+            self.turn()
+
+    def turn(self) -> None:
+        """Reverse the tracks of each group of intervals that overlap, one with the next."""
+        group: list[Key] = []
+        reach = -INFINITY
+        for key, (start, end) in sorted(self.intervals.items(), key=lambda item: item[1]):
+            if group and start > reach:
+                self._turn(group)
+                group = []
+            group.append(key)
+            reach = max(reach, end)
+        self._turn(group)
+
+    def _turn(self, group: list[Key]) -> None:
+        highest = max((self.track[key] for key in group), default=0)
+        for key in group:
+            self.track[key] = highest - self.track[key]

@@ -17,7 +17,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from nirtorch_cli.drawing.layering import Arc, columns_of, execution_order, layers, ordered
+from nirtorch_cli.drawing.layering import (
+    ASPECT,
+    Arc,
+    Wrap,
+    columns_of,
+    execution_order,
+    layers,
+    ordered,
+)
 from nirtorch_cli.drawing.placing import Line, centres
 from nirtorch_cli.drawing.routing import INFINITY, Far, Trunk, gutters, trunks
 
@@ -34,8 +42,6 @@ _BUSY = 8
 """Arcs over several layers that an item has at most if they are to pass between items."""
 _SPREAD = 16.0
 """Between the ends of two arcs at one side of an item."""
-_ROUND = 21.0
-"""At an item's corners, which may be round, no arc ends."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,9 @@ class Sheet:
         ways into the box, at its top edge; the last `last` are ways out, at its bottom.
     ports: for an end of an arc, (arc, whether it is the target), how far right of the item's
         left edge it must be.
+    corner: so near to an item's corners, which may be round, no arc ends.
+    labelled: a line that has a label needs as much room as one that reaches so far aside.
+    wrap, aspect: when rows are cut into columns, and the width by height of the page for these.
     """
 
     sizes: list[Point]
@@ -53,6 +62,10 @@ class Sheet:
     first: int = 0
     last: int = 0
     ports: dict[tuple[int, bool], float] = field(default_factory=dict)
+    corner: float = 21.0
+    labelled: float = 240.0
+    wrap: Wrap = "auto"
+    aspect: float = ASPECT
 
 
 class Rows:
@@ -96,6 +109,8 @@ class Rows:
             [height + 1.2 * GAP for height in self.height],
             [1.2 * w + 2 * GAP for w in width],
             spans,
+            sheet.wrap,
+            sheet.aspect,
         )
         self.starts = [*starts, len(self.height)]
         self.columns = len(starts)
@@ -231,7 +246,7 @@ class Rows:
             tokens.setdefault(token, (toward, len(tokens)))
         self.offset: dict[tuple[int, bool, tuple[str, int]], float] = {}
         for (item, at_top), tokens in sides.items():
-            room = max(0.0, self.sheet.sizes[item][0] - 2 * _ROUND)
+            room = max(0.0, self.sheet.sizes[item][0] - 2 * self.sheet.corner)
             step = min(_SPREAD, room / max(1, len(tokens) - 1))
             for turn, token in enumerate(sorted(tokens, key=tokens.__getitem__)):
                 self.offset[item, at_top, token] = (turn - (len(tokens) - 1) / 2) * step

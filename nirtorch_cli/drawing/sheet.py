@@ -27,9 +27,6 @@ from nirtorch_cli.drawing.rows import GAP, LOOP, Point, Rows, Sheet
 TRACK = 9.0
 """Between two lines that run beside each other."""
 
-_LABELLED = 240.0
-"""A line that has a label needs as much room as one that reaches so far."""
-
 
 @dataclass(frozen=True)
 class Layout:
@@ -118,7 +115,7 @@ class _Ways:
         """The room above each layer: more where lines are labelled, or reach far aside."""
         rows, reach = self.rows, [0.0] * (len(self.rows.height) + 1)
         for number, chain in rows.chains.items():
-            least = _LABELLED if self.arcs[number].delayed else 0.0
+            least = rows.sheet.labelled if self.arcs[number].delayed else 0.0
             for upper, lower in pairwise(chain):
                 aside = max(least, abs(rows.centre[upper] - rows.centre[lower]))
                 reach[rows.layer[lower]] = max(reach[rows.layer[lower]], aside)
@@ -149,7 +146,7 @@ class _Ways:
         self.shift: list[float] = []
         """Of each column."""
         for number, tracks in enumerate(self.lanes):
-            tracks.assign()
+            tracks.assign(longest_last=number > 0)  # the lane nearest to its column is the first
             is_inner = 0 < number < len(self.lanes) - 1
             self.gutter_x.append(x + (GAP / 2 if number else 0.0))
             x += GAP if is_inner or tracks.count else 0.0

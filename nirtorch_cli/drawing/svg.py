@@ -1,76 +1,82 @@
 """A scene as an SVG picture.
 
-In: a `Scene`. Out: the text of an SVG document, in ASCII.
+In: a `Scene`, the direction of its edges and how it is to be cut into columns. Out: the text of
+an SVG document, in ASCII.
 
-Always holds: every item is a `<g>` and every link a `<path>`, once each, with a `<title>`
-that has its name in full; text of the file is only ever text content, escaped. The page is
-white whatever is behind it. Cost: linear in the scene.
+Always holds: every item is a `<g>` and every link a `<path>`, once each, with a `<title>` that
+has its name in full; text of the file is only ever text content, escaped. The page has a ground
+of its own: a white one, and a dark one with lighter lines where the reader asks for dark pages
+(`prefers-color-scheme`); what does not know that draws the white one. Cost: linear in the scene.
 """
 
 from __future__ import annotations
 
-import html
-from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Iterator
 
+from nirtorch_cli.drawing.labelling import label_corners
 from nirtorch_cli.drawing.labels import (
-    DELAY_TEXT,
     DELAYED,
+    DELAYED_DARK,
+    DETAIL,
+    DETAIL_DARK,
     FORWARD,
+    FORWARD_DARK,
+    MARKS,
+    PAPER,
+    PAPER_DARK,
     STYLES,
-    Kind,
+    TEXT,
+    TEXT_DARK,
     columns,
 )
-from nirtorch_cli.drawing.layout import (
-    DETAIL_COLUMN,
-    NAME_COLUMN,
-    PADDING,
-    Drawing,
-    Rectangle,
-    draw_scene,
-)
+from nirtorch_cli.drawing.layering import Wrap
+from nirtorch_cli.drawing.layout import DETAIL_COLUMN, Direction, Drawing, Rectangle, draw_scene
 from nirtorch_cli.drawing.rows import Point
-from nirtorch_cli.drawing.scene import Item, Link, Scene
+from nirtorch_cli.drawing.scene import ROOT, Link, Scene
+from nirtorch_cli.drawing.svg_items import SIGN, box, heading, heading_place, node, outline, sign
+from nirtorch_cli.drawing.svg_links import edge, label, touching
+from nirtorch_cli.drawing.svg_text import escaped, number
 
 _BORDER = 20.0
 _HEADER = 66.0
-_CORNER = 7.0
-_SLANT = 9.0
 
-_STYLE = f"""\
-text {{ font-family: ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", monospace; fill: #0f172a; }}
-.name {{ font-size: 13px; font-weight: 600; text-anchor: middle; }}
-.detail {{ font-size: 11px; fill: #475569; }}
-.node .detail {{ text-anchor: middle; }}
-.title {{ font-size: 16px; font-weight: 600; }}
-.heading {{ font-size: 13px; font-weight: 600; }}
-.heading .detail {{ font-weight: 400; }}
-.late {{ font-size: 10px; fill: {DELAYED}; }}
-.paper {{ fill: #ffffff; }}
-.edge {{ fill: none; stroke: {FORWARD}; stroke-width: 1.4; marker-end: url(#head); }}
-.delayed {{ stroke: {DELAYED}; stroke-width: 1.8; stroke-dasharray: 6 4; \
-marker-end: url(#late-head); }}
-.shape {{ stroke-width: 1.4; }}
+_STYLE = """\
+text { font-family: ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", monospace; }
+.name { font-size: 13px; font-weight: 600; text-anchor: middle; }
+.detail { font-size: 11px; }
+.node .detail { text-anchor: middle; }
+.title { font-size: 16px; font-weight: 600; }
+.heading { font-size: 13px; font-weight: 600; }
+.heading .detail { font-weight: 400; }
+.late { font-size: 10px; text-anchor: middle; }
+.edge { fill: none; stroke-width: 1.4; marker-end: url(#head); }
+.delayed { stroke-width: 1.8; stroke-dasharray: 6 4; marker-end: url(#late-head); }
+.shape { stroke-width: 1.4; }
+.marked > .shape { stroke-width: 3; }
+.sign .stroke { fill: none; stroke-width: 1.8; }
+.sign .shape { stroke-dasharray: none; }
 """
 
 
-def svg(scene: Scene) -> str:
+def svg(scene: Scene, direction: Direction = "down", wrap: Wrap = "auto") -> str:
     """The scene as an SVG document."""
-    drawing = draw_scene(scene)
+    drawing = draw_scene(scene, direction, wrap)
     legend = list(_legend(scene))
     width = max(drawing.size[0], _legend_width(scene), columns(scene.title) * 9.8) + 2 * _BORDER
     height = drawing.size[1] + _HEADER + 2 * _BORDER
     left = (width - drawing.size[0]) / 2
     lines = [
         '<?xml version="1.0" encoding="UTF-8"?>',
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{_n(width)}" height="{_n(height)}" '
-        f'viewBox="0 0 {_n(width)} {_n(height)}">',
-        f"<title>{_text(scene.title)}</title>",
-        f"<style>\n{_STYLE}{''.join(_kind_styles(scene))}</style>",
-        f"<defs>{_head('head', FORWARD)}{_head('late-head', DELAYED)}</defs>",
-        f'<rect class="paper" width="{_n(width)}" height="{_n(height)}"/>',
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{number(width)}" '
+        f'height="{number(height)}" viewBox="0 0 {number(width)} {number(height)}">',
+        f"<title>{escaped(scene.title)}</title>",
+        f"<style>\n{_STYLE}{''.join(_colours(scene))}"
+        "@media (prefers-color-scheme: dark) {\n"
+        f"{''.join(_colours(scene, is_dark=True))}}}\n</style>",
+        f"<defs>{_head('head')}{_head('late-head')}</defs>",
+        f'<rect class="paper" width="{number(width)}" height="{number(height)}"/>',
         *legend,
-        f'<g transform="translate({_n(left)} {_n(_HEADER + _BORDER)})">',
+        f'<g transform="translate({number(left)} {number(_HEADER + _BORDER)})">',
         *_body(scene, drawing),
         "</g>",
         "</svg>",
@@ -82,203 +88,112 @@ def svg(scene: Scene) -> str:
 def _body(scene: Scene, drawing: Drawing) -> Iterator[str]:
     """Boxes first, what is drawn later lies on top."""
     items = list(zip(scene.items, drawing.rectangles, strict=True))
-    links = list(zip(scene.links, drawing.routes, strict=True))
     for item, place in items:
         if item.is_box:
-            yield _box(item, place)
-    for number, (link, route) in enumerate(links):
-        yield _edge(number, link, route)
+            yield box(item, place)
+    for turn, (link, route) in enumerate(zip(scene.links, drawing.routes, strict=True)):
+        yield edge(turn, link, _touching_route(scene, drawing, link, route), drawing.direction)
     for item, place in items:
         if not item.is_box:
-            yield _node(item, place)
+            yield node(item, place)
     for item, place in items:
         if item.is_box:
-            yield _heading(item, place)
-    for link, route in links:
-        if link.delayed:
-            yield _delay(route)
+            yield heading(item, place)
+    yield from _labels(scene, drawing)
 
 
-def _kind_styles(scene: Scene) -> Iterator[str]:
+def _touching_route(scene: Scene, drawing: Drawing, link: Link, route: list[Point]) -> list[Point]:
+    """A route from outline to outline; that of a node is straight at top and bottom alone."""
+    if drawing.direction == "down":
+        return route
+    ends = [(0, link.source), (-1, link.target)]
+    moved = list(route)
+    for turn, number_of in ends:
+        kind, place = scene.items[number_of].kind, drawing.rectangles[number_of]
+        moved[turn] = touching(route[turn], kind, place)
+    return moved
+
+
+def _labels(scene: Scene, drawing: Drawing) -> Iterator[str]:
+    """The labels of delayed links, each on the ground of the box that it stands in."""
+    items = list(zip(scene.items, drawing.rectangles, strict=True))
+    taken = [heading_place(item, at) if item.is_box else at for item, at in items]
+    frames = [item.number for item in scene.items if item.is_box]
+    late = [turn for turn, link in enumerate(scene.links) if link.delayed]
+    for turn, corner in label_corners(drawing, late, taken, frames).items():
+        link = scene.links[turn]
+        boxes = [*scene.around(link.source), *scene.around(link.target)]
+        inside = (number_of for number_of in boxes if number_of != ROOT)
+        is_in_box = any(_holds(drawing.rectangles[number_of], corner) for number_of in inside)
+        yield label(corner, "ground" if is_in_box else "paper")
+
+
+def _holds(place: Rectangle, point: Point) -> bool:
+    x, y = point
+    return place.x <= x <= place.x + place.width and place.y <= y <= place.y + place.height
+
+
+# ------------------------------------------------------------------------------- colours
+
+
+def _colours(scene: Scene, *, is_dark: bool = False) -> Iterator[str]:
+    """The rules that give colours to what is in a scene, for a light or a dark page."""
+    paper, text, detail, forward, delayed = (
+        (PAPER_DARK, TEXT_DARK, DETAIL_DARK, FORWARD_DARK, DELAYED_DARK)
+        if is_dark
+        else (PAPER, TEXT, DETAIL, FORWARD, DELAYED)
+    )
+    yield f"text {{ fill: {text}; }}\n.detail {{ fill: {detail}; }}\n.late {{ fill: {delayed}; }}\n"
+    yield f".paper {{ fill: {paper}; }}\n"
+    yield f".edge {{ stroke: {forward}; }}\n.delayed {{ stroke: {delayed}; }}\n"
+    yield f".head {{ fill: {forward}; }}\n.late-head {{ fill: {delayed}; }}\n"
     for kind in scene.kinds():
         style = STYLES[kind]
-        dash = " stroke-dasharray: 4 3;" if kind == "missing" else ""
-        yield f".{kind} .shape {{ fill: {style.fill}; stroke: {style.line};{dash} }}\n"
+        fill, line = style.dark if is_dark else (style.fill, style.line)
+        dash = " stroke-dasharray: 4 3;" if kind == "missing" and not is_dark else ""
+        yield f".{kind} .shape {{ fill: {fill}; stroke: {line};{dash} }}\n"
+        if kind == "graph":
+            yield f".ground {{ fill: {fill}; }}\n"
+    for mark in scene.marks():
+        colour = MARKS[mark].dark if is_dark else MARKS[mark].colour
+        yield f".{mark} > .shape {{ stroke: {colour}; }}\n"
+        yield f".sign.{mark} .shape {{ fill: {paper}; stroke: {colour}; }}\n"
+        yield f".sign.{mark} .stroke {{ stroke: {colour}; }}\n"
 
 
-def _head(name: str, colour: str) -> str:
+def _head(name: str) -> str:
     return (
         f'<marker id="{name}" viewBox="0 0 8 8" refX="7.5" refY="4" markerWidth="8" '
         f'markerHeight="8" markerUnits="userSpaceOnUse" orient="auto">'
-        f'<path d="M0 0.5 L8 4 L0 7.5 z" fill="{colour}"/></marker>'
+        f'<path class="{name}" d="M0 0.5 L8 4 L0 7.5 z"/></marker>'
     )
-
-
-# ------------------------------------------------------------------------------- items
-
-
-def _node(item: Item, place: Rectangle) -> str:
-    middle = place.x + place.width / 2
-    return (
-        f'<g id="n{item.number}" class="node {item.kind}"><title>{_text(item.tooltip)}</title>'
-        f"{_shape(item.kind, place)}"
-        f'<text class="name" x="{_n(middle)}" y="{_n(place.y + 18)}">{_text(item.name)}</text>'
-        f'<text class="detail" x="{_n(middle)}" y="{_n(place.y + 33)}">{_text(item.detail)}</text>'
-        "</g>"
-    )
-
-
-def _box(item: Item, place: Rectangle) -> str:
-    return (
-        f'<g id="n{item.number}" class="box graph"><title>{_text(item.tooltip)}</title>'
-        f"{_rectangle(place, 8)}</g>"
-    )
-
-
-def _heading(item: Item, place: Rectangle) -> str:
-    """The title of a box, on a ground that hides the lines which enter there."""
-    x, y = place.x + PADDING, place.y + 18
-    width = columns(item.name) * NAME_COLUMN + columns(item.detail) * DETAIL_COLUMN + 16
-    return (
-        f'<rect x="{_n(x - 4)}" y="{_n(place.y + 4)}" width="{_n(width)}" height="19" '
-        f'fill="{STYLES["graph"].fill}"/>'
-        f'<text class="heading" x="{_n(x)}" y="{_n(y)}">{_text(item.name)}'
-        f'<tspan class="detail" dx="8">{_text(item.detail)}</tspan></text>'
-    )
-
-
-def _shape(kind: Kind, place: Rectangle) -> str:
-    """The outline of a node: each kind has one of its own, colour aside."""
-    x, y, width, height = place.x, place.y, place.width, place.height
-    if kind == "port":
-        return _polygon(
-            [
-                (x + _SLANT, y),
-                (x + width - _SLANT, y),
-                (x + width, y + height / 2),
-                (x + width - _SLANT, y + height),
-                (x + _SLANT, y + height),
-                (x, y + height / 2),
-            ]
-        )
-    if kind == "pooling":
-        bottom = y + height
-        return _polygon(
-            [(x, y), (x + width, y), (x + width - _SLANT, bottom), (x + _SLANT, bottom)]
-        )
-    return _rectangle(place, {"neuron": height / 2, "other": 8.0}.get(kind, 0.0))
-
-
-def _rectangle(place: Rectangle, radius: float) -> str:
-    return (
-        f'<rect class="shape" x="{_n(place.x)}" y="{_n(place.y)}" width="{_n(place.width)}" '
-        f'height="{_n(place.height)}" rx="{_n(radius)}"/>'
-    )
-
-
-def _polygon(points: Sequence[Point]) -> str:
-    corners = " ".join(f"{_n(x)},{_n(y)}" for x, y in points)
-    return f'<polygon class="shape" points="{corners}"/>'
-
-
-# ------------------------------------------------------------------------------- links
-
-
-def _edge(number: int, link: Link, route: Sequence[Point]) -> str:
-    kind = "edge delayed" if link.delayed else "edge"
-    return (
-        f'<path id="e{number}" class="{kind}" d="{_path(route)}">'
-        f"<title>{_text(link.tooltip)}</title></path>"
-    )
-
-
-def _path(route: Sequence[Point]) -> str:
-    """Straight lines with round corners, and curves that begin and end vertically."""
-    commands = [f"M{_n(route[0][0])} {_n(route[0][1])}"]
-    for turn, ((x, y), (to_x, to_y)) in enumerate(pairwise(route), 1):
-        if x != to_x and y != to_y:
-            half = _n((y + to_y) / 2)
-            commands.append(f"C{_n(x)} {half} {_n(to_x)} {half} {_n(to_x)} {_n(to_y)}")
-        elif turn + 1 < len(route) and _is_corner(*route[turn - 1 : turn + 2]):
-            before = _toward((to_x, to_y), (x, y))
-            after = _toward((to_x, to_y), route[turn + 1])
-            commands.append(
-                f"L{_n(before[0])} {_n(before[1])}"
-                f"Q{_n(to_x)} {_n(to_y)} {_n(after[0])} {_n(after[1])}"
-            )
-        else:
-            commands.append(f"L{_n(to_x)} {_n(to_y)}")
-    return "".join(commands)
-
-
-def _is_corner(before: Point, at: Point, after: Point) -> bool:
-    return (before[0] == at[0] and at[1] == after[1]) or (before[1] == at[1] and at[0] == after[0])
-
-
-def _toward(start: Point, end: Point) -> Point:
-    """The point where a round corner at `start` ends on the line to `end`."""
-    (x, y), (to_x, to_y) = start, end
-    length = abs(to_x - x) + abs(to_y - y)
-    share = min(_CORNER, length / 2) / length
-    return x + (to_x - x) * share, y + (to_y - y) * share
-
-
-def _delay(route: Sequence[Point]) -> str:
-    """The label of a delayed link: right of its longest part, or above it if that is level."""
-    (x, y), (to_x, to_y) = max(pairwise(route), key=_length)
-    right, down = (-16.0, -9.0) if y == to_y else (5.0, 0.0)
-    x, y = (x + to_x) / 2 + right, (y + to_y) / 2 + down
-    return (
-        f'<rect class="paper" x="{_n(x)}" y="{_n(y - 5)}" width="36" height="10" opacity="0.8"/>'
-        f'<text class="late" x="{_n(x)}" y="{_n(y + 3.5)}">{DELAY_TEXT}</text>'
-    )
-
-
-def _length(part: tuple[Point, Point]) -> float:
-    (x, y), (to_x, to_y) = part
-    return abs(to_x - x) + abs(to_y - y)
 
 
 # ------------------------------------------------------------------------------- legend
 
 
 def _entries(scene: Scene) -> Iterator[tuple[str, str, float]]:
-    """What the legend explains: a kind or a sort of edge, its meaning, and the room it needs."""
+    """What the legend explains: its sign as an element without its x, meaning, and room."""
+    place = Rectangle(0.0, 58.0, 24.0, 15.0)
     for kind in scene.kinds():
         if kind != "graph":
-            meaning = STYLES[kind].meaning
-            yield kind, meaning, len(meaning) * DETAIL_COLUMN + 50
+            yield f'<g class="{kind}">{outline(kind, place)}</g>', STYLES[kind].meaning, 31.0
     if any(link.delayed for link in scene.links):
-        meaning = "delayed by one step"
-        yield "delayed", meaning, len(meaning) * DETAIL_COLUMN + 60
+        yield '<path class="edge delayed" d="M0 66L34 66"/>', "delayed by one step", 42.0
+    for mark in scene.marks():
+        yield sign(mark, SIGN, 66.0), MARKS[mark].meaning, 22.0
 
 
 def _legend_width(scene: Scene) -> float:
-    entries = sum(width for _, _, width in _entries(scene))
+    entries = sum(room + len(text) * DETAIL_COLUMN + 19 for _, text, room in _entries(scene))
     return max(entries, columns(scene.subtitle) * DETAIL_COLUMN)
 
 
 def _legend(scene: Scene) -> Iterator[str]:
-    yield f'<text class="title" x="{_n(_BORDER)}" y="30">{_text(scene.title)}</text>'
-    yield f'<text class="detail" x="{_n(_BORDER)}" y="48">{_text(scene.subtitle)}</text>'
+    yield f'<text class="title" x="{number(_BORDER)}" y="30">{escaped(scene.title)}</text>'
+    yield f'<text class="detail" x="{number(_BORDER)}" y="48">{escaped(scene.subtitle)}</text>'
     x = _BORDER
-    for kind, meaning, width in _entries(scene):
-        if kind == "delayed":
-            yield f'<path class="edge delayed" d="M{_n(x)} 66L{_n(x + 34)} 66"/>'
-            start = x + 42
-        else:
-            place = Rectangle(x, 58.0, 24.0, 15.0)
-            named: Kind = kind  # type: ignore[assignment]
-            yield f'<g class="{kind}">{_shape(named, place)}</g>'
-            start = x + 31
-        yield f'<text class="detail" x="{_n(start)}" y="70">{_text(meaning)}</text>'
-        x += width
-
-
-def _n(value: float) -> str:
-    """A number in as few characters as a tenth of a pixel needs."""
-    return f"{round(value, 1) + 0.0:g}" if abs(value) < 1e5 else f"{value:.1f}"
-
-
-def _text(text: str) -> str:
-    return html.escape(text)
+    for element, meaning, room in _entries(scene):
+        yield f'<g transform="translate({number(x)} 0)">{element}</g>'
+        yield f'<text class="detail" x="{number(x + room)}" y="70">{escaped(meaning)}</text>'
+        x += room + len(meaning) * DETAIL_COLUMN + 19

@@ -7,7 +7,7 @@ share a line.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
@@ -16,10 +16,11 @@ import numpy as np
 
 from nirtorch_cli.arrays import Array, as_array
 from nirtorch_cli.seeing.axes import flat_rows, time_unit
+from nirtorch_cli.seeing.choosing import MOST_LINES, Choice
 from nirtorch_cli.seeing.images import value_panel
 from nirtorch_cli.seeing.panels import Panel, Times
 from nirtorch_cli.seeing.spikes import silent_panel, spike_panel
-from nirtorch_cli.seeing.traces import MOST_LINES, trace_panel
+from nirtorch_cli.seeing.traces import trace_panel
 
 _DRAWN = ("spikes", "v", "i", "output")
 
@@ -34,6 +35,7 @@ class Recorded:
     outputs: by name, arrays (T, B, *shape); one that is in the trace is drawn there.
     thresholds: by NIR path, arrays that broadcast to the node's shape; see `thresholds`.
     title: a line above; row: the batch row that is drawn.
+    choice: the neurons that are drawn as lines, where a user chose them.
     """
 
     dt: float
@@ -43,6 +45,7 @@ class Recorded:
     thresholds: Mapping[str, Any] = field(default_factory=dict)
     title: str = ""
     row: int = 0
+    choice: Choice = field(default_factory=Choice)
 
     @property
     def arrays(self) -> list[Any]:
@@ -71,7 +74,10 @@ def panels(recorded: Recorded) -> Iterator[Panel]:
     """All panels."""
     times = recorded.times
     for name, values in recorded.inputs.items():
-        yield fed_panel(_named("input", name), recorded.drawn(values), times)
+        drawn = recorded.drawn(values)
+        asked = recorded.choice.of(name, drawn.shape[1])
+        is_named = name in recorded.choice.by_name
+        yield fed_panel(_named("input", name), drawn, times, asked, is_named=is_named)
     nodes = [_node(recorded, path) for path in recorded.trace]
     for is_silent, group in groupby(nodes, lambda node: node.is_silent):
         found = list(group)
@@ -85,7 +91,9 @@ def panels(recorded: Recorded) -> Iterator[Panel]:
     for name, values in recorded.outputs.items():
         output = recorded.drawn(values)
         if not any(_same(output, other) for other in shown):
-            yield given_panel(_named("output", name), output, times)
+            asked = recorded.choice.of(name, output.shape[1])
+            is_named = name in recorded.choice.by_name
+            yield given_panel(_named("output", name), output, times, asked, is_named=is_named)
 
 
 @dataclass(frozen=True)
@@ -95,6 +103,7 @@ class _Node:
     path: str
     variables: dict[str, Array]
     threshold: Array | None
+    choice: Choice
 
     @property
     def is_silent(self) -> bool:
@@ -104,16 +113,17 @@ class _Node:
 
     def panels(self, times: Times) -> Iterator[Panel]:
         spikes = self.variables.get("spikes")
+        is_named = self.path in self.choice.by_name
         for variable, values in self.variables.items():
-            name = f"{self.path}:{variable}"
+            name, asked = f"{self.path}:{variable}", self.choice.of(self.path, values.shape[1])
             if variable == "spikes":
                 yield spike_panel(self.path, values, times)
             elif variable == "v":
-                yield trace_panel(name, values, times, self.threshold, spikes)
+                yield trace_panel(name, values, times, self.threshold, spikes, asked=asked)
             elif variable == "output":
-                yield given_panel(name, values, times)
+                yield given_panel(name, values, times, asked, is_named=is_named)
             else:
-                yield trace_panel(name, values, times)
+                yield trace_panel(name, values, times, None, spikes, asked=asked)
 
 
 def _node(recorded: Recorded, path: str) -> _Node:
@@ -126,29 +136,34 @@ def _node(recorded: Recorded, path: str) -> _Node:
     level = recorded.thresholds.get(path)
     shape = as_array(held["v"]).shape[2:] if "v" in held else None
     threshold = None if level is None or shape is None else _levels(level, shape)
-    return _Node(path, variables, threshold)
+    return _Node(path, variables, threshold, recorded.choice)
 
 
-def fed_panel(name: str, values: Array, times: Times) -> Panel:
+def fed_panel(
+    name: str, values: Array, times: Times, asked: Sequence[int] = (), *, is_named: bool = False
+) -> Panel:
     """An input (T, N): spikes if it is 0 and 1, else lines or, of many, an image.
 
-    What is the same at every step is no spike train.
+    What is the same at every step is no spike train. `asked` are the values whose lines are
+    drawn, instead of spikes or an image where it `is_named` for that.
     """
     is_constant = len(values) > 1 and bool((values == values[0]).all())
-    if _is_binary(values) and not is_constant:
+    if _is_binary(values) and not is_constant and not is_named:
         return spike_panel(name, values, times)
     is_one = is_constant and values.size > 0 and bool((values == values[0, 0]).all())
     note = ", constant over time" if is_constant and values.size else ""
-    if values.shape[1] <= MOST_LINES or is_one:
-        return trace_panel(name, values, times, what="value", note=note)
+    if values.shape[1] <= MOST_LINES or is_one or is_named:
+        return trace_panel(name, values, times, what="value", note=note, asked=asked)
     return value_panel(name, values, times, note)
 
 
-def given_panel(name: str, values: Array, times: Times) -> Panel:
-    """An output (T, N): spikes if it is 0 and 1, else lines."""
-    if _is_binary(values) and values.any():
+def given_panel(
+    name: str, values: Array, times: Times, asked: Sequence[int] = (), *, is_named: bool = False
+) -> Panel:
+    """An output (T, N): spikes if it is 0 and 1 and not named for lines, else lines."""
+    if _is_binary(values) and values.any() and not is_named:
         return spike_panel(name, values, times)
-    return trace_panel(name, values, times)
+    return trace_panel(name, values, times, asked=asked)
 
 
 def _is_binary(values: Array) -> bool:

@@ -29,9 +29,10 @@ if TYPE_CHECKING:
 
 FORMATS = ("png", "svg", "pdf")
 MOST_PANELS = 40
-_WIDTH, _LEFT = 10.0, 0.85
+_WIDTH, _LEFT, _NAME = 10.0, 0.95, 0.2
 _MARGIN, _GAP = 0.75, 0.42
-"""Inches: the picture, and what is left of the panels, above and below, between."""
+"""Inches: the picture, and what is left of the panels, with the names of their axes so far in
+from the edge; above and below, between."""
 _SETTINGS: dict[Any, Any] = {
     "svg.hashsalt": "nirtorch",
     "font.family": "DejaVu Sans",
@@ -133,6 +134,7 @@ def figure(recorded: Recorded) -> Figure:
         axes = drawn.add_axes((left, bottom, width, height), sharex=axes)
         panel.draw(axes, (left + width + 0.12 / _WIDTH, bottom, 0.12 / _WIDTH, height))
         axes.tick_params(labelbottom=panel is shown[-1])
+        axes.yaxis.set_label_coords((_NAME - _LEFT) / WIDTH, 0.5)
         top -= panel.height + _GAP
     if axes is not None:
         times = recorded.times

@@ -1,6 +1,7 @@
 """Values over time as lines: of some neurons, before the range of all.
 
-In: values of one batch row, (T, N), and for voltages thresholds and spikes. Out: a `Panel`.
+In: values of one batch row, (T, N), for voltages thresholds and spikes, and which neurons are to
+be lines; by default those that do most (see `choosing`). Out: a `Panel`.
 Where a line would be a block of colour, parts of time are drawn: their mean as a line, from the
 least to the most as a shade. The scale is that of the lines and their thresholds; a neuron that
 is far below its threshold leaves the panel, and the legend says how far.
@@ -9,7 +10,7 @@ Cost: linear in T times N, with at most five lines to draw.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -19,6 +20,7 @@ import numpy as np
 from nirtorch_cli.arrays import Array
 from nirtorch_cli.findings import counted
 from nirtorch_cli.seeing.axes import is_spike, part_size
+from nirtorch_cli.seeing.choosing import MOST_LINES, most_active
 from nirtorch_cli.seeing.panels import (
     BLACK,
     COLOURS,
@@ -28,11 +30,12 @@ from nirtorch_cli.seeing.panels import (
     Panel,
     Times,
     number_range,
+    number_values,
     set_title,
+    short,
 )
 from nirtorch_cli.seeing.spikes import MOST_MARKS_A_ROW
 
-MOST_LINES = 5
 _LONG_LINES, _LONG = 3, 200
 """So many neurons are drawn as lines where these have more steps than that."""
 _HEIGHT, _STRIP, _CONSTANT, _TICK_ROW = 1.5, 0.65, 0.4, 0.075
@@ -59,6 +62,7 @@ def trace_panel(
     *,
     what: str = "neuron",
     note: str = "",
+    asked: Sequence[int] = (),
 ) -> Panel:
     """Lines of up to five neurons of (T, N), and in grey from the least to the most of all.
 
@@ -67,13 +71,16 @@ def trace_panel(
         spikes: (T, N), marked above the lines, a row for each neuron.
         what: what a line is; for `value` the axis is called so, too.
         note: more for the title.
+        asked: the neurons whose lines are drawn; those that do most if there are none.
     """
     steps, neurons = values.shape
     most = MOST_LINES if neurons <= MOST_LINES or steps <= _LONG else _LONG_LINES
-    chosen = shown_neurons(values, most)
+    known = spikes is not None and spikes.shape == values.shape
+    all_fired = is_spike(spikes) if spikes is not None and known else None
+    chosen = np.array(asked, int) if asked else most_active(values, most, all_fired)
     fired = np.zeros((steps, 0), bool)
-    if spikes is not None and spikes.shape == values.shape:
-        fired = is_spike(spikes[:, chosen])
+    if all_fired is not None:
+        fired = all_fired[:, chosen]
         if fired.any() and int(fired.sum(axis=0).max()) > MOST_MARKS_A_ROW:
             note, fired = f"{note}; too many spikes to mark", fired[:, :0]
     levels = None if threshold is None else threshold[chosen].astype(float)
@@ -83,20 +90,6 @@ def trace_panel(
     if is_constant and levels is None and np.isfinite(values[0, 0]):
         return Panel(_CONSTANT, partial(_draw_constant, traces))
     return Panel(traces.height, partial(_draw, traces), traces.above)
-
-
-def shown_neurons(values: Array, most: int) -> Array:
-    """So many neurons of (T, N) with equal distances, of those that do something if others do not.
-
-    Of thousands of neurons in a quiet layer the same three would be flat.
-    """
-    neurons = values.shape[1]
-    candidates = np.arange(neurons)
-    if neurons > most:
-        changing = np.flatnonzero((values != values[:1]).any(axis=0))
-        candidates = changing if len(changing) else candidates
-    places = np.linspace(0, len(candidates) - 1, min(len(candidates), most)).round().astype(int)
-    return np.unique(candidates[places])
 
 
 @dataclass(frozen=True)
@@ -179,7 +172,7 @@ def _draw_constant(traces: _Traces, axes: Any, beside: Any) -> None:
     axes.axhline(value, color=BLACK, lw=0.9)
     room = abs(value) or 1.0
     axes.set_ylim(value - room, value + room)
-    axes.set_yticks([value], [f"{value:.4g}"])
+    axes.set_yticks([value], [short(value)])
     axes.set_ylabel(traces.variable)
 
 
@@ -208,7 +201,6 @@ def _draw(traces: _Traces, axes: Any, beside: Any) -> None:
     room = _MARGIN * (high - low) or max(abs(low) * _MARGIN, 0.5)
     for number, strip in enumerate(strips):
         strip.set_ylim(low - room, high + room)
-        strip.set_ylabel(traces.variable)
         strip.legend(
             loc="upper left",
             bbox_to_anchor=(1.0, 1.05),
@@ -216,6 +208,7 @@ def _draw(traces: _Traces, axes: Any, beside: Any) -> None:
             title_fontsize=8,
             alignment="left",
         )
+    number_values(axes, strips, traces.variable)
 
 
 def _strips(axes: Any, count: int) -> Iterator[Any]:
@@ -320,22 +313,32 @@ def _draw_band(
 def _draw_thresholds(
     strips: list[Any], levels: Array | None, low: float, high: float
 ) -> tuple[float, float]:
-    """A line at each threshold, unless it is far off; returns the limits with these."""
+    """A line at each threshold, unless it is far off; returns the limits with these.
+
+    What is far off is said below the lines, in as little room for many as for one.
+    """
     if levels is None or not len(levels):
         return low, high
     is_one = bool((levels == levels[0]).all())
     room = _THRESHOLD_ROOM * (high - low) or 1.0
     bottom, top = low, high
+    far: dict[int, list[float]] = {}
+    named: set[int] = set()
     for place, level in enumerate(levels.tolist()):
         if is_one and place >= len(strips):
             break
-        strip, colour = strips[place % len(strips)], BLACK if is_one else COLOURS[place]
-        label = "threshold" if place == len(strips) - 1 else None
+        number, colour = place % len(strips), BLACK if is_one else COLOURS[place]
         if low - room <= level <= high + room:
-            strip.axhline(level, color=colour, lw=0.8, linestyle=(0, (5, 3)), label=label)
+            label = None if number in named else "threshold"
+            named.add(number)
+            strips[number].axhline(level, color=colour, lw=0.8, linestyle=(0, (5, 3)), label=label)
             bottom, top = min(bottom, level), max(top, level)
         else:
-            strip.plot([], [], " ", label=f"threshold\n{level:.4g}")
+            far.setdefault(number, []).append(level)
+    for number, beyond in far.items():
+        least, most = f"{min(beyond):.4g}", f"{max(beyond):.4g}"
+        text = least if least == most else f"{least}\nto {most}"
+        strips[number].plot([], [], " ", label=f"threshold\n{text}")
     return bottom, top
 
 

@@ -15,9 +15,13 @@ import difflib
 import fnmatch
 from collections.abc import Iterable, Iterator
 
+import torch
+
 from nirtorch_cli.errors import UsageError
 from nirtorch_cli.findings import Finding, listed, quoted
-from nirtorch_cli.graph_module import ConvertedModule
+from nirtorch_cli.graph_module import NIR_NAME, ConvertedModule
+from nirtorch_cli.ordering import in_natural_order
+from nirtorch_cli.transfers import Shape
 
 SPIKING_TYPES = ("IF", "LIF", "CubaLIF", "Threshold")
 """The NIR types whose output is spikes."""
@@ -64,7 +68,29 @@ def wanted(module: ConvertedModule, record: Iterable[str]) -> Wanted:
 
 def node_types(module: ConvertedModule) -> list[tuple[str, str]]:
     """Path and NIR type of each node that has a value, those of nested graphs too."""
-    found: list[tuple[str, str]] = []
+    return [(path, owner.meta["types"][name]) for path, owner, name in _nodes(module)]
+
+
+def node_shapes(module: ConvertedModule) -> dict[str, Shape | None]:
+    """The shape of the value of each node that has one, by its path; None if it is not known."""
+    return {path: owner.meta["shapes"][name][1] for path, owner, name in _nodes(module)}
+
+
+def shown_paths(module: ConvertedModule) -> list[str]:
+    """The paths of `node_types` as people are shown them.
+
+    That is in the order of execution; alike nodes of a graph that stand equally deep in it are
+    in the natural order of their names, which alone tells them apart.
+    """
+    paths = [path for path, _, _ in _nodes(module)]
+    depth = _depths(module)
+    order = in_natural_order(paths, [depth.get(path, -1) for path in paths])
+    return [paths[place] for place in order]
+
+
+def _nodes(module: ConvertedModule) -> list[tuple[str, ConvertedModule, str]]:
+    """Path of each node that has a value, its graph's module, and its name there."""
+    found: list[tuple[str, ConvertedModule, str]] = []
 
     def collect(module: ConvertedModule, prefix: str) -> None:
         children = module._modules  # named_children() leaves out one that stands for two nodes
@@ -73,10 +99,43 @@ def node_types(module: ConvertedModule) -> list[tuple[str, str]]:
             if isinstance(child, ConvertedModule):
                 collect(child, f"{path}/")
             if child is not None or name in (*module.meta["inputs"], *module.meta["outputs"]):
-                found.append((path, module.meta["types"][name]))
+                found.append((path, module, name))
 
     collect(module, "")
     return found
+
+
+def _depths(module: ConvertedModule) -> dict[str, int]:
+    """A number for each node's path, the same for nodes that stand equally deep in a graph.
+
+    How deep a node stands is how many nodes lead to it at most within a step; so must the graphs
+    around it. The numbers themselves mean nothing.
+    """
+    numbers: dict[tuple[int, int], int] = {}
+    found: dict[str, int] = {}
+
+    def collect(module: ConvertedModule, prefix: str, around: int) -> None:
+        reached: dict[torch.fx.Node, int] = {}
+        for node in module.graph.nodes:
+            deep = max((reached[source] for source in node.all_input_nodes), default=0)
+            name = node.meta.get(NIR_NAME)
+            reached[node] = deep + (name is not None)
+            if name is not None:
+                number = numbers.setdefault((around, deep), len(numbers))
+                found[f"{prefix}{name}"] = number
+                child = module._modules.get(_called(node))
+                if isinstance(child, ConvertedModule):
+                    collect(child, f"{prefix}{name}/", number)
+
+    collect(module, "", -1)
+    return found
+
+
+def _called(node: torch.fx.Node) -> str:
+    """The name of the module that gives a value: a stateful one's is the first of two."""
+    while node.op == "call_function" and node.all_input_nodes:
+        node = node.all_input_nodes[0]
+    return str(node.target)
 
 
 def variables_of(kind: str) -> tuple[str, ...]:
