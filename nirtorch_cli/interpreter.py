@@ -19,7 +19,7 @@ import nir
 import torch
 
 from nirtorch_cli.checking.parameters import precision
-from nirtorch_cli.checking.time import delays_in_steps, time_steps, uneven_delays
+from nirtorch_cli.checking.time import delays_in_steps, lost_increments, time_steps, uneven_delays
 from nirtorch_cli.defaults import DEFAULT_MAP, DefaultMapper
 from nirtorch_cli.demand import demands, require_allowed
 from nirtorch_cli.dissolving import dissolve
@@ -372,6 +372,10 @@ class _Builder:
                 self.findings += time_steps({where: node}, mapper.dynamics.dt)
             self.findings += uneven_delays({where: node}, mapper.dynamics.dt)
             self.findings += delays_in_steps({where: node}, self.settings.time_step)
+            is_current = mapper.dynamics.integrator_input == "current"
+            self.findings += lost_increments(
+                {where: node}, mapper.dynamics.dt, self.dtype, is_current=is_current
+            )
         self.findings += precision({where: node}, self.dtype)
 
 

@@ -235,7 +235,7 @@ class Inference:
     def lay_bias(self, name: str, node: Any, outputs: Shape) -> None:
         """A bias of one value is for all outputs; of another shape a rule says what is wrong."""
         bias = getattr(node, "bias", None)
-        if bias is not None and np.shape(bias) == () != outputs:
+        if bias is not None and np.size(bias) == 1 and np.shape(bias) != outputs:
             text = f"has the shape {np.shape(bias)}, for outputs of shape {outputs}"
             node.bias = laid_over(np.asarray(bias), outputs)
             done = "taken for all outputs"

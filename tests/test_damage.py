@@ -216,6 +216,8 @@ def weight_that_lost_a_row(random: Random, tree: Tree) -> None:
 def cut_bias(random: Random, tree: Tree) -> None:
     _, node = some_node(random, tree, "Affine", "Conv2d")
     node["bias"] = node["bias"][:-1]
+    if node["bias"].size == 1:
+        pytest.skip("one value is for all outputs")
 
 
 def neuron_that_lost_one(random: Random, tree: Tree) -> None:

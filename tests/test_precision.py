@@ -7,6 +7,8 @@ have the dtype and device that was asked for; nothing is made in float32 on the 
 
 from __future__ import annotations
 
+import pickle
+from pathlib import Path
 from typing import Any
 
 import nir
@@ -15,9 +17,10 @@ import pytest
 import torch
 from networks import DT, NETWORKS, assert_same, converted, flat, inputs, run
 from oracles import run_graph
+from typer.testing import CliRunner
 
-from nirtorch_cli import nir_to_torch
-from nirtorch_cli.defaults import default_map
+from nirtorch_cli import default_map, nir_to_torch, run_sequence
+from nirtorch_cli.cli.app import app
 
 torch.set_num_threads(1)
 
@@ -219,3 +222,114 @@ def test_autocast_trains() -> None:
         assert parameter.grad is not None
         assert torch.isfinite(parameter.grad).all()
         assert parameter.grad.dtype == torch.float32
+
+
+# ----------------------------------------------------- constants that half precision cannot hold
+
+
+def lif_graph(tau: float, threshold: float = 1.0, kind: type = nir.LIF) -> nir.NIRGraph:
+    one = np.ones(2)
+    if kind is nir.LIF:
+        node = nir.LIF(tau * one, one, 0 * one, threshold * one)
+    elif kind is nir.CubaLIF:
+        node = nir.CubaLIF(tau * one, tau * one, one, 0 * one, threshold * one)
+    else:
+        node = nir.LI(tau * one, one, 0 * one)
+    return nir.NIRGraph.from_list(node)
+
+
+@pytest.mark.parametrize("integration", ["euler", "exact"])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+@pytest.mark.parametrize(("tau", "dt"), [(7.0, 1e-4), (3e-6, 1e-6), (1e-8, 5e-9), (2e5, 1.0)])
+def test_a_gain_is_computed_in_float64_and_rounded_once(
+    tau: float, dt: float, dtype: torch.dtype, integration: str
+) -> None:
+    """Also where tau/dt is over 65,504, or tau itself is 0 or infinite in float16."""
+    module = nir_to_torch(
+        lif_graph(tau, kind=nir.LI), {}, default_map(dt, integration), dtype=dtype
+    )
+    gain = dt / tau if integration == "euler" else -np.expm1(-dt / tau)
+    y = module(torch.ones(1, 2, dtype=dtype))[0]
+    expected = torch.tensor(gain, dtype=torch.float64).to(dtype)
+    assert expected > 0
+    assert torch.equal(y, expected.expand(1, 2))
+    whole = run_sequence(module, torch.ones(1, 1, 2, dtype=dtype)).outputs
+    assert torch.equal(whole[0], y)
+    again = pickle.loads(pickle.dumps(module))
+    assert torch.equal(again(torch.ones(1, 2, dtype=dtype))[0], y)
+
+
+def test_a_time_constant_that_was_changed_is_read(tmp_path: Path) -> None:
+    module = nir_to_torch(lif_graph(0.3, kind=nir.LI), {}, default_map(1e-1), dtype=torch.float16)
+    weights = module.state_dict()
+    module.load_state_dict(weights)
+    first = module(torch.ones(1, 2, dtype=torch.float16))[0]
+    assert torch.equal(first, torch.tensor(0.1 / 0.3).half().expand(1, 2))
+    (name,) = (key for key in weights if key.endswith("tau"))
+    module.load_state_dict({**weights, name: torch.full((2,), 0.4).half()})
+    second = module(torch.ones(1, 2, dtype=torch.float16))[0]
+    assert torch.equal(second, (0.1 / torch.full((1, 2), 0.4).half().double()).half())
+
+
+LOST = [
+    ("float16", nir.LIF, 0.05, 1e-4, None),
+    ("float16", nir.LIF, 0.2, 1e-4, "tau"),
+    ("float16", nir.LIF, 7.0, 1e-4, "tau"),
+    ("bfloat16", nir.LIF, 0.02, 1e-4, "tau"),
+    ("bfloat16", nir.LIF, 0.01, 1e-4, None),
+    ("float32", nir.LIF, 10.0, 1e-6, "tau"),
+    ("float32", nir.LIF, 0.02, 1e-4, None),
+    ("float64", nir.LIF, 10.0, 1e-6, None),
+    ("float16", nir.CubaLIF, 0.2, 1e-4, "tau_mem"),
+    ("float16", nir.CubaLIF, 0.2, 1e-4, "tau_syn"),
+]
+
+
+@pytest.mark.parametrize(("dtype", "kind", "tau", "dt", "parameter"), LOST)
+def test_increments_that_a_type_loses_are_a_warning(
+    dtype: str, kind: type, tau: float, dt: float, parameter: str | None, tmp_path: Path
+) -> None:
+    """In the library, and for the --dtype of `check`."""
+    graph = lif_graph(tau, kind=kind)
+    module = nir_to_torch(graph, {}, default_map(dt), dtype=getattr(torch, dtype))
+    told = [f["parameter"] for f in module.meta["findings"] if f["code"] == "NIR308"]
+    assert (parameter in told) if parameter else told == []
+    path = tmp_path / "m.nir"
+    nir.write(path, graph)
+    arguments = [
+        "check",
+        str(path),
+        "--dtype",
+        dtype,
+        "--dt",
+        str(dt),
+        "--strict",
+        "--select",
+        "NIR308",
+    ]
+    answer = CliRunner().invoke(app, arguments)
+    assert answer.exit_code == (1 if parameter else 0)
+    assert ("NIR308" in answer.output) is (parameter is not None)
+
+
+def test_what_is_told_is_true() -> None:
+    """Just where it is told that float16 loses a step's increment, the neuron stops short."""
+    for tau, is_lost in ((0.05, False), (0.8, True)):
+        module = nir_to_torch(lif_graph(tau), {}, default_map(1e-4), dtype=torch.float16)
+        exact = nir_to_torch(lif_graph(tau), {}, default_map(1e-4), dtype=torch.float64)
+        xs = torch.full((int(20 * tau / 1e-4), 1, 2), 2.0)
+        ours = run_sequence(module, xs.half()).outputs.double().sum()
+        theirs = run_sequence(exact, xs.double()).outputs.sum()
+        assert theirs > 0
+        assert (ours == 0) is is_lost, (tau, ours, theirs)
+        codes = {finding["code"] for finding in module.meta["findings"]}
+        assert ("NIR308" in codes) is is_lost
+
+
+@pytest.mark.parametrize(("r", "is_lost"), [(1.0, False), (1e-4, True)])
+def test_charges_that_a_type_loses(r: float, is_lost: bool) -> None:
+    one = np.ones(2)
+    graph = nir.NIRGraph.from_list(nir.IF(r * one, one, 0 * one))
+    module = nir_to_torch(graph, {}, dtype=torch.float16)
+    codes = [finding["code"] for finding in module.meta["findings"]]
+    assert ("NIR308" in codes) is is_lost

@@ -992,7 +992,7 @@ def broken(tmp_path: Path, *edits: Edit, kind: type[NirtorchError] = ReadError) 
         ),
         (
             [put("node/nodes/input/shape", [2**35])],
-            "node 'input', shape: the file's data claim more than 4,294,967,296 bytes; "
+            "node 'input', shape: the file's data claim more than 1,073,741,824 bytes; "
             "if you trust the file, raise the limit (--max-bytes)",
         ),
         ([put("version/x", 1)], "version: is not a dataset"),
@@ -1203,7 +1203,7 @@ def test_claims_are_counted_before_they_are_allocated(tmp_path: Path) -> None:
         file["node/nodes/linear"].create_dataset("weight", shape, "f8", chunks=(64, 64))
 
     assert broken(tmp_path, edit) == (
-        "node 'linear', weight: the file's data claim more than 4,294,967,296 bytes; "
+        "node 'linear', weight: the file's data claim more than 1,073,741,824 bytes; "
         "if you trust the file, raise the limit (--max-bytes)"
     )
 

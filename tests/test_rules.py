@@ -210,6 +210,10 @@ CASES: dict[str, tuple[Tree | bytes | None, Tree]] = {
         chain(input=inlet(2), s=doubles(1e-60, 1), output=outlet(2)),
         chain(input=inlet(2), s=doubles(0, 2.0**-140), output=outlet(2)),
     ),
+    "NIR308": (
+        chain(input=inlet(2), lif=lif(2, tau=np.full(2, 900, "f4")), output=outlet(2)),
+        chain(input=inlet(2), lif=lif(2, tau=np.full(2, 800, "f4")), output=outlet(2)),
+    ),
     "NIR309": (
         chain(input=inlet(2), wait=delay(1e-4, -1e-4), output=outlet(2)),
         chain(input=inlet(2), wait=delay(1e-4, 0), output=outlet(2)),

@@ -520,9 +520,10 @@ def test_the_given_graph_is_never_changed() -> None:
     assert contents(shaped.graph) != before
 
 
-def test_a_bias_of_one_value_is_for_all_outputs() -> None:
-    affine, conv = nir.Affine(ones(4, 3), ones()), conv1d((4, 2, 3))
-    conv.bias = ones()
+@pytest.mark.parametrize("bias", [ones(), ones(1), ones(1, 1)])
+def test_a_bias_of_one_value_is_for_all_outputs(bias: np.ndarray) -> None:
+    affine, conv = nir.Affine(ones(4, 3), bias), conv1d((4, 2, 3))
+    conv.bias = bias
     for graph in (chain((3,), affine), chain((2, 9), conv)):
         shaped = inferred(graph)
         assert ("NIR206", "n0", "bias") in [(f.code, f.node, f.parameter) for f in shaped.findings]

@@ -99,7 +99,7 @@ def unfit_parameters(node: nir.NIRNode, ranges: Ranges) -> Iterator[Finding]:
         return
     weight, bias = np.shape(node.weight), None if node.bias is None else np.shape(node.bias)
     outputs = weight[:-1] if type(node) is nir.Affine else weight[:1]
-    if bias not in (None, outputs, outputs[-1:], ()):
+    if bias not in (None, outputs, outputs[-1:]) and np.size(node.bias) != 1:
         text = f"has the shape {bias}, for outputs of shape {outputs}"
         hint = "a bias has one value for each output, or one for all"
         yield Finding("NIR201", "error", text, parameter="bias", hint=hint)

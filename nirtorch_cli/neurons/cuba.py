@@ -49,10 +49,10 @@ class CubaLI(Population):
         require_fit(self.w_in, x)
         i, v = previous(state, "i", x), previous(state, "v", x, self.v_leak)
         j = self.w_in * x
-        i_next = approach(i, j, self.gain(self.tau_syn))
+        i_next = approach(i, j, self.gain("tau_syn"))
         if self.dynamics.integration == "euler":
-            return i_next, approach(v, self.v_leak + self.r * i_next, self.gain(self.tau_mem))
-        relaxed = approach(v, self.v_leak + self.r * j, self.gain(self.tau_mem))
+            return i_next, approach(v, self.v_leak + self.r * i_next, self.gain("tau_mem"))
+        relaxed = approach(v, self.v_leak + self.r * j, self.gain("tau_mem"))
         return i_next, relaxed + self.r * (i - j) * self.cross_gain()
 
     def cross_gain(self) -> Tensor:
@@ -62,15 +62,16 @@ class CubaLI(Population):
         as m exp(-min(m, s)) (1 - exp(-|d|)) / |d|, d = m - s, which neither overflows nor
         cancels; at m = s it is m exp(-m).
         """
-        if self.kept is not None and 0 in self.kept:
-            return self.kept[0]
-        m, s = self.ratio(self.tau_mem), self.ratio(self.tau_syn)
+        if self.kept is not None and "cross" in self.kept:
+            return self.kept["cross"]
+        m, s = self.ratio("tau_mem"), self.ratio("tau_syn")
         distance = (m - s).abs()
         nonzero = torch.where(distance > 0, distance, 1.0)
         mean_decay = torch.where(distance > 0, -torch.expm1(-nonzero) / nonzero, 1.0)
-        gain = m * torch.exp(-torch.minimum(m, s)) * mean_decay
+        exactly = m * torch.exp(-torch.minimum(m, s)) * mean_decay
+        gain: Tensor = exactly.to(self.tau_mem.dtype)
         if self.kept is not None:
-            self.kept[0] = gain
+            self.kept["cross"] = gain
         return gain
 
     def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
@@ -85,7 +86,7 @@ class CubaLI(Population):
         self, x: Tensor, state: State | None = None, watch: Collection[str] = ()
     ) -> tuple[Tensor, State, State]:
         i, v = self.variables(x[0], state).values()
-        j, decay, gain = scaled(self.w_in, x), self.gain(self.tau_syn), self.gain(self.tau_mem)
+        j, decay, gain = scaled(self.w_in, x), self.gain("tau_syn"), self.gain("tau_mem")
         is_euler = self.dynamics.integration == "euler"
         # An exact step of the voltage reads j once more.
         currents = self.currents(Leaky(j, decay, is_own=is_euler and j is not x), i, decay)
@@ -109,7 +110,7 @@ class CubaLI(Population):
 
     def in_place(self, x: Tensor, variables: State) -> Callable[[Tensor], None]:
         i, v = variables["i"], variables["v"]
-        decay, gain = spread(self.gain(self.tau_syn), x), spread(self.gain(self.tau_mem), x)
+        decay, gain = spread(self.gain("tau_syn"), x), spread(self.gain("tau_mem"), x)
         weighted, target = scaling(self.w_in, x), scaling(self.r, x, self.v_leak)
 
         def advance(x: Tensor) -> None:

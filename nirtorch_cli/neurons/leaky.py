@@ -35,7 +35,7 @@ class LI(Population):
         require_fit(self.v_leak, x)
         v = previous(state, "v", x, self.v_leak)
         equilibrium = self.v_leak + self.r * x
-        return approach(v, equilibrium, self.gain(self.tau))
+        return approach(v, equilibrium, self.gain("tau"))
 
     def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         v = self.integrate(x, state)
@@ -49,13 +49,13 @@ class LI(Population):
         self, x: Tensor, state: State | None = None, watch: Collection[str] = ()
     ) -> tuple[Tensor, State, State]:
         v = self.variables(x[0], state)["v"]
-        gain, drive = self.gain(self.tau), scaled(self.r, x, self.v_leak)
+        gain, drive = self.gain("tau"), scaled(self.r, x, self.v_leak)
         advance = Leaky(drive, gain, is_own=drive is not x)
         y, v, watched = self.voltages(advance, v, (gain,), watch)
         return y, {"v": v}, watched
 
     def in_place(self, x: Tensor, variables: State) -> Callable[[Tensor], None]:
-        v, gain = variables["v"], spread(self.gain(self.tau), x)
+        v, gain = variables["v"], spread(self.gain("tau"), x)
         target = scaling(self.r, x, self.v_leak)
 
         def advance(x: Tensor) -> None:

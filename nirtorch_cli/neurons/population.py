@@ -94,11 +94,12 @@ class Population(torch.nn.Module, abc.ABC):
     or replaced by a trainable parameter of the same name.
     """
 
-    kept: dict[int, Tensor] | None = None
-    """Gains by the identity of their time constants, where these are `settled`."""
+    kept: dict[str, Tensor] | None = None
+    """Gains by the names of their time constants, where these are `settled`."""
 
     def __init__(self, constants: Mapping[str, Tensor], dynamics: Dynamics) -> None:
         super().__init__()
+        self.exact: dict[str, Tensor] = {}
         for name, constant in constants.items():
             self.register_buffer(name, constant)
         self.dynamics = dynamics
@@ -109,19 +110,50 @@ class Population(torch.nn.Module, abc.ABC):
         steps = f"dt={self.dynamics.dt:g}, integration={self.dynamics.integration!r}"
         return f"{tuple(shape)}, {steps}"
 
-    def ratio(self, tau: Tensor) -> Tensor:
-        """dt/tau; in this order half precision neither overflows nor loses digits."""
-        return (tau / self.dynamics.dt).reciprocal()
+    def wide(self, name: str) -> Tensor:
+        """A time constant in float64: as it was before it was rounded, where it still is that.
 
-    def gain(self, tau: Tensor) -> Tensor:
-        """The part of its distance to equilibrium that a variable covers in one step."""
-        kept = None if self.kept is None else self.kept.get(id(tau))
+        A module in half precision holds 0 or infinity for many a tau whose dt/tau it could hold.
+        """
+        held: Tensor = getattr(self, name)
+        widest = torch.float32 if held.device.type == "mps" else torch.float64
+        exact = self.exact.get(name)
+        if exact is None or held.requires_grad:
+            return held.to(widest)
+        return torch.where(exact.to(held.dtype) == held, exact.to(widest), held.to(widest))
+
+    def _apply(self, *arguments: Any, **keywords: Any) -> Any:
+        """Move and cast, and remember time constants that are rounded by that."""
+        names = [n for n in self._buffers if n.startswith("tau") and not getattr(self, n).is_meta]
+        before = {name: self.wide(name) for name in names}
+        done = super()._apply(*arguments, **keywords)  # type: ignore[no-untyped-call]
+        self.exact = {}
+        for name, exact in before.items():
+            held: Tensor = getattr(self, name)
+            if not held.is_meta:
+                exact = exact.to(held.device)
+                if not torch.equal(held.to(exact.dtype), exact):
+                    self.exact[name] = exact
+        return done
+
+    def ratio(self, name: str) -> Tensor:
+        """dt/tau in float64, to be rounded when all else is done."""
+        return self.dynamics.dt / self.wide(name)
+
+    def gain(self, name: str) -> Tensor:
+        """The part of its distance to equilibrium that a variable covers in one step.
+
+        Arguments:
+            name: of the variable's time constant, in whose type it is.
+        """
+        kept = None if self.kept is None else self.kept.get(name)
         if kept is not None:
             return kept
-        ratio = self.ratio(tau)
-        gain = ratio if self.dynamics.integration == "euler" else -torch.expm1(-ratio)
+        ratio = self.ratio(name)
+        exactly = ratio if self.dynamics.integration == "euler" else -torch.expm1(-ratio)
+        gain: Tensor = exactly.to(getattr(self, name).dtype)
         if self.kept is not None:
-            self.kept[id(tau)] = gain
+            self.kept[name] = gain
         return gain
 
     def settled(self) -> Population:
