@@ -29,6 +29,7 @@ from typing import Any
 from nirtorch_cli.errors import MapError, MissingFrameworkError
 from nirtorch_cli.findings import Finding, listed, quoted
 from nirtorch_cli.node_map import check_entries
+from nirtorch_cli.tracebacks import is_interrupt, reason
 
 ENTRY_POINT_GROUP = "nirtorch.maps"
 DEFAULT_ATTRIBUTE = "MAP"
@@ -55,23 +56,39 @@ def load_maps(specs: Sequence[str], options: MapOptions) -> dict[Any, Callable[[
         MissingFrameworkError: an installed pack needs a framework that is not there.
     """
     merged: dict[Any, Callable[[Any], Any]] = {}
+    for _, mapping in loaded_maps(specs, options):
+        merged.update(mapping)
+    return merged
+
+
+def loaded_maps(
+    specs: Sequence[str], options: MapOptions
+) -> list[tuple[str, dict[Any, Callable[[Any], Any]]]]:
+    """Each spec with its map, every entry of which was looked at.
+
+    Raises:
+        MapError, MissingFrameworkError: as `load_maps`.
+    """
+    found: list[tuple[str, dict[Any, Callable[[Any], Any]]]] = []
     errors: list[MapError] = []
     for spec in specs:
         try:
-            mapping = load_map(spec, options)
-            check_entries(mapping, f"--map {spec}")
-            merged.update(mapping)
+            found.append((spec, load_map(spec, options)))
         except MapError as error:
             errors.append(error)
     if errors:
         findings = [finding for error in errors for finding in error.findings]
         raise MapError(findings) from errors[0].__cause__
-    return merged
+    return found
 
 
-def load_map(spec: str, options: MapOptions) -> Mapping[Any, Any]:
-    """The map of one spec, whose entries are not yet looked at."""
-    return _as_mapping(spec, _attribute_of(spec), options)
+def load_map(spec: str, options: MapOptions) -> dict[Any, Callable[[Any], Any]]:
+    """The map of one spec, as a dict: a mapping of a user's own class is asked once."""
+    attribute = _attribute_of(spec)
+    with _user_code(spec):
+        mapping = dict(_as_mapping(spec, attribute, options))
+        check_entries(mapping, f"--map {spec}")
+    return mapping
 
 
 def installed_packs() -> dict[str, EntryPoint]:
@@ -213,7 +230,9 @@ def _user_code(spec: str) -> Iterator[None]:
         yield
     except (MapError, MissingFrameworkError):
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
+        if is_interrupt(error):
+            raise
         if isinstance(error, ModuleNotFoundError) and spec in installed_packs():
             text = f"--map {spec}: the pack needs {error.name!r}, which is not installed"
             hint = f"pip install {(error.name or '').partition('.')[0]}"
@@ -223,9 +242,9 @@ def _user_code(spec: str) -> Iterator[None]:
 
 def _raised(spec: str, error: BaseException) -> MapError:
     """The user's code raised: say where in it."""
-    reason = " ".join(f"{type(error).__name__}: {error}".split())
+    said = reason(error)
     if isinstance(error, SyntaxError) and error.filename:
-        reason = f"{error.filename}:{error.lineno}: SyntaxError: {error.msg}"
+        said = f"{error.filename}:{error.lineno}: SyntaxError: {error.msg}"
     else:
         ours = str(Path(__file__).parent) + os.sep
         frames = [
@@ -234,5 +253,5 @@ def _raised(spec: str, error: BaseException) -> MapError:
             if not frame.filename.startswith((ours, "<frozen", importlib.__path__[0]))
         ]
         if frames:
-            reason = f"{frames[0].filename}:{frames[0].lineno}: {reason}"
-    return _problem(spec, "NIR515", f"raised {reason}", "--debug shows the traceback")
+            said = f"{frames[0].filename}:{frames[0].lineno}: {said}"
+    return _problem(spec, "NIR515", f"raised {said}", "--debug shows the traceback")

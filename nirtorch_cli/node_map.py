@@ -6,6 +6,8 @@ and the function that it holds for a node. Loads no torch.
 
 from __future__ import annotations
 
+import functools
+import types
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,6 +15,7 @@ import nir
 
 from nirtorch_cli.errors import MapError
 from nirtorch_cli.findings import Finding
+from nirtorch_cli.tracebacks import reason
 
 Mapper = Callable[[Any], Any]
 """Takes a node; returns a `torch.nn.Module`, or None to skip the node."""
@@ -43,19 +46,39 @@ def check_entries(mapping: Mapping[Any, Any], name: str) -> None:
     findings = []
     for key, value in mapping.items():
         if not (isinstance(key, type) and issubclass(key, nir.NIRNode)):
-            text = f"{name}: the key {key!r} is no NIR node type"
+            text = f"{name}: the key {shown(key)} is no NIR node type"
             findings.append(Finding("NIR504", "error", text, hint="use a class such as nir.LIF"))
         elif not callable(value):
-            text = f"{name}: the value for {key.__name__} is {value!r}, which cannot be called"
+            text = f"{name}: the value for {key.__name__} is {shown(value)}, which cannot be called"
             hint = "use a function that takes a node and returns a module"
             findings.append(Finding("NIR505", "error", text, hint=hint))
     if findings:
         raise MapError(findings)
 
 
+def key_of(node: nir.NIRNode, node_map: NodeMapping) -> type[nir.NIRNode] | None:
+    """The key of a map that is for a node: its own type, or the nearest base class in the map."""
+    return next((kind for kind in type(node).__mro__ if kind in node_map), None)
+
+
 def mapper_of(node: nir.NIRNode, node_map: NodeMapping) -> Mapper | None:
     """The function for a node: of its own type, or of the nearest base class in the map."""
-    for kind in type(node).__mro__:
-        if kind in node_map:
-            return node_map[kind]
-    return None
+    key = key_of(node, node_map)
+    return None if key is None else node_map[key]
+
+
+def mapper_name(mapper: Mapper) -> str:
+    """What messages call a mapper: the name under which it was defined, and in which module."""
+    while isinstance(mapper, functools.partial):
+        mapper = mapper.func
+    has_name = isinstance(mapper, (types.FunctionType, types.BuiltinFunctionType, type))
+    named: Any = mapper if has_name else type(mapper)
+    return f"{named.__module__}.{named.__qualname__}"
+
+
+def shown(value: Any) -> str:
+    """A value's repr, or why there is none."""
+    try:
+        return repr(value)
+    except BaseException as error:  # a user's __repr__ may raise whatever it likes
+        return f"a {type(value).__name__} whose repr raised {reason(error)}"

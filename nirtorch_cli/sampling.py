@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import torch
 
-from nirtorch_cli.graph_module import ConvertedModule
+from nirtorch_cli.attribution import user_errors
+from nirtorch_cli.graph_module import ConvertedModule, first_floating
 from nirtorch_cli.running import Run, run_steps
 
 
@@ -64,7 +65,7 @@ def random_inputs(
     module: ConvertedModule, steps: int, batch: int, seed: int
 ) -> dict[str, torch.Tensor]:
     """Uniform random numbers in [0, 1), (steps, batch, *shape), for every input by its name."""
-    first = next((t for t in module.state_dict().values() if t.is_floating_point()), None)
+    first = first_floating(module)
     like = torch.empty(0) if first is None else first
     generator = torch.Generator().manual_seed(seed)
     shapes = {name: module.meta["shapes"][name][1] for name in module.meta["inputs"]}
@@ -81,10 +82,14 @@ def run_sample(
     seed: int,
     on_step: Callable[[int], None] | None = None,
 ) -> Sample:
-    """Run a module on uniform random input; every input must have a known shape."""
+    """Run a module on uniform random input; every input must have a known shape.
+
+    Raises:
+        NirtorchError: a mapped module raised, or broke the contract of a map.
+    """
     inputs = random_inputs(module, steps, batch, seed)
     started = time.perf_counter()
-    with torch.no_grad():
+    with torch.no_grad(), user_errors(module):
         run = run_steps(module, inputs, on_step=on_step)
     elapsed = time.perf_counter() - started
     outputs = run.outputs if isinstance(run.outputs, dict) else {_only_output(module): run.outputs}

@@ -491,7 +491,7 @@ def test_debug_shows_the_users_traceback(model: Path) -> None:
         ),
         (
             "return torch.nn.ReLU",
-            "node 'lif': the mapper of LIF returned type; "
+            "node 'lif': the mapper of LIF returned the class ReLU, no instance; "
             "it must return a torch.nn.Module, or None to skip the node",
         ),
     ],

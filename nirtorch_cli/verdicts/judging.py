@@ -41,6 +41,7 @@ class Verdict:
         broken if there is an error.
     findings: those that count, errors first.
     was_examined: whether the examination came to its end, however it ended.
+    steps: for how many it was run.
     exit_code: 0 passed, 1 failed, 3 unreadable, 70 a bug.
     """
 
@@ -49,6 +50,7 @@ class Verdict:
     findings: tuple[Finding, ...]
     exit_code: int
     was_examined: bool = True
+    steps: int = 0
     seconds: float = 0.0
 
     @property
@@ -85,6 +87,7 @@ def judge(assessment: Assessment, policy: Policy) -> Verdict:
         exit_code=int(max(assessment.exit_code, ExitCode.UNSOUND if fails else ExitCode.DONE)),
         was_examined=assessment.exit_code != ExitCode.UNREADABLE
         and not any(finding.code in _UNEXAMINED for finding in assessment.obstacles),
+        steps=assessment.steps,
         seconds=assessment.seconds,
     )
 
