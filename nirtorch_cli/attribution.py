@@ -16,7 +16,7 @@ import torch
 from nirtorch_cli.errors import ContractError, NirtorchError
 from nirtorch_cli.findings import Finding
 from nirtorch_cli.graph_module import ConvertedModule
-from nirtorch_cli.tracebacks import is_interrupt, reason
+from nirtorch_cli.tracebacks import is_interrupt, message
 
 _NO_MEMORY = ("allocate memory", "out of memory")
 """What torch's errors say, on the CPU and on other devices."""
@@ -51,7 +51,10 @@ def leaves(module: ConvertedModule, prefix: str = "") -> Iterator[Leaf]:
 
 @contextlib.contextmanager
 def user_errors(
-    module: ConvertedModule, when: str = "when it was run", code: str = "NIR610"
+    module: ConvertedModule,
+    when: str = "when it was run",
+    code: str = "NIR610",
+    kind: type[NirtorchError] = NirtorchError,
 ) -> Iterator[None]:
     """Raise a NirtorchError that names file, node and map in place of what a module raises.
 
@@ -67,7 +70,7 @@ def user_errors(
     except BaseException as error:  # a user's module raises whatever it likes
         if is_interrupt(error) or lacks_memory(error):
             raise
-        raise NirtorchError(failure(module, error, when, code).of(file)) from error
+        raise kind(failure(module, error, when, code).of(file)) from error
 
 
 def failure(
@@ -80,8 +83,9 @@ def failure(
     leaf = raising_leaf(module, error)
     who = "the module" if leaf is None else f"its module {leaf.name}"
     path = None if leaf is None else leaf.path
-    kind, _, text = reason(error).partition(": ")
-    text = f"{who} raised {kind} {when}: {text}"
+    text = f"{who} raised {type(error).__name__} {when}"
+    if said := message(error):
+        text = f"{text}: {said}"
     return Finding(code, "error", text, path)
 
 
@@ -98,4 +102,4 @@ def raising_leaf(module: ConvertedModule, error: BaseException) -> Leaf | None:
 
 def lacks_memory(error: BaseException) -> bool:
     """Whether an exception says that there is not enough memory."""
-    return isinstance(error, MemoryError) or any(words in reason(error) for words in _NO_MEMORY)
+    return isinstance(error, MemoryError) or any(words in message(error) for words in _NO_MEMORY)

@@ -174,7 +174,8 @@ def convert(
     module.meta.update(settings.described())
     module.meta["findings"] = [finding.to_json() for finding in known]
     module.meta["versions"] = _versions()
-    with user_errors(module, f"when it was moved to {device}, {dtype_name}", "NIR530"):
+    moved = f"when it was moved to {device}, {dtype_name}"
+    with user_errors(module, moved, "NIR530", MapperError):
         return module.to(device=device, dtype=dtype)
 
 
@@ -285,7 +286,8 @@ class _Builder:
                 self.findings.append(Finding("NIR509", "warning", text, where))
             self.require_skippable(where, node)
             return None
-        kind = type(node).__name__
+        spec = self.origins.get(key_of(node, self.settings.node_map))
+        kind = type(node).__name__ if spec is None else f"{type(node).__name__} ({spec})"
         try:
             module = mapper(node)
         except BaseException as error:  # a mapper is anybody's code
@@ -308,8 +310,7 @@ class _Builder:
             return None
         elif (problem := self.problem_of(module)) is not None:
             text = f"its module {type(module).__name__} ({self.source(node)}) {problem}"
-            hint = "a forward takes x, or x and state; see 'Writing a map' in the README"
-            self.failures.append(Finding("NIR530", "error", text, where, hint=hint))
+            self.failures.append(Finding("NIR530", "error", text, where))
             return None
         return cast("torch.nn.Module | None", module)
 

@@ -112,11 +112,14 @@ def checked_output(
         text = f"its module {module} gives {_name(output)} for an input of {_name(x)}"
         hint = "return y.to(x.dtype); parameters and buffers are converted with the module"
         raise ContractError(Finding("NIR533", "error", text, node, hint=hint))
-    if output.device != x.device or output.layout != x.layout:
-        kinds = [f"{t.device} ({str(t.layout).removeprefix('torch.')})" for t in (output, x)]
-        text = f"its module {module} gives a tensor on {kinds[0]} for an input on {kinds[1]}"
+    if output.device != x.device:
+        text = f"its module {module} gives a tensor on {output.device} for an input on {x.device}"
         hint = "register tensors as buffers, which move with the module"
         raise ContractError(Finding("NIR533", "error", text, node, hint=hint))
+    if output.layout != x.layout:
+        kinds = [str(tensor.layout).removeprefix("torch.") for tensor in (output, x)]
+        text = f"its module {module} gives a {kinds[0]} tensor for a {kinds[1]} one"
+        raise ContractError(Finding("NIR533", "error", text, node, hint="return y.to_dense()"))
     return output
 
 

@@ -307,7 +307,7 @@ DEEDS = {
     "lambda": (1, "NIR508", "its module Module (--map maps.py) cannot be saved"),
     "unloadable": (1, "NIR508", "cannot be loaded: it is no saved module"),
     "prints": (0, None, ""),
-    "no_memory": (1, "NIR506", "the mapper of LIF raised MemoryError"),
+    "no_memory": (1, "NIR506", "the mapper of LIF (--map maps.py) raised MemoryError"),
     "dies": (1, "NIR613", "died: it ended with exit code 0"),
     "crashes": (1, "NIR613", "died: it was killed by SIGSEGV"),
     "hangs": (1, "NIR614", "took longer than 4 s and was stopped"),
@@ -353,8 +353,7 @@ def test_what_a_map_may_do(deeds: dict[str, Any], does: str) -> None:
         (finding,) = file["findings"]
         assert message in finding["message"]
         assert finding["file"] == f"models/{does}.nir"
-        on_file = rule in ("NIR613", "NIR614") or does == "unloadable"
-        assert finding["node"] == (None if on_file else "lif")
+        assert finding["node"] == (None if rule in ("NIR613", "NIR614") else "lif")
 
 
 def test_files_stay_in_order_and_prints_out_of_the_answer(deeds: dict[str, Any]) -> None:

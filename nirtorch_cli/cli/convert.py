@@ -179,6 +179,7 @@ def sampled(
     module: ConvertedModule, steps: int, batch: int, seed: int, stage: Callable[[str], None]
 ) -> Sample | None:
     """A sample execution, or None and a note where the shape of an input is not known."""
+    from nirtorch_cli.attribution import user_errors
     from nirtorch_cli.sampling import inputs_without_shape, run_sample
 
     unknown = inputs_without_shape(module)
@@ -190,6 +191,8 @@ def sampled(
         if step % 100 == 0:
             stage(f"running the sample: step {step:,} of {steps:,}")
 
+    with user_errors(module, "when it was set to evaluation", "NIR530"):
+        module.eval()
     return run_sample(module, steps, batch, seed, on_step)
 
 

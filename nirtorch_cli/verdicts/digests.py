@@ -33,6 +33,12 @@ def size(value: Any) -> int:
     return sum(part.numel() if isinstance(part, Tensor) else 1 for part in _parts(value, 0))
 
 
+def writes(value: Any) -> int:
+    """How often the tensors of a value were written to, even if that changed no number."""
+    tensors = (part for part in _parts(value, 0) if isinstance(part, Tensor))
+    return sum(tensor._version for tensor in tensors if not tensor.is_inference())
+
+
 @contextlib.contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """While open, the random numbers of torch, NumPy and Python are those of a seed."""

@@ -18,7 +18,7 @@ from torch import Tensor
 from nirtorch_cli.attribution import Leaf, leaves
 from nirtorch_cli.findings import Finding
 from nirtorch_cli.finiteness import is_finite
-from nirtorch_cli.verdicts.digests import digest, size
+from nirtorch_cli.verdicts.digests import digest, size, writes
 
 MOST_BYTES = 2**26
 """What copies of a node's inputs may take."""
@@ -28,49 +28,52 @@ MOST_BYTES = 2**26
 class Observation:
     """What was seen of one node.
 
-    inputs: the first of them, copied. sizes: of its state after each step. faults: what was found,
-    by code. not_finite: the first step at which it gave NaN or infinity for an input without.
+    inputs: the first of them, copied. results: digests of the outputs and states that they gave.
+    sizes: of its state after each step. faults: what was found, by what it changed. not_finite:
+    the first step at which it gave NaN or infinity for an input without.
     """
 
     leaf: Leaf
     steps: int
     inputs: list[Tensor] = field(default_factory=list)
+    results: list[bytes] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
     faults: dict[str, Finding] = field(default_factory=dict)
     not_finite: int | None = None
-    _before: tuple[Any, bytes, bytes] | None = None
-    _given: tuple[Tensor, bytes] | None = None
+    _before: tuple[Any, Any, Any] | None = None
+    _given: tuple[Tensor, Any] | None = None
 
     def enter(self, x: Any, state: Any) -> None:
         """It is about to be called."""
         self._before = None
-        if not isinstance(x, Tensor):
-            return
-        if len(self.inputs) < self.steps and self._has_room(x):
+        if isinstance(x, Tensor) and len(self.inputs) < self.steps and self._has_room(x):
             self.inputs.append(x.detach().clone())
-            self._before = (state, digest(x), digest(state))
+            self._before = (state, _marks(x), _marks(state))
             if self._given is not None:  # what changed it since was somebody else
-                self._given = self._given[0], digest(self._given[0])
+                self._given = self._given[0], _marks(self._given[0])
 
     def leave(self, x: Any, result: Any) -> None:
         """It was called, and gave a result."""
         is_step = isinstance(result, (tuple, list)) and len(result) == 2
         output, after = (result[0], result[1]) if is_step else (result, None)
         self.sizes.append(size(after))
-        if not isinstance(output, Tensor) or not isinstance(x, Tensor):
+        if not (isinstance(output, Tensor) and isinstance(x, Tensor)) or (
+            output.device != x.device or output.layout != x.layout
+        ):
             return  # the check of what it gave says so
         if self.not_finite is None and not is_finite(output) and is_finite(x):
             self.not_finite = len(self.sizes) - 1
         if self._before is None:
             return
+        self.results.append(digest((output, after)))
         state, of_x, of_state = self._before
-        if self._given is not None and digest(self._given[0]) != self._given[1]:
+        if self._given is not None and _marks(self._given[0]) != self._given[1]:
             self._changes("what it returned a step before", "return a new tensor at each step")
-        if digest(x) != of_x:
+        if _marks(x) != of_x:
             self._changes("its input in place", "other nodes get the input too: use y = x + 1")
-        if digest(state) != of_state:
+        if _marks(state) != of_state:
             self._changes("the state it was given in place", "make a new state of the old")
-        self._given = output, digest(output)
+        self._given = output, _marks(output)
 
     def grows(self, used: int, least: int = 20) -> bool:
         """Whether its state still grew with each step after everything was used."""
@@ -85,6 +88,11 @@ class Observation:
         return (len(self.inputs) + 1) * x.numel() * x.element_size() <= MOST_BYTES or (
             len(self.inputs) < 2
         )
+
+
+def _marks(value: Any) -> tuple[bytes, int]:
+    """What is another once a value was written to."""
+    return digest(value), writes(value)
 
 
 @contextlib.contextmanager

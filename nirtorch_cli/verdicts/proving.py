@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import functools
 import io
+import pickle
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -84,7 +85,7 @@ def proved(module: ConvertedModule, steps: int | None, batch: int, seed: int) ->
     if reason is not None:
         hint = "nothing is known of what it computes"
         findings.append(Finding("NIR615", "warning", f"was not run: {reason}", hint=hint))
-        _loaded(image, findings)
+        _loaded(module, image, findings)
         return Proof(findings, 0)
     try:
         with user_errors(module, "when it was set to evaluation", "NIR530"):
@@ -98,11 +99,11 @@ def proved(module: ConvertedModule, steps: int | None, batch: int, seed: int) ->
     with observed(module, CLOSE_STEPS) as observations:
         run = _ran(module, wanted, batch, seed, findings, seconds=seconds)
     if run is None:
-        _loaded(image, findings)
+        _loaded(module, image, findings)
         return Proof(findings, 0)
     findings += _not_finite(module, run, observations)
-    findings += _contract(observations, used, seed, run, functools.partial(_copy, image))
-    again = _loaded(image, findings)
+    findings += _contract(observations, used, seed, run, functools.partial(_copy, module, image))
+    again = _loaded(module, image, findings)
     if not {"NIR630", "NIR632"} & {finding.code for finding in findings}:
         if is_mapped:
             findings += _not_repeated(module, batch, seed, run)
@@ -125,23 +126,38 @@ def _stored(module: ConvertedModule, findings: list[Finding]) -> bytes | None:
     return image.getvalue()
 
 
-def _loaded(image: bytes | None, findings: list[Finding]) -> ConvertedModule | None:
+def _loaded(
+    module: ConvertedModule, image: bytes | None, findings: list[Finding]
+) -> ConvertedModule | None:
     if image is None:
         return None
     try:
         again = load(io.BytesIO(image))
     except ReadError as error:
-        text = f"what was saved cannot be loaded: it {error.findings[0].message}"
+        leaf = next((leaf for leaf in leaves(module) if not _is_restored(leaf)), None)
+        what = "what was saved" if leaf is None else f"its module {leaf.name}, once saved,"
+        text = f"{what} cannot be loaded: it {error.findings[0].message}"
         hint = "a mapped module's pickle is not complete"
-        findings.append(Finding("NIR508", "error", text, hint=hint))
+        path = None if leaf is None else leaf.path
+        findings.append(Finding("NIR508", "error", text, path, hint=hint))
         return None
     assert isinstance(again, ConvertedModule)
     return again
 
 
-def _copy(image: bytes | None, leaf: Leaf) -> torch.nn.Module | None:
+def _is_restored(leaf: Leaf) -> bool:
+    try:
+        pickle.loads(pickle.dumps(leaf.module))
+    except BaseException as error:  # a user's class raises whatever it likes
+        if is_interrupt(error):
+            raise
+        return False
+    return True
+
+
+def _copy(module: ConvertedModule, image: bytes | None, leaf: Leaf) -> torch.nn.Module | None:
     """A node's module as it was stored; None if it cannot be had."""
-    again = _loaded(image, [])
+    again = _loaded(module, image, [])
     if again is None:
         return None
     again.eval()

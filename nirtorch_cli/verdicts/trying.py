@@ -4,7 +4,8 @@ In: an `Observation` with inputs that the module was given. Out: findings: NIR63
 something from call to call, NIR631 rows of a batch depend on each other, NIR632 it draws random
 numbers. By itself, since its inputs are then the same to the last bit whatever stands before it.
 
-How: it is run from state=None with one seed twice (NIR630), with another seed (NIR632), with
+How: it is run from state=None with one seed twice (NIR630: they differ, or differ from the first
+run, in which it was new), with another seed (NIR632), with
 other rows beside row 0 (NIR631, to the last bit: torch sums a row alike whatever the others
 hold), with row 0 alone and with the rows in reverse (NIR631, to a tolerance, since torch orders
 the sums of matrix products by the number of rows and by their place).
@@ -51,16 +52,15 @@ def tried(observation: Observation, seed: int, copy: Copy) -> list[Finding]:
         return []
     try:
         plain = _run(leaf, leaf.module, inputs, seed, "once more")
-        found = _not_repeated(leaf, inputs, plain, seed, copy)
+        found = _not_repeated(observation, plain, seed, copy)
         return [found] if found is not None else list(_mixed(leaf, inputs, plain, seed))
     except NirtorchError as error:
         return list(error.findings)
 
 
-def _not_repeated(
-    leaf: Leaf, inputs: Sequence[Tensor], plain: _Steps, seed: int, copy: Copy
-) -> Finding | None:
+def _not_repeated(observation: Observation, plain: _Steps, seed: int, copy: Copy) -> Finding | None:
     """NIR630 or NIR632 if a run cannot be repeated."""
+    leaf, inputs = observation.leaf, observation.inputs
     step = _first_difference(plain, _run(leaf, leaf.module, inputs, seed, "once more"))
     if step is not None:
         fresh = copy(), copy()
@@ -69,15 +69,22 @@ def _not_repeated(
         ]
         if len(alike) == 2 and _first_difference(*alike) is not None:
             return _random(leaf, "which no seed repeats")
-        text = (
-            f"its module {leaf.name} keeps something from call to call: two runs from state=None "
-            f"on one input differ, at step {step} first"
-        )
-        hint = "let its forward take and return as state what it keeps"
-        return Finding("NIR630", "error", text, leaf.path, hint=hint)
+        return _keeping(leaf, step)
     other = _run(leaf, leaf.module, inputs, seed + 1, "with another seed")
     step = _first_difference(plain, other)
-    return None if step is None else _random(leaf, f"at step {step} first")
+    if step is not None:
+        return _random(leaf, f"at step {step} first")
+    step = _first_difference(_Steps([], observation.results[: len(inputs)]), plain)
+    return None if step is None else _keeping(leaf, step)
+
+
+def _keeping(leaf: Leaf, step: int) -> Finding:
+    text = (
+        f"its module {leaf.name} keeps something from call to call: two runs from state=None "
+        f"on one input differ, at step {step} first"
+    )
+    hint = "let its forward take and return as state what it keeps"
+    return Finding("NIR630", "error", text, leaf.path, hint=hint)
 
 
 def _random(leaf: Leaf, where: str) -> Finding:
