@@ -41,15 +41,15 @@ class Assessment:
     obstacles: why the examination did not come to its end or what it was for failed: what
         stopped reading, converting, storing or running. These are never ignored.
     exit_code: what the obstacles ask for.
-    steps: for how many it was run. seconds: how long it all took.
+    seconds: how long it took. steps: for how many it was run.
     """
 
     file: str
     findings: tuple[Finding, ...] = ()
     obstacles: tuple[Finding, ...] = ()
     exit_code: int = ExitCode.DONE
-    steps: int = 0
     seconds: float = 0.0
+    steps: int = 0
 
 
 @dataclass(frozen=True)

@@ -50,8 +50,8 @@ class Verdict:
     findings: tuple[Finding, ...]
     exit_code: int
     was_examined: bool = True
-    steps: int = 0
     seconds: float = 0.0
+    steps: int = 0
 
     @property
     def passed(self) -> bool:
@@ -87,8 +87,8 @@ def judge(assessment: Assessment, policy: Policy) -> Verdict:
         exit_code=int(max(assessment.exit_code, ExitCode.UNSOUND if fails else ExitCode.DONE)),
         was_examined=assessment.exit_code != ExitCode.UNREADABLE
         and not any(finding.code in _UNEXAMINED for finding in assessment.obstacles),
-        steps=assessment.steps,
         seconds=assessment.seconds,
+        steps=assessment.steps,
     )
 
 
