@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from nirtorch_cli.comparing.modules import compare_modules as compare_modules
     from nirtorch_cli.defaults import DEFAULT_MAP as DEFAULT_MAP
     from nirtorch_cli.defaults import default_map as default_map
+    from nirtorch_cli.errors import ContractError as ContractError
     from nirtorch_cli.errors import ConversionError as ConversionError
     from nirtorch_cli.errors import MapError as MapError
     from nirtorch_cli.errors import MapperError as MapperError
@@ -43,6 +44,7 @@ _HOME = {
     "DEFAULT_MAP": "defaults",
     "Comparison": "comparing.comparison",
     "Compiler": "sequences.compiling",
+    "ContractError": "errors",
     "ConversionError": "errors",
     "Finding": "findings",
     "MapError": "errors",

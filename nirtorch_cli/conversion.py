@@ -17,7 +17,7 @@ from nirtorch_cli.findings import Finding
 from nirtorch_cli.graph_module import ConvertedModule
 from nirtorch_cli.importing import current_folder, importable, map_folders
 from nirtorch_cli.interpreter import convert_file
-from nirtorch_cli.mapping import MapOptions, load_maps
+from nirtorch_cli.mapping import MapOptions, loaded_maps
 from nirtorch_cli.node_map import merged_map
 from nirtorch_cli.reading import ModelFile
 from nirtorch_cli.request import Request
@@ -48,10 +48,13 @@ def convert_model(
         "integrator_input": request.integrator_input,
     }
     user_map: dict[Any, Any] = {}
+    origins: dict[Any, str] = {}
     if request.maps:
         stage("loading maps")
         options = MapOptions(dt=step.dt, **dynamics, device=device, dtype=dtype)
-        user_map = load_maps(request.maps, options)
+        for spec, mapping in loaded_maps(request.maps, options):
+            user_map.update(mapping)
+            origins.update(dict.fromkeys(mapping, f"--map {spec}"))
     defaults = default_map(step.dt, **dynamics) if request.with_defaults else {}
     stage(f"converting {len(file.graph.nodes)} nodes")
     with importable(map_folders(request.maps)):  # a mapper may import what it needs when called
@@ -64,6 +67,7 @@ def convert_model(
             time_step=step,
             repair=request.repair,
             batch=request.batch,
+            origins=origins,
         )
     module.meta["maps"] = list(request.maps)
     return module

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
-from nirtorch_cli.graph_module import ConvertedModule
+from nirtorch_cli.graph_module import ConvertedModule, stored_tensors
 from nirtorch_cli.transfers import Shape
 from nirtorch_cli.wiring import is_stateful
 
@@ -66,7 +66,9 @@ def describe(module: ConvertedModule, prefix: str = "") -> Iterator[NodeRow]:
 
 def count_parameters(module: torch.nn.Module) -> int:
     """How many numbers the parameters of a module hold."""
-    return sum(parameter.numel() for parameter in module.parameters())
+    parameters = {id(p): p for p in stored_tensors(module) if isinstance(p, torch.nn.Parameter)}
+    lazy = torch.nn.parameter.is_lazy  # such a one has no size before it is first called
+    return sum(p.numel() for p in parameters.values() if not lazy(p))
 
 
 def generated_code(module: ConvertedModule, prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -8,10 +8,9 @@ and the memory of what is kept: outputs if they are wanted, what is recorded, an
 
 from __future__ import annotations
 
-import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +19,7 @@ import torch
 from torch import Tensor
 
 from nirtorch_cli.arrays import as_array
-from nirtorch_cli.errors import NirtorchError
+from nirtorch_cli.attribution import user_errors
 from nirtorch_cli.findings import Finding, listed
 from nirtorch_cli.finiteness import nodes_not_finite
 from nirtorch_cli.graph_module import ConvertedModule
@@ -36,8 +35,6 @@ _FEWEST_STEPS = 64
 _MOST_CALLS = 2**13
 """A part has at most so many steps times nodes, which take about a second even where each is a
 call of Python, but not fewer than `_FEWEST_STEPS` steps."""
-
-_NO_MEMORY = ("allocate memory", "out of memory")
 
 
 @dataclass(frozen=True)
@@ -111,11 +108,11 @@ def drive(
                     name: torch.from_numpy(values.part(start, stop)).to(like)
                     for name, values in inputs.items()
                 }
-                with told_as_findings(module):
+                with user_errors(module):
                     done = run_sequence(
                         module, part, kept.state, record, chunk=stop - start, compiler=compiler
                     )
-                kept.take(done, stop)
+                    kept.take(done, stop)
                 on_steps(stop, kept.state)
                 start, length = stop, min(2 * length, longest)
     except KeyboardInterrupt as interrupt:
@@ -213,24 +210,8 @@ def resting_template(module: ConvertedModule, inputs: Mapping[str, Signal], like
         name: torch.zeros(values.shape[1:], dtype=like.dtype, device=like.device)
         for name, values in inputs.items()
     }
-    with torch.no_grad(), told_as_findings(module):
+    with torch.no_grad(), user_errors(module):
         return module(**silence)[1]
-
-
-@contextlib.contextmanager
-def told_as_findings(module: ConvertedModule) -> Iterator[None]:
-    """Where a user's module raises whatever it likes, raise NIR610 instead."""
-    try:
-        yield
-    except (NirtorchError, MemoryError):
-        raise
-    except (Exception, SystemExit) as error:
-        if any(words in str(error) for words in _NO_MEMORY):
-            raise
-        text = f"the module raised {type(error).__name__} when it was run: {error}"
-        file = module.meta.get("file")
-        problem = Finding("NIR610", "error", " ".join(text.split()), file=file)
-        raise NirtorchError(problem) from error
 
 
 def as_arrays(value: Any) -> Any:

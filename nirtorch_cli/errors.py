@@ -8,6 +8,7 @@
     │   ├── UnmappedNodeError                node types that no map knows; lists every node
     │   └── MapperError                      a mapper raised, or returned no module
     ├── StateError (ValueError)          1   a state that does not belong to the module or input
+    ├── ContractError (ValueError)       1   a mapped module gave what a map must not
     ├── SaveError                        1   a converted module that cannot be stored
     ├── UsageError                       2   the request itself is wrong
     │   ├── MapError (ValueError)            a node map, or a `--map` that does not resolve
@@ -90,6 +91,10 @@ class MapperError(ConversionError):
 
 class StateError(NirtorchError, ValueError):
     """A state, or a value on an edge, does not fit the module that it was given to."""
+
+
+class ContractError(NirtorchError, ValueError):
+    """A module of a user's map did not give what a map promises of its node."""
 
 
 class SaveError(NirtorchError):

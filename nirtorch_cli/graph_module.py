@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -42,6 +42,19 @@ class NodeRecord(NamedTuple):
     name: str
     type_expr: Any
     nir_name: str | None
+
+
+def stored_tensors(module: torch.nn.Module) -> Iterator[torch.Tensor]:
+    """Parameters and buffers of a module, without asking classes what else they would store."""
+    for part in module.modules():
+        for tensor in (*part._parameters.values(), *part._buffers.values()):
+            if tensor is not None:
+                yield tensor
+
+
+def first_floating(module: torch.nn.Module) -> torch.Tensor | None:
+    """A tensor of the type and on the device in which a module is run; None if it takes any."""
+    return next((t for t in stored_tensors(module) if t.is_floating_point()), None)
 
 
 class ConvertedModule(torch.fx.GraphModule):

@@ -25,6 +25,7 @@ from types import ModuleType
 
 from nirtorch_cli.errors import MapError, MissingFrameworkError
 from nirtorch_cli.findings import Finding, listed, quoted
+from nirtorch_cli.tracebacks import is_interrupt, reason
 
 ENTRY_POINT_GROUP = "nirtorch.maps"
 
@@ -192,7 +193,9 @@ def user_code(spec: str) -> Iterator[None]:
         yield
     except (MapError, MissingFrameworkError):
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
+        if is_interrupt(error):
+            raise
         if isinstance(error, ModuleNotFoundError) and spec in installed_packs():
             text = f"--map {spec}: the pack needs {error.name!r}, which is not installed"
             hint = f"pip install {(error.name or '').partition('.')[0]}"
@@ -202,9 +205,9 @@ def user_code(spec: str) -> Iterator[None]:
 
 def _raised(spec: str, error: BaseException) -> MapError:
     """The user's code raised: say where in it."""
-    reason = " ".join(f"{type(error).__name__}: {error}".split())
+    said = reason(error)
     if isinstance(error, SyntaxError) and error.filename:
-        reason = f"{error.filename}:{error.lineno}: SyntaxError: {error.msg}"
+        said = f"{error.filename}:{error.lineno}: SyntaxError: {error.msg}"
     else:
         ours = str(Path(__file__).parent) + os.sep
         frames = [
@@ -213,5 +216,5 @@ def _raised(spec: str, error: BaseException) -> MapError:
             if not frame.filename.startswith((ours, "<frozen", importlib.__path__[0]))
         ]
         if frames:
-            reason = f"{frames[0].filename}:{frames[0].lineno}: {reason}"
-    return problem(spec, "NIR515", f"raised {reason}", "--debug shows the traceback")
+            said = f"{frames[0].filename}:{frames[0].lineno}: {said}"
+    return problem(spec, "NIR515", f"raised {said}", "--debug shows the traceback")

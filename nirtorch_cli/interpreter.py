@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import copy
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 import nir
 import torch
 
+from nirtorch_cli.attribution import user_errors
 from nirtorch_cli.checking.parameters import precision
 from nirtorch_cli.checking.time import delays_in_steps, lost_increments, time_steps, uneven_delays
 from nirtorch_cli.defaults import DEFAULT_MAP, DefaultMapper
@@ -28,15 +30,23 @@ from nirtorch_cli.findings import Finding
 from nirtorch_cli.graph_module import ConvertedModule
 from nirtorch_cli.limits import allowed_bytes
 from nirtorch_cli.naming import identifiers
-from nirtorch_cli.node_map import Mapper, NodeMapping, mapper_of, merged_map
+from nirtorch_cli.node_map import (
+    Mapper,
+    NodeMapping,
+    key_of,
+    mapper_name,
+    mapper_of,
+    merged_map,
+)
 from nirtorch_cli.planning import plan_graph, shortened
 from nirtorch_cli.reading import ModelFile, read
 from nirtorch_cli.reading.unknown_nodes import UnknownNode, type_name
 from nirtorch_cli.scheduling import Schedule
 from nirtorch_cli.shapes import input_shape, output_shape
 from nirtorch_cli.soundness import required_sound
-from nirtorch_cli.timing import TimeStep, delay_steps, infer_time_step
-from nirtorch_cli.wiring import Part, Plan, wire
+from nirtorch_cli.timing import TimeStep, delay_steps, infer_time_step, longest_delay
+from nirtorch_cli.tracebacks import is_interrupt, reason
+from nirtorch_cli.wiring import Part, Plan, call_problem, wire
 
 _RESERVED = frozenset(dir(ConvertedModule(torch.nn.Module(), torch.fx.Graph())))
 _RESERVED |= {"self", "state"}
@@ -123,6 +133,7 @@ def convert_file(
     repair: bool = True,
     time_step: TimeStep | None = None,
     batch: int = 1,
+    origins: Mapping[Any, str] | None = None,
 ) -> ConvertedModule:
     """`convert` for a file that was read, which errors, findings and `meta` then name."""
     try:
@@ -137,6 +148,7 @@ def convert_file(
             time_step=time_step,
             max_bytes=file.max_bytes,
             batch=batch,
+            origins=origins,
         )
     except ConversionError as error:
         raise error.of(file.name) from error.__cause__
@@ -158,12 +170,14 @@ def convert(
     time_step: TimeStep | None = None,
     max_bytes: int | None = None,
     batch: int = 1,
+    origins: Mapping[Any, str] | None = None,
 ) -> ConvertedModule:
     """`nir_to_torch` for a graph, with one merged map.
 
     `findings` are what reading it told; they go to the module's `meta`, in front.
     `time_step` is the length of a step where the caller knows it and why. `batch` is how many
-    rows a step must be able to hold.
+    rows a step must be able to hold. `origins` says for keys of the map where they are from, which
+    messages then name.
     """
     examination = required_sound(
         graph,
@@ -172,7 +186,8 @@ def convert(
         is_known=lambda node: skip_unmapped or mapper_of(node, node_map) is not None,
     )
     settings = _settings(node_map, examination.graph, time_step)
-    builder = _Builder(settings, skip_unmapped, str(dtype).removeprefix("torch."))
+    dtype_name = str(dtype).removeprefix("torch.")
+    builder = _Builder(settings, skip_unmapped, dtype_name, origins or {})
     asked = list(demands(examination.graph, settings.time_step.dt, dtype.itemsize))
     try:
         stored = sum(demand.parameters for demand in asked)
@@ -190,7 +205,9 @@ def convert(
     module.meta["findings"] = [finding.to_json() for finding in known]
     module.meta["versions"] = _versions()
     module.meta["work_bytes"] = max((demand.work for demand in asked), default=0)
-    return module.to(device=device, dtype=dtype)
+    moved = f"when it was moved to {device}, {dtype_name}"
+    with user_errors(module, moved, "NIR530", MapperError):
+        return module.to(device=device, dtype=dtype)
 
 
 def _single_module(node: nir.NIRNode, node_map: NodeMapping) -> torch.nn.Module:
@@ -247,6 +264,7 @@ class _Builder:
     settings: _Settings
     skip_unmapped: bool
     dtype: str = "float32"
+    origins: Mapping[Any, str] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
     unmapped: list[Finding] = field(default_factory=list)
     failures: list[Finding] = field(default_factory=list)
@@ -299,21 +317,56 @@ class _Builder:
                 self.findings.append(Finding("NIR509", "warning", text, where))
             self.require_skippable(where, node)
             return None
+        spec = self.origins.get(key_of(node, self.settings.node_map))
+        kind = type(node).__name__ if spec is None else f"{type(node).__name__} ({spec})"
         try:
-            module: torch.nn.Module | None = mapper(node)
-        except (Exception, SystemExit) as error:
+            module = mapper(node)
+        except BaseException as error:  # a mapper is anybody's code
+            if is_interrupt(error):
+                raise
             self.cause = self.cause or error
-            text = f"the mapper of {type(node).__name__} raised {type(error).__name__}: {error}"
-            self.failures.append(Finding("NIR506", "error", " ".join(text.split()), where))
-            return None
-        if module is not None and not isinstance(module, torch.nn.Module):
-            text = f"the mapper of {type(node).__name__} returned {type(module).__name__}"
-            hint = "it must return a torch.nn.Module, or None to skip the node"
-            self.failures.append(Finding("NIR507", "error", text, where, hint=hint))
+            text = f"the mapper of {kind} raised {reason(error)}"
+            self.failures.append(Finding("NIR506", "error", text, where))
             return None
         if module is None:
             self.require_skippable(where, node)
-        return module
+        elif not issubclass(type(module), torch.nn.Module):
+            is_class = issubclass(type(module), type)
+            what = (
+                f"the class {module.__name__}, no instance" if is_class else type(module).__name__
+            )
+            hint = "it must return a torch.nn.Module, or None to skip the node"
+            text = f"the mapper of {kind} returned {what}"
+            self.failures.append(Finding("NIR507", "error", text, where, hint=hint))
+            return None
+        elif (problem := self.problem_of(module)) is not None:
+            text = f"its module {type(module).__name__} ({self.source(node)}) {problem}"
+            self.failures.append(Finding("NIR530", "error", text, where))
+            return None
+        return cast("torch.nn.Module | None", module)
+
+    def problem_of(self, module: torch.nn.Module) -> str | None:
+        """Why a module cannot be used at all; asking may run code of its class."""
+        try:
+            return call_problem(module)
+        except BaseException as error:
+            if is_interrupt(error):
+                raise
+            self.cause = self.cause or error
+            return f"raised {reason(error)} when its forward was looked at"
+
+    def source(self, node: nir.NIRNode) -> str:
+        """The entry of a map that a node's module is from, in words."""
+        key, mapper = key_of(node, self.settings.node_map), self.mapper(node)
+        assert mapper is not None
+        return self.origins.get(key) or f"mapper {mapper_name(mapper)}"
+
+    def origin(self, node: nir.NIRNode, module: torch.nn.Module | None) -> str | None:
+        """Class and source of a module that a user's map made; None for reference modules."""
+        is_ours = type(module).__module__.startswith("nirtorch_cli.neurons.")
+        if module is None or is_ours or isinstance(self.mapper(node), DefaultMapper):
+            return None
+        return f"{type(module).__name__} ({self.source(node)})"
 
     def require_skippable(self, where: str, node: nir.NIRNode) -> None:
         """A node whose input is passed on must keep its shape."""
@@ -334,10 +387,14 @@ class _Builder:
         for name in plan.order:
             node, where = flat.nodes[name], path + flat.origin[name]
             module: torch.nn.Module | None
+            origin, delay = None, 0
             if isinstance(node, nir.NIRGraph) and not self.is_whole(node):
                 module = self.build(node, f"{where}/")
             else:
-                module = self.mapped(where, self.waiting_less(name, node, plan))
+                shorter = self.waiting_less(name, node, plan)
+                module = self.mapped(where, shorter)
+                origin = self.origin(node, module)
+                delay = longest_delay(shorter, self.settings.time_step.dt)
                 self.check_numbers(where, node)
             parts.append(
                 Part(
@@ -349,6 +406,8 @@ class _Builder:
                     output_shape=output_shape(node),
                     is_input=flat.is_input(name),
                     is_output=flat.is_output(name),
+                    origin=origin,
+                    delay=delay,
                 )
             )
         edges = tuple((names[s], names[t]) for s, t in flat.edges)

@@ -55,25 +55,39 @@ def load_maps(specs: Sequence[str], options: MapOptions) -> dict[Any, Callable[[
         MissingFrameworkError: an installed pack needs a framework that is not there.
     """
     merged: dict[Any, Callable[[Any], Any]] = {}
+    for _, mapping in loaded_maps(specs, options):
+        merged.update(mapping)
+    return merged
+
+
+def loaded_maps(
+    specs: Sequence[str], options: MapOptions
+) -> list[tuple[str, dict[Any, Callable[[Any], Any]]]]:
+    """Each spec with its map, every entry of which was looked at.
+
+    Raises:
+        MapError, MissingFrameworkError: as `load_maps`.
+    """
+    found: list[tuple[str, dict[Any, Callable[[Any], Any]]]] = []
     errors: list[MapError] = []
     for spec in specs:
         try:
-            mapping = load_map(spec, options)
-            check_entries(mapping, f"--map {spec}")
-            merged.update(mapping)
+            found.append((spec, load_map(spec, options)))
         except MapError as error:
             errors.append(error)
     if errors:
         findings = [finding for error in errors for finding in error.findings]
         raise MapError(findings) from errors[0].__cause__
-    return merged
+    return found
 
 
-def load_map(spec: str, options: MapOptions) -> Mapping[Any, Any]:
-    """The map of one spec, whose entries are not yet looked at."""
-    value = _attribute_of(spec)
-    with importable(map_folders([spec])):
-        return _as_mapping(spec, value, options)
+def load_map(spec: str, options: MapOptions) -> dict[Any, Callable[[Any], Any]]:
+    """The map of one spec, as a dict: a mapping of a user's own class is asked once."""
+    attribute = _attribute_of(spec)
+    with importable(map_folders([spec])), user_code(spec):
+        mapping = dict(_as_mapping(spec, attribute, options))
+        check_entries(mapping, f"--map {spec}")
+    return mapping
 
 
 def _attribute_of(spec: str) -> Any:

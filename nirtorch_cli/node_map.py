@@ -6,6 +6,8 @@ and the function that it holds for a node. Loads no torch.
 
 from __future__ import annotations
 
+import functools
+import types
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,6 +16,7 @@ import nir
 from nirtorch_cli.errors import MapError
 from nirtorch_cli.findings import Finding
 from nirtorch_cli.reading.unknown_nodes import UnknownNode
+from nirtorch_cli.tracebacks import reason
 
 Mapper = Callable[[Any], Any]
 """Takes a node; returns a `torch.nn.Module`, or None to skip the node."""
@@ -53,16 +56,23 @@ def check_entries(mapping: Mapping[Any, Any], name: str) -> None:
     for key, value in mapping.items():
         is_type = isinstance(key, type) and issubclass(key, nir.NIRNode)
         if not is_type and not (isinstance(key, str) and key):
-            text = f"{name}: the key {key!r} is no NIR node type"
+            text = f"{name}: the key {shown(key)} is no NIR node type"
             hint = "use a class such as nir.LIF, or the name of a type"
             findings.append(Finding("NIR504", "error", text, hint=hint))
         elif not callable(value):
             kind = key if isinstance(key, str) else key.__name__
-            text = f"{name}: the value for {kind} is {value!r}, which cannot be called"
+            text = f"{name}: the value for {kind} is {shown(value)}, which cannot be called"
             hint = "use a function that takes a node and returns a module"
             findings.append(Finding("NIR505", "error", text, hint=hint))
     if findings:
         raise MapError(findings)
+
+
+def key_of(node: nir.NIRNode, node_map: NodeMapping) -> Any:
+    """The key of a map that is for a node: its own type, or the nearest base class in the map."""
+    if isinstance(node, UnknownNode):
+        return node.type_name if node.type_name in node_map else None
+    return next((kind for kind in type(node).__mro__ if kind in node_map), None)
 
 
 def mapper_of(node: nir.NIRNode, node_map: NodeMapping) -> Mapper | None:
@@ -70,9 +80,22 @@ def mapper_of(node: nir.NIRNode, node_map: NodeMapping) -> Mapper | None:
 
     For a type that nir does not have, the one under the name of the type.
     """
-    if isinstance(node, UnknownNode):
-        return node_map.get(node.type_name)
-    for kind in type(node).__mro__:
-        if kind in node_map:
-            return node_map[kind]
-    return None
+    key = key_of(node, node_map)
+    return None if key is None else node_map[key]
+
+
+def mapper_name(mapper: Mapper) -> str:
+    """What messages call a mapper: the name under which it was defined, and in which module."""
+    while isinstance(mapper, functools.partial):
+        mapper = mapper.func
+    has_name = isinstance(mapper, (types.FunctionType, types.BuiltinFunctionType, type))
+    named: Any = mapper if has_name else type(mapper)
+    return f"{named.__module__}.{named.__qualname__}"
+
+
+def shown(value: Any) -> str:
+    """A value's repr, or why there is none."""
+    try:
+        return repr(value)
+    except BaseException as error:  # a user's __repr__ may raise whatever it likes
+        return f"a {type(value).__name__} whose repr raised {reason(error)}"

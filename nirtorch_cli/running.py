@@ -232,7 +232,10 @@ def spiking_nodes(
 
 def _counter(count: SpikeCount, rank: int | None) -> Any:
     def hook(module: torch.nn.Module, arguments: Any, output: Any) -> None:
-        spikes = output[0] if isinstance(output, tuple) else output
+        is_step = isinstance(output, (tuple, list)) and len(output) > 0
+        spikes = output[0] if is_step else output
+        if not isinstance(spikes, Tensor) or spikes.layout != torch.strided:
+            return  # the check of what it gave says so
         count.values += spikes.numel()
         shape = spikes.shape if rank is None else spikes.shape[spikes.dim() - rank :]
         count.neurons = int(shape.numel())

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from nirtorch_cli.driving import drive
-from nirtorch_cli.graph_module import ConvertedModule
+from nirtorch_cli.graph_module import ConvertedModule, first_floating
 from nirtorch_cli.running import SpikeCount, run_steps, spiking_nodes
 from nirtorch_cli.signals.feeding import Signal
 from nirtorch_cli.tallying import OutputStatistics
@@ -126,7 +126,7 @@ def run_sample(
 
 def _like(module: ConvertedModule) -> torch.Tensor:
     """A tensor of the type and on the device that a module's inputs have."""
-    first = next((t for t in module.state_dict().values() if t.is_floating_point()), None)
+    first = first_floating(module)
     return torch.empty(0) if first is None else first.detach()
 
 

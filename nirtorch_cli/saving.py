@@ -16,6 +16,7 @@ import torch
 
 from nirtorch_cli.errors import NirtorchError, ReadError, SaveError
 from nirtorch_cli.findings import Finding, quoted
+from nirtorch_cli.tracebacks import is_interrupt, message, reason
 from nirtorch_cli.writing import written
 
 Target = str | os.PathLike[str] | BinaryIO
@@ -36,7 +37,9 @@ def save(module: torch.nn.Module, target: Target, *, clobber: bool = True) -> No
     content = io.BytesIO()
     try:
         torch.save(module, content)
-    except Exception as error:  # pickle raises whatever a user's class raises
+    except BaseException as error:  # pickle raises whatever a user's class raises
+        if is_interrupt(error):
+            raise
         raise SaveError(_unpicklable(module, error)) from error
     # Python 3.12.1 crashes when it collects a buffer that a kept error still holds.
     with content.getbuffer() as data:
@@ -75,9 +78,10 @@ def load(
         raise ReadError(Finding("NIR021", "error", text, hint=hint, file=name)) from error
     except FileNotFoundError as error:
         raise ReadError(Finding("NIR001", "error", "no such file", file=name)) from error
-    except Exception as error:  # unpickling raises whatever bytes or a user's class make it
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        text = f"is no saved module, or a damaged one: {reason}"
+    except BaseException as error:  # unpickling raises whatever bytes or a user's class make it
+        if is_interrupt(error):
+            raise
+        text = f"is no saved module, or a damaged one: {reason(error)}"
         raise ReadError(Finding("NIR020", "error", text, file=name)) from error
     finally:
         sys.path[:] = path
@@ -87,23 +91,25 @@ def load(
     return module
 
 
-def _unpicklable(module: torch.nn.Module, error: Exception) -> Finding:
+def _unpicklable(module: torch.nn.Module, error: BaseException) -> Finding:
     """Name the submodule that cannot be pickled."""
-    reason = " ".join(str(error).split())
+    why = message(error)
     hint = "define its class and functions at the top level of an importable module"
     names: dict[str, str] = getattr(module, "meta", {}).get("names", {})
     for name, child in module.named_children():
         try:
             pickle.dumps(child)
-        except Exception as child_error:
-            reason = " ".join(str(child_error).split())
-            node, kind = names.get(name, name), type(child).__name__
+        except BaseException as child_error:
+            if is_interrupt(child_error):
+                raise
+            node = names.get(name, name)
+            kind = getattr(module, "meta", {}).get("origins", {}).get(name, type(child).__name__)
             inner = _unpicklable(child, child_error) if _is_graph(child) else None
             if inner is not None and inner.node is not None:
                 return inner.inside(node)
-            text = f"its module {kind} cannot be saved: {reason}"
+            text = f"its module {kind} cannot be saved: {message(child_error)}"
             return Finding("NIR508", "error", text, node, hint=hint)
-    return Finding("NIR508", "error", f"{quoted(type(module).__name__)} cannot be saved: {reason}")
+    return Finding("NIR508", "error", f"{quoted(type(module).__name__)} cannot be saved: {why}")
 
 
 def _is_graph(module: Any) -> bool:

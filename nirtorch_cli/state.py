@@ -4,8 +4,11 @@
     entry(state, key)                                     a node's part of the state
     add(a, b)                                             two edges that meet in a node
     silence(reference, shape, rank)                       what a node without input hears
+    checked_output(output, x, taken, given, node, module) what a module of a user's map gave
+    checked_step(step, x, taken, given, node, module)     the same of one that has a state
 
-All are pure: none changes a state or a tensor.
+All are pure: none changes a state or a tensor. The last two cost a few comparisons, and stand
+behind modules that a user's map made only: the reference modules need none.
 """
 
 from __future__ import annotations
@@ -16,10 +19,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nirtorch_cli.errors import StateError
+from nirtorch_cli.errors import ContractError, StateError
 from nirtorch_cli.findings import Finding
 
 State = Mapping[str, Any]
+Shape = tuple[int, ...]
 
 
 def entry(state: State | None, key: str) -> Any:
@@ -86,6 +90,96 @@ def add(a: Tensor, b: Tensor) -> Tensor:
     return a + b
 
 
+def checked_output(
+    output: Any, x: Tensor, taken: Shape | None, given: Shape | None, node: str, module: str
+) -> Tensor:
+    """What a mapped module gave for an input x, if that is what a map promises.
+
+    Arguments:
+        taken, given: the NIR shapes of the node's input and output; None where not known.
+        node: the node's NIR path. module: its module and the map that made it, for messages.
+
+    Raises:
+        ContractError: it is no tensor, or has another shape, type or device than it must.
+        StateError: the input itself does not fit the node.
+    """
+    if not isinstance(output, Tensor):
+        raise _broken("NIR531", node, f"{module} must return a tensor", output)
+    if given is not None and not _fits(output, x, taken, given):
+        raise _misshapen(output, x, taken, given, node, module)
+    is_alike = output.dtype == x.dtype or not x.is_floating_point()
+    if not is_alike and (x.is_meta or not torch.is_autocast_enabled(x.device.type)):
+        text = f"its module {module} gives {_name(output)} for an input of {_name(x)}"
+        hint = "return y.to(x.dtype); parameters and buffers are converted with the module"
+        raise ContractError(Finding("NIR533", "error", text, node, hint=hint))
+    if output.device != x.device:
+        text = f"its module {module} gives a tensor on {output.device} for an input on {x.device}"
+        hint = "register tensors as buffers, which move with the module"
+        raise ContractError(Finding("NIR533", "error", text, node, hint=hint))
+    if output.layout != x.layout:
+        kinds = [str(tensor.layout).removeprefix("torch.") for tensor in (output, x)]
+        text = f"its module {module} gives a {kinds[0]} tensor for a {kinds[1]} one"
+        raise ContractError(Finding("NIR533", "error", text, node, hint="return y.to_dense()"))
+    return output
+
+
+def checked_step(
+    step: Any, x: Tensor, taken: Shape | None, given: Shape | None, node: str, module: str
+) -> tuple[Tensor, Any]:
+    """The output and the state that a mapped module gave; see `checked_output`.
+
+    Raises:
+        ContractError: it did not return (output, state), or its output is wrong.
+        StateError: the input itself does not fit the node.
+    """
+    if not isinstance(step, (tuple, list)) or len(step) != 2:
+        raise _broken("NIR531", node, f"{module} must return (output, state)", step)
+    return checked_output(step[0], x, taken, given, node, module), step[1]
+
+
+def _fits(output: Tensor, x: Tensor, taken: Shape | None, given: Shape) -> bool:
+    """Whether an output has the batch axes of its input and the node's shape behind them."""
+    if taken is None:
+        return output.dim() >= len(given) and output.shape[output.dim() - len(given) :] == given
+    return output.shape == (*x.shape[: x.dim() - len(taken)], *given)
+
+
+def _misshapen(
+    output: Tensor, x: Tensor, taken: Shape | None, given: Shape, node: str, module: str
+) -> StateError | ContractError:
+    rank = 0 if taken is None else len(taken)
+    if taken is not None and (x.dim() < rank or x.shape[x.dim() - rank :] != taken):
+        text = f"its input has the shape {tuple(x.shape)}, which does not end in {taken}"
+        hint = "nothing is broadcast here"
+        return StateError(Finding("NIR602", "error", text, node, hint=hint))
+    wanted = ("...", *given) if taken is None else (*x.shape[: x.dim() - rank], *given)
+    text = (
+        f"its module {module} gives the shape {tuple(output.shape)} for an input of the shape "
+        f"{tuple(x.shape)}, and must give ({', '.join(map(str, wanted))})"
+    )
+    hint = "that is the batch axes of its input, then the shape of the node"
+    return ContractError(Finding("NIR532", "error", text, node, hint=hint))
+
+
+def _broken(code: str, node: str, promise: str, value: Any) -> ContractError:
+    hint = "a forward with a parameter 'state' has one, one without it has none"
+    text = f"its module {promise}, and returned {_described(value)}"
+    return ContractError(Finding(code, "error", text, node, hint=hint))
+
+
+def _described(value: Any) -> str:
+    """What a value is, without its own words, which may be long or raise."""
+    if isinstance(value, Tensor):
+        return f"a tensor of the shape {tuple(value.shape)}"
+    if isinstance(value, (tuple, list)):
+        return f"a {type(value).__name__} of {len(value)}"
+    return "None" if value is None else f"a {type(value).__name__}"
+
+
+def _name(values: Tensor) -> str:
+    return str(values.dtype).removeprefix("torch.")
+
+
 def _with_batch(reference: Tensor, shape: tuple[int, ...], rank: int) -> tuple[int, ...]:
     return (*reference.shape[: reference.dim() - rank], *shape)
 
@@ -94,6 +188,18 @@ def _missing(key: str) -> StateError:
     text = f"the state has no entry {key!r}"
     hint = "pass back the state that a step of this module returned, or None to start"
     return StateError(Finding("NIR601", "error", text, hint=hint))
+
+
+CHECKS = (checked_output, checked_step)
+"""The functions that stand behind a call and give what it gave."""
+
+
+def result_of(call: torch.fx.Node) -> torch.fx.Node:
+    """The node that has what a call gives: the check of it, if there is one, or itself."""
+    for user in call.users:
+        if user.target in CHECKS and user.args[0] is call:
+            return user
+    return call
 
 
 class StateTracer(torch.fx.Tracer):
@@ -105,7 +211,9 @@ class StateTracer(torch.fx.Tracer):
     """
 
     def __init__(self) -> None:
-        super().__init__(autowrap_functions=(entry, previous_output, silence, add))
+        super().__init__(
+            autowrap_functions=(entry, previous_output, silence, add, checked_output, checked_step)
+        )
 
     def is_leaf_module(self, m: torch.nn.Module, module_qualified_name: str) -> bool:
         return True

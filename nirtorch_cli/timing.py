@@ -66,6 +66,15 @@ def delay_steps(delay: Any, dt: float) -> np.ndarray:
     return np.floor(ratio + 0.5 + 1e-7 * (1 + ratio)).astype(np.int64)
 
 
+def longest_delay(node: nir.NIRNode, dt: float) -> int:
+    """How many steps a node waits at most: 0 for one that is no Delay, or has no sound one."""
+    try:
+        steps = delay_steps(node.delay, dt) if isinstance(node, nir.Delay) else np.zeros(0)
+    except ValueError:
+        return 0
+    return int(steps.max()) if steps.size else 0
+
+
 def _rounded(dt: float) -> float:
     """dt as somebody wrote it down, where it differs by no more than float32's noise."""
     short = float(f"{dt:.5g}")

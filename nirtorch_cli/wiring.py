@@ -27,7 +27,11 @@ from nirtorch_cli.transfers import Shape
 
 @dataclass(frozen=True)
 class Part:
-    """One node of the graph with its module; None passes its input on."""
+    """One node of the graph with its module; None passes its input on.
+
+    origin: the module's class and the entry of a user's map that made it, in words, so that what
+    it gives is checked; None for reference modules. delay: how many steps a Delay waits at most.
+    """
 
     name: str
     nir_name: str
@@ -37,6 +41,8 @@ class Part:
     output_shape: Shape | None
     is_input: bool = False
     is_output: bool = False
+    origin: str | None = None
+    delay: int = 0
 
 
 @dataclass(frozen=True)
@@ -65,12 +71,38 @@ def is_stateful(module: torch.nn.Module) -> bool:
     if isinstance(module, (ConvertedModule, torch.nn.RNNBase)):
         return True
     forward = module.forward
-    return _takes_state(getattr(forward, "__func__", forward))
+    try:
+        return _takes_state(getattr(forward, "__func__", forward))
+    except (TypeError, ValueError):  # it is written in C, say
+        return False
 
 
 @lru_cache(maxsize=1024)
 def _takes_state(forward: Callable[..., Any]) -> bool:
     return "state" in inspect.signature(forward).parameters
+
+
+def call_problem(module: torch.nn.Module) -> str | None:
+    """Why a module cannot be called for a node, which its signature tells; None if it can."""
+    if "_modules" not in vars(module):
+        return "was not initialised: its __init__ must call super().__init__()"
+    if isinstance(module, ConvertedModule):
+        ports = len(module.meta.get("inputs", "?")), len(module.meta.get("outputs", "?"))
+        return None if ports == (1, 1) else f"has {ports[0]} Inputs and {ports[1]} Outputs, not one"
+    forward = module.forward
+    if getattr(forward, "__func__", None) is torch.nn.Module.forward:
+        return "has no forward"
+    stateful = is_stateful(module)
+    try:
+        signature = inspect.signature(forward)
+    except (TypeError, ValueError):
+        return None
+    try:
+        if not isinstance(module, torch.nn.RNNBase):
+            signature.bind(None, **({"state": None} if stateful else {}))
+    except TypeError as error:
+        return f"cannot be called as forward({'x, state=s' if stateful else 'x'}): {error}"
+    return None
 
 
 class _Wiring:
@@ -133,7 +165,9 @@ class _Wiring:
         """Call a node's module; a stateful one also gives its new state."""
         assert part.module is not None
         if not is_stateful(part.module):
-            return self.graph.create_node("call_module", part.name, (value,), {}, part.name)
+            name = part.name if part.origin is None else f"{part.name}_output"
+            output = self.graph.create_node("call_module", part.name, (value,), {}, name)
+            return self.checked(state.checked_output, output, value, part, part.name)
         before = self.function(state.entry, (self.state, part.name), f"{part.name}_before")
         if isinstance(part.module, torch.nn.RNNBase):
             arguments: tuple[Any, ...] = (value, before)
@@ -143,9 +177,25 @@ class _Wiring:
         step = self.graph.create_node(
             "call_module", part.name, arguments, keywords, f"{part.name}_step"
         )
+        step = self.checked(state.checked_step, step, value, part, f"{part.name}_checked")
         output = self.function(operator.getitem, (step, 0), part.name)
         self.states[part.name] = self.function(operator.getitem, (step, 1), f"{part.name}_state")
         return output
+
+    def checked(
+        self,
+        check: Callable[..., Any],
+        result: torch.fx.Node,
+        value: torch.fx.Node,
+        part: Part,
+        name: str,
+    ) -> torch.fx.Node:
+        """What a module gave for a value: checked, if a user's map made it."""
+        if part.origin is None:
+            return result
+        where = self.path + part.nir_name
+        arguments = result, value, part.input_shape, part.output_shape, where, part.origin
+        return self.function(check, arguments, name)
 
     def previous_output(self, source: str) -> torch.fx.Node:
         """Last step's output of a node, read once."""
@@ -204,5 +254,7 @@ class _Wiring:
             inputs=[part.name for part in parts if part.is_input],
             outputs=[part.name for part in parts if part.is_output],
             delayed_edges=[list(edge) for edge in self.plan.delayed],
+            origins={part.name: part.origin for part in parts if part.origin is not None},
+            delays={part.name: part.delay for part in parts if part.delay},
         )
         return module

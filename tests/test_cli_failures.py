@@ -466,7 +466,8 @@ def test_a_module_that_cannot_be_pickled(name: str, kind: str) -> None:
         line = failure(
             ExitCode.UNSOUND, "convert", "model.nir", "-m", f"mymaps.py:{name}", "-o", "model.pt"
         )
-        assert line.startswith(f"node 'lif': its module {kind} cannot be saved: ")
+        start = f"node 'lif': its module {kind} (--map mymaps.py:{name}) cannot be saved: "
+        assert line.startswith(start)
         assert line.endswith(
             "; define its class and functions at the top level of an importable module"
         )

@@ -504,16 +504,16 @@ def test_debug_shows_the_users_traceback(model: Path) -> None:
     [
         (
             "raise ValueError('too\\nlarge')",
-            "node 'lif': the mapper of LIF raised ValueError: too large",
+            "node 'lif': the mapper of LIF (--map mymaps) raised ValueError: too large",
         ),
         (
             "return 3",
-            "node 'lif': the mapper of LIF returned int; "
+            "node 'lif': the mapper of LIF (--map mymaps) returned int; "
             "it must return a torch.nn.Module, or None to skip the node",
         ),
         (
             "return torch.nn.ReLU",
-            "node 'lif': the mapper of LIF returned type; "
+            "node 'lif': the mapper of LIF (--map mymaps) returned the class ReLU, no instance; "
             "it must return a torch.nn.Module, or None to skip the node",
         ),
     ],

@@ -905,7 +905,8 @@ def test_a_module_that_raises_is_told_with_a_state_too() -> None:
         answer = invoke("loop.nir", "--map", "mymaps:BAD", "-i", "zeros", "-q", *state)
         assert answer.exit_code == ExitCode.UNSOUND
         assert answer.stderr == (
-            "error: loop.nir: the module raised RuntimeError when it was run: boom\n"
+            "error: loop.nir: node 'lif': its module Bad (--map mymaps:BAD) raised RuntimeError "
+            "when it was run: boom\n"
         )
 
 

@@ -17,6 +17,7 @@ from nirtorch_cli.cli import check, compare, convert, inspect, repair, run
 from nirtorch_cli.cli.output import Report, abandon_stdout, finish
 from nirtorch_cli.errors import ExitCode, NirtorchError
 from nirtorch_cli.findings import Finding
+from nirtorch_cli.tracebacks import message, place_in_user_code, reason
 
 
 class BoundedGroup(typer.core.TyperGroup):
@@ -44,14 +45,14 @@ class BoundedGroup(typer.core.TyperGroup):
         except BrokenPipeError:
             abandon_stdout()  # its reader has seen enough
             raise typer.Exit(ExitCode.DONE) from None
-        except (Exception, KeyboardInterrupt, SystemExit) as error:
+        except BaseException as error:  # a user's code raises whatever it likes
             if type(error).__name__ == "NoArgsIsHelpError":
                 raise  # it is no failure to report but the help
             if isinstance(error, SystemExit) and not command:
                 raise  # Typer's --show-completion ends so; no code of a user runs before a command
             if "--debug" in arguments:
                 traceback.print_exc()
-            code, findings = _explained(error, command)
+            code, findings = _explained(error, command, arguments)
             report = Report(command, None, findings, exit_code=code)
             is_quiet = not {"--quiet", "-q"}.isdisjoint(arguments)
             with contextlib.suppress(OSError):  # stdout may be what is broken
@@ -66,11 +67,13 @@ def _asks_for_json(arguments: list[str]) -> bool:
     return asked or not {"--json", "--format=json"}.isdisjoint(arguments)
 
 
-def _explained(error: BaseException, command: str) -> tuple[ExitCode, tuple[Finding, ...]]:
+def _explained(
+    error: BaseException, command: str, arguments: list[str]
+) -> tuple[ExitCode, tuple[Finding, ...]]:
     """The exit code for an exception, and what to say about it."""
     if isinstance(error, NirtorchError):
         return error.exit_code, error.context or error.findings
-    text = " ".join(str(error).split())
+    text = message(error)
     if isinstance(error, KeyboardInterrupt):
         return ExitCode.INTERRUPTED, (Finding("NIR901", "error", text or "interrupted"),)
     if hasattr(error, "format_message"):  # Typer's usage errors, whichever click they are of
@@ -83,9 +86,18 @@ def _explained(error: BaseException, command: str) -> tuple[ExitCode, tuple[Find
     if isinstance(error, MemoryError) or any(words in text for words in _NO_MEMORY):
         hint = "try a smaller --batch, fewer --steps, or another --device"
         return ExitCode.UNSOUND, (Finding("NIR902", "error", "not enough memory", hint=hint),)
+    place = place_in_user_code(error) if _runs_user_code(arguments) else None
+    if place is not None:
+        text = f"code of a map or of a mapped module raised {place}: {reason(error)}"
+        return ExitCode.UNSOUND, (Finding("NIR506", "error", text),)
     text = f"a bug in nirtorch: {type(error).__name__}: {text}"
     hint = "please report it; --debug shows where"
     return ExitCode.BUG, (Finding("NIR900", "error", text, hint=hint),)
+
+
+def _runs_user_code(arguments: list[str]) -> bool:
+    """Whether a map or a saved module is named, which are code of the user."""
+    return any(word.startswith(("--map", "-m", "map:")) or ".pt" in word for word in arguments)
 
 
 _NO_MEMORY = ("allocate memory", "out of memory")

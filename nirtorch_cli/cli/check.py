@@ -109,7 +109,15 @@ def check(
     integrator_input: IntegratorInputOption = IntegratorInput.CHARGE,
     device: Device = "cpu",
     dtype: DtypeOption = Dtype.FLOAT32,
-    steps: Annotated[int, typer.Option(min=1, metavar="N", help="Time steps of the run.")] = 5,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Time steps of the run. [default: until every delay and loop was used, and 100 "
+            "more where there is a --map]",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(metavar="N", help="Seed of the run's random input.")] = 0,
     max_bytes: MaxBytes = None,
     jobs: Annotated[

@@ -118,6 +118,7 @@ def result(verdicts: Sequence[Verdict]) -> dict[str, Any]:
                 "verdict": verdict.word,
                 "passed": verdict.passed,
                 "exit_code": verdict.exit_code,
+                "steps": verdict.steps,
                 "findings": [finding.to_json() for finding in verdict.findings],
             }
             for verdict in verdicts

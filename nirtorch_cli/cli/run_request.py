@@ -185,7 +185,10 @@ def loaded(
             from nirtorch_cli.conversion import convert_model
 
         module = convert_model(file, request, stage)
-    module.eval()
+    from nirtorch_cli.attribution import user_errors
+
+    with user_errors(module, "when it was set to evaluation", "NIR530"):
+        module.eval()
     return module
 
 
@@ -222,10 +225,11 @@ def example(module: ConvertedModule, request: Request) -> torch.Tensor:
     """A tensor of the dtype and on the device that a module's inputs have."""
     import torch
 
-    floats = (t for t in module.state_dict().values() if t.is_floating_point())
-    first = next(floats, None)
+    from nirtorch_cli.graph_module import first_floating
+
+    first = first_floating(module)
     if first is not None:
-        return torch.empty_like(first, requires_grad=False)
+        return torch.empty(0, dtype=first.dtype, device=first.device)
     return torch.empty(0, dtype=getattr(torch, request.dtype), device=request.device)
 
 

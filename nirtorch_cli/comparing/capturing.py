@@ -18,12 +18,13 @@ import torch
 from torch import Tensor
 
 from nirtorch_cli.arrays import Array, as_array
+from nirtorch_cli.attribution import user_errors
 from nirtorch_cli.comparing.differences import is_zero_or_one
 from nirtorch_cli.comparing.expecting import nested_modules
 from nirtorch_cli.comparing.grids import coarser_spikes, coarser_values
 from nirtorch_cli.comparing.recording import Recording
-from nirtorch_cli.driving import part_length, told_as_findings
-from nirtorch_cli.graph_module import ConvertedModule
+from nirtorch_cli.driving import part_length
+from nirtorch_cli.graph_module import ConvertedModule, first_floating, stored_tensors
 from nirtorch_cli.running import SequenceRun, run_sequence
 from nirtorch_cli.sequences.condensing import condensed
 from nirtorch_cli.sequences.watching import node_types, variables_of
@@ -86,19 +87,15 @@ def recorded(
 
 def fitting(module: ConvertedModule, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Inputs by NIR name as a module takes them: by argument name, of its device and type."""
-    like = _first_floats(module)
+    like = first_floating(module)
     named = {name: inputs[module.meta["names"].get(name, name)] for name in module.meta["inputs"]}
     return {name: x if like is None else x.to(like) for name, x in named.items()}
 
 
 def floating_type(module: ConvertedModule) -> torch.dtype | None:
     """The type in which a module is run; None if it takes any."""
-    like = _first_floats(module)
+    like = first_floating(module)
     return None if like is None else like.dtype
-
-
-def _first_floats(module: ConvertedModule) -> Tensor | None:
-    return next((t for t in module.state_dict().values() if t.is_floating_point()), None)
 
 
 def _recordable(module: ConvertedModule, wanted: Mapping[str, Iterable[str]]) -> list[Request]:
@@ -122,7 +119,7 @@ def _recordable(module: ConvertedModule, wanted: Mapping[str, Iterable[str]]) ->
 
 def _devices(module: ConvertedModule) -> list[torch.device]:
     """The devices, besides the CPU, whose random numbers a module may draw."""
-    found = {t.device for t in module.state_dict().values() if t.is_cuda}
+    found = {t.device for t in stored_tensors(module) if t.is_cuda}
     return sorted(found, key=str)
 
 
@@ -263,5 +260,5 @@ def _run(
     requests: Iterable[Request],
 ) -> SequenceRun:
     record = [f"{path}:{variable}" for path, variable in requests]
-    with told_as_findings(module):
+    with user_errors(module):
         return run_sequence(module, inputs, state, record, chunk=len(next(iter(inputs.values()))))

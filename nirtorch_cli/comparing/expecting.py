@@ -140,7 +140,7 @@ def _gives_spikes(
         if kind in _PASSING_ON:
             return sources[0]
         return None if kind in _UNKNOWN else kind in SPIKING_TYPES
-    if target is operator.getitem:
+    if target is operator.getitem or target in state.CHECKS:
         return sources[0]
     if target is state.add:
         return None if None in sources else all(sources)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, TypeGuard
 
+from nirtorch_cli.attribution import user_errors
 from nirtorch_cli.comparing.specs import Side
 from nirtorch_cli.conversion import convert_model, loaded_model, usable_device
 from nirtorch_cli.errors import ReadError, UsageError
@@ -42,7 +43,8 @@ def module_of(
         options: dict[str, Any] = side.options
         request = Request(maps=maps, dt=side.dt, device=device)
         module = convert_model(model, replace(request, **options))
-    module.eval()
+    with user_errors(module, "when it was set to evaluation", "NIR530"):
+        module.eval()
     return module
 
 

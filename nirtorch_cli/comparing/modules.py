@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nirtorch_cli.attribution import user_errors
 from nirtorch_cli.comparing.capturing import fitting, recorded
 from nirtorch_cli.comparing.comparison import DEFAULT_ATOL, Comparison, refuse_tolerances, usage
 from nirtorch_cli.comparing.expecting import COMPARED, expected_of, spiking_in
@@ -23,6 +24,7 @@ from nirtorch_cli.errors import NirtorchError
 from nirtorch_cli.findings import Finding, listed
 from nirtorch_cli.finiteness import tensors
 from nirtorch_cli.graph_module import ConvertedModule
+from nirtorch_cli.tracebacks import is_interrupt, reason
 
 State = Mapping[str, Any] | None
 
@@ -126,11 +128,13 @@ def copied(module: torch.nn.Module, name: str) -> ConvertedModule:
         parts = (vars(part) for part in module.modules())
         kept = {id(t): t.detach().clone() for part in parts for t in tensors(part) if not t.is_leaf}
         copy_of: ConvertedModule = copy.deepcopy(module, kept)
-    except Exception as error:  # a user's class raises whatever it likes
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        text = f"{name} cannot be copied, and running it would change it: {reason}"
+    except BaseException as error:  # a user's class raises whatever it likes
+        if is_interrupt(error):
+            raise
+        text = f"{name} cannot be copied, and running it would change it: {reason(error)}"
         raise NirtorchError(Finding("NIR610", "error", text)) from error
-    copy_of.eval()
+    with user_errors(copy_of, "when it was set to evaluation", "NIR530"):
+        copy_of.eval()
     return copy_of
 
 

@@ -124,7 +124,9 @@ def _stage(nodes: list[Node], is_loop: bool) -> Stage | None:
         if first.target is state.entry:
             return None  # it is not its own successor's state that it reads
         kind = "earlier" if first.target is state.previous_output else "frames"
-    elif len(nodes) == 3 and first.target is state.entry and nodes[1].op == "call_module":
-        own = nodes[2].target is operator.getitem and nodes[2].args == (nodes[1], 1)
-        kind = "alone" if own else "together"
+    elif first.target is state.entry and nodes[1].op == "call_module":
+        step = state.result_of(nodes[1])
+        own = dict.fromkeys((first, nodes[1], step, nodes[-1]))
+        is_state = nodes[-1].target is operator.getitem and nodes[-1].args == (step, 1)
+        kind = "alone" if is_state and nodes == [*own] else "together"
     return Stage(kind, tuple(nodes))

@@ -38,14 +38,19 @@ _UNLESS_TRAINING: tuple[type[nn.Module], ...] = (
 """As those of one batch axis, but in training frames depend on each other, or on chance."""
 
 
-def over_frames(module: nn.Module, x: Tensor, batch_axes: int) -> Tensor:
-    """A stateless module's outputs for inputs (T, *batch, *shape), `batch_axes` of them batch."""
+def over_frames(
+    module: nn.Module, x: Tensor, batch_axes: int, call: Callable[..., Tensor]
+) -> Tensor:
+    """A stateless module's outputs for inputs (T, *batch, *shape), `batch_axes` of them batch.
+
+    call: what is called for each step, where that is how it must be run.
+    """
     if _takes_any_axes(module):
         return _called(module, x)
     if batch_axes == 1 and _takes_a_batch(module):
         frames = _called(module, x.flatten(0, 1))
         return frames.reshape(*x.shape[:2], *frames.shape[1:])
-    return stepped(module, x)
+    return stepped(call, x)
 
 
 def stepped(call: Callable[..., Tensor], *inputs: Tensor) -> Tensor:

@@ -174,6 +174,9 @@ class Loop:
             return lambda values: state.previous_output(
                 values[_STATE], key, values[reference], shape, rank
             )
+        if target in state.CHECKS:
+            result, x, *promise = args
+            return lambda values: target(values[result], values[x], *promise)
         if node not in self.modules or len(args) > 2 or node.kwargs.keys() - {"state"}:
             function = self.calls[node]
             return lambda values: function(
@@ -267,8 +270,9 @@ class Loop:
         """
         for node in self.nodes:
             args: Any = node.args
-            at_once = all(user in steppers or user.target is state.add for user in node.users)
-            room = first[node] if at_once and node not in kept and node in first else None
+            result = state.result_of(node)
+            at_once = all(user in steppers or user.target is state.add for user in result.users)
+            room = first[node] if at_once and result not in kept and node in first else None
             if self.is_inner(node, steppers):
                 continue
             if node in steppers:
@@ -279,6 +283,8 @@ class Loop:
                 yield node, _adding(args[0], args[1], room)
             elif node.target is operator.getitem:
                 yield node, _choosing(*args)
+            elif node.target in state.CHECKS:
+                yield node, _passing(args[0])  # what it checked depends on shapes and types alone
             elif node in self.modules and len(args) == 1 and not node.kwargs:
                 yield node, _calling(applied(self.modules[node], first[args[0]], room), args[0])
             else:
@@ -323,6 +329,10 @@ def _adding(one: Node, other: Node, room: Tensor | None) -> StepCall:
 
 def _choosing(pair: Node, place: int) -> StepCall:
     return lambda values, step: values[pair][place]
+
+
+def _passing(result: Node) -> StepCall:
+    return lambda values, step: values[result]
 
 
 def _calling(forward: Callable[[Any], Any], x: Node) -> StepCall:

@@ -37,7 +37,9 @@ from nirtorch_cli.sequences.looping import NEURONS, STATE_READERS, Loop, StageRu
 from nirtorch_cli.sequences.watching import Wanted
 
 _WITH_A_LOOP_OF_THEIR_OWN = (*NEURONS, Delay)
-_ALL_FRAMES = (state.add, state.silence)
+_ALL_FRAMES = (state.add, state.silence, state.checked_output)
+"""They take any axes in front, one of time too."""
+
 OF_OUTPUTS = {"output", "spikes", "count"}
 """The variables that are seen in a node's output."""
 
@@ -200,9 +202,10 @@ def _output_nodes(module: ConvertedModule, form: Condensed) -> dict[Node, list[s
         found.setdefault(argument, []).append(names.get(argument.target, argument.target))
     calls = {n.target: n for n in module.graph.nodes if n.op == "call_module"}
     for target, call in calls.items():
-        pair = [n for n in call.users if n.target is operator.getitem and n.args[1] == 0]
-        stateful = any(n.target is operator.getitem and n.args[1] == 1 for n in call.users)
-        node = pair[0] if stateful and pair else call
+        result = state.result_of(call)
+        pair = [n for n in result.users if n.target is operator.getitem and n.args[1] == 0]
+        stateful = any(n.target is operator.getitem and n.args[1] == 1 for n in result.users)
+        node = pair[0] if stateful and pair else result
         found.setdefault(node, []).append(names.get(target, target))
     passed_on = [name for name in ends if name not in calls and name not in module.meta["inputs"]]
     outputs = {ends[0]: form.outputs} if isinstance(form.outputs, Node) else form.outputs
@@ -236,7 +239,8 @@ class _Chunk:
         elif target in _ALL_FRAMES:
             value = target(*self.filled(node.args))
         elif node.op == "call_module" and len(inputs) == 1:
-            value = over_frames(self.submodule(node), inputs[0], self.batch_axes(node, inputs[0]))
+            axes = self.batch_axes(node, inputs[0])
+            value = over_frames(self.submodule(node), inputs[0], axes, self.checked_caller(node))
         else:
             value = stepped(self.on_its_inputs(node), *inputs)
         self.keep(node, value)
@@ -255,16 +259,27 @@ class _Chunk:
 
         return call
 
+    def checked_caller(self, node: Node) -> Callable[..., Any]:
+        """A call of a module that has no state, with the check of each step behind it."""
+        check, call = state.result_of(node), self.caller(node)
+        if check is node:
+            return call
+        target: Any = check.target
+        return lambda x: target(call(x), x, *check.args[2:])
+
     def alone(self, stage: Stage) -> None:
         """A stateful module: its steps follow each other, and wait for nothing else."""
-        reading, node, _ = stage.nodes
+        reading, node = stage.nodes[:2]
+        result = state.result_of(node)
         name, key = str(node.target), str(reading.args[1])
         module, inputs = self.submodule(node), self.values[cast(Node, node.args[0])]
         if name in self.owner.nested and not has_hooks(module):
-            output, after = self.owner.nested[name].run((inputs,), state.entry(self.before, key))
-            self.take(StageRun({node: output}, {key: after}))
+            step = self.owner.nested[name].run((inputs,), state.entry(self.before, key))
+            if result is not node:
+                step = state.checked_step(step, inputs, *result.args[2:])  # type: ignore[arg-type]
+            self.take(StageRun({result: step[0]}, {key: step[1]}))
         else:
-            self.take(self.over_time(self.loop_of(stage, [node]), own_loop))
+            self.take(self.over_time(self.loop_of(stage, [result]), own_loop))
 
     def together(self, stage: Stage) -> None:
         """The members of a loop, step by step."""
@@ -369,7 +384,7 @@ def own_loop(loop: Loop, before: Mapping[str, Any] | None, steps: int) -> StageR
         own: Any = module
         with contextlib.suppress(OverflowedError):
             output, after, watched = own.over_time(inputs, state.entry(before, key), watch)
-            return StageRun({node: output}, {key: after}, {path: watched})
+            return StageRun({state.result_of(node): output}, {key: after}, {path: watched})
     return loop.with_states(loop.before(before), steps).finished()
 
 

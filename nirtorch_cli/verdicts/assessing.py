@@ -21,19 +21,21 @@ from nirtorch_cli.conversion import convert_model
 from nirtorch_cli.errors import ExitCode, MissingFrameworkError, NirtorchError, UsageError
 from nirtorch_cli.findings import Finding
 from nirtorch_cli.reading import ModelFile, read
+from nirtorch_cli.tracebacks import place_in_user_code, reason
 from nirtorch_cli.verdicts.assessment import Assessment, Refusal, Task
 from nirtorch_cli.verdicts.portability import portability
-from nirtorch_cli.verdicts.proving import proved
+from nirtorch_cli.verdicts.proving import Proof, proved
 
 
 def assess(task: Task) -> Assessment | Refusal:
     """Examine a file."""
     torch.manual_seed(task.seed)  # for mappers that draw weights
     noted: list[Finding] = []
+    steps = 0
     try:
         file = read(_source(task), max_bytes=task.max_bytes)
         noted += file.findings
-        obstacles = _examined(file, task, noted)
+        obstacles, steps = _examined(file, task, noted)
         noted += portability(file, task.file if task.content is None else task.content)
     except (UsageError, MissingFrameworkError) as error:
         _show_traceback(task)
@@ -45,13 +47,19 @@ def assess(task: Task) -> Assessment | Refusal:
         hint = "examine it by itself (--jobs 1), or on a larger machine"
         found = [Finding("NIR902", "error", "not enough memory", hint=hint)]
         return _assessment(task, noted, found, ExitCode.UNSOUND)
-    except (Exception, SystemExit) as error:
+    except BaseException as error:  # Ctrl-C, too: here only a user's code raises it
         _show_traceback(task)
-        text = " ".join(f"a bug in nirtorch: {type(error).__name__}: {error}".split())
+        place = place_in_user_code(error) if task.request.maps else None
+        if place is not None:
+            text = f"code of a map or of a mapped module raised {place}: {reason(error)}"
+            found = [Finding("NIR506", "error", text)]
+            return _assessment(task, noted, found, ExitCode.UNSOUND)
+        text = f"a bug in nirtorch: {reason(error)}"
         found = [Finding("NIR900", "error", text, hint="please report it; --debug shows where")]
         return _assessment(task, noted, found, ExitCode.BUG)
     has_error = any(finding.severity == "error" for finding in obstacles)
-    return _assessment(task, noted, obstacles, ExitCode.UNSOUND if has_error else ExitCode.DONE)
+    code = ExitCode.UNSOUND if has_error else ExitCode.DONE
+    return _assessment(task, noted, obstacles, code, steps)
 
 
 def _source(task: Task) -> str | io.BytesIO:
@@ -62,7 +70,7 @@ def _source(task: Task) -> str | io.BytesIO:
     return stream
 
 
-def _examined(file: ModelFile, task: Task, noted: list[Finding]) -> list[Finding]:
+def _examined(file: ModelFile, task: Task, noted: list[Finding]) -> Proof:
     """Convert a file and try the module: what stands in its way; `noted` gets the rest."""
     try:
         module = convert_model(file, task.request)
@@ -71,7 +79,7 @@ def _examined(file: ModelFile, task: Task, noted: list[Finding]) -> list[Finding
     except NirtorchError as error:
         _show_traceback(task)
         noted[:] = _besides(error.findings, [*noted, *soundness.examined(file.graph).findings])
-        return list(error.findings)
+        return Proof(list(error.findings), 0)
     noted[:] = [Finding(**finding) for finding in module.meta["findings"]]
     return proved(module, task.steps, task.batch, task.seed)
 
@@ -83,13 +91,18 @@ def _besides(obstacles: Iterable[Finding], noted: Iterable[Finding]) -> list[Fin
 
 
 def _assessment(
-    task: Task, noted: Iterable[Finding], obstacles: Iterable[Finding], code: ExitCode
+    task: Task,
+    noted: Iterable[Finding],
+    obstacles: Iterable[Finding],
+    code: ExitCode,
+    steps: int = 0,
 ) -> Assessment:
     return Assessment(
         file=task.file,
         findings=_plain(finding.of(task.file) for finding in noted),
         obstacles=_plain(finding.of(task.file) for finding in obstacles),
         exit_code=int(code),
+        steps=steps,
     )
 
 

@@ -18,14 +18,14 @@ class Task:
 
     file: its path, or what it is called in messages if `content` holds its bytes.
     request: what its conversion is asked for.
-    steps, batch, seed: of the run on random input.
+    steps, batch, seed: of the run on random input; None for as many steps as are needed.
     debug: whether tracebacks are printed to stderr.
     """
 
     file: str
     content: bytes | None = None
     request: Request = field(default_factory=Request)
-    steps: int = 5
+    steps: int | None = None
     batch: int = 2
     seed: int = 0
     max_bytes: int | None = None
@@ -40,7 +40,7 @@ class Assessment:
     obstacles: why the examination did not come to its end or what it was for failed: what
         stopped reading, converting, storing or running. These are never ignored.
     exit_code: what the obstacles ask for.
-    seconds: how long it took.
+    seconds: how long it took. steps: for how many it was run.
     """
 
     file: str
@@ -48,6 +48,7 @@ class Assessment:
     obstacles: tuple[Finding, ...] = ()
     exit_code: int = ExitCode.DONE
     seconds: float = 0.0
+    steps: int = 0
 
 
 @dataclass(frozen=True)

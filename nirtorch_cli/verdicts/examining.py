@@ -7,6 +7,7 @@ the order of the names. Does not import torch itself; the processes do, once eac
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import gc
 import os
@@ -84,9 +85,8 @@ def _assessment(task: Task, outcome: Outcome, timeout: float) -> Assessment:
         if isinstance(value, Refusal):
             is_framework = value.exit_code == ExitCode.MISSING_FRAMEWORK
             raise (MissingFrameworkError if is_framework else UsageError)(value.findings)
-        return Assessment(
-            value.file, value.findings, value.obstacles, value.exit_code, outcome.seconds
-        )
+        assert isinstance(value, Assessment)
+        return dataclasses.replace(value, seconds=outcome.seconds)
     code, text, hint = "NIR613", f"the process that examined it died: {outcome.reason}", None
     if outcome.status == "late":
         code, text = "NIR614", f"examining it took longer than {timeout:g} s and was stopped"

@@ -41,6 +41,7 @@ class Verdict:
         broken if there is an error.
     findings: those that count, errors first.
     was_examined: whether the examination came to its end, however it ended.
+    steps: for how many it was run.
     exit_code: 0 passed, 1 failed, 3 unreadable, 70 a bug.
     """
 
@@ -50,6 +51,7 @@ class Verdict:
     exit_code: int
     was_examined: bool = True
     seconds: float = 0.0
+    steps: int = 0
 
     @property
     def passed(self) -> bool:
@@ -86,6 +88,7 @@ def judge(assessment: Assessment, policy: Policy) -> Verdict:
         was_examined=assessment.exit_code != ExitCode.UNREADABLE
         and not any(finding.code in _UNEXAMINED for finding in assessment.obstacles),
         seconds=assessment.seconds,
+        steps=assessment.steps,
     )
 
 

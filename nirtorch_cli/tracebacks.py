@@ -1,0 +1,48 @@
+"""What an exception says, and whose code raised it.
+
+In: an exception, whatever it is and whoever wrote its class. Out: text in one line, and the
+place in code that is neither ours nor that of a library we stand on. Loads nothing; raises
+nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+
+MOST_TEXT = 400
+"""Characters of an exception's own text that a line has room for."""
+
+_LIBRARIES = (
+    *("nirtorch_cli", "torch", "nir", "numpy", "h5py", "networkx", "matplotlib"),
+    *("typer", "click", "rich", "__main__"),
+)
+
+
+def reason(error: BaseException) -> str:
+    """The type and the text of an exception, in one line."""
+    return f"{type(error).__name__}: {message(error)}"
+
+
+def message(error: BaseException) -> str:
+    """The text of an exception, in one line, even if that raises too."""
+    try:
+        text = " ".join(str(error).split())
+    except BaseException:  # a user's __str__ may raise whatever it likes
+        text = "(its text cannot be had)"
+    return text if len(text) <= MOST_TEXT else f"{text[:MOST_TEXT]}..."
+
+
+def is_interrupt(error: BaseException) -> bool:
+    """Whether it is Ctrl-C, which ends a program whatever was running."""
+    return type(error) is KeyboardInterrupt
+
+
+def place_in_user_code(error: BaseException) -> str | None:
+    """`file:line` of the last call that is in no library of ours; None if there is none."""
+    found = None
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
+        if package not in _LIBRARIES and package not in sys.stdlib_module_names:
+            found = f"{frame.f_code.co_filename}:{line}"
+    return found
