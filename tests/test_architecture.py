@@ -125,6 +125,7 @@ STAGES = (
     "graph_module",
     "attribution",
     "wiring",
+    "building",
     "interpreter",
     "saving",
     "conversion",
