@@ -20,7 +20,7 @@ import torch
 from nirtorch_cli.attribution import user_errors
 from nirtorch_cli.building import Builder, settings_of
 from nirtorch_cli.defaults import DEFAULT_MAP
-from nirtorch_cli.demand import demands, require_allowed
+from nirtorch_cli.demand import demands, require_allowed, step_bytes
 from nirtorch_cli.errors import ConversionError, MapperError
 from nirtorch_cli.findings import Finding
 from nirtorch_cli.graph_module import ConvertedModule
@@ -187,6 +187,7 @@ def convert(
     module.meta["findings"] = [finding.to_json() for finding in known]
     module.meta["versions"] = _versions()
     module.meta["work_bytes"] = max((demand.work for demand in asked), default=0)
+    module.meta["step_bytes"] = [step_bytes(asked, 0), step_bytes(asked, 1)]
     moved = f"when it was moved to {device}, {dtype_name}"
     with user_errors(module, moved, "NIR530", MapperError):
         return module.to(device=device, dtype=dtype)

@@ -37,11 +37,14 @@ from nirtorch_cli.cli.output import finish
 from nirtorch_cli.cli.progress import progress
 from nirtorch_cli.cli.reports import Format, tell
 from nirtorch_cli.cli.rule_pages import explanation, rule_list
+from nirtorch_cli.errors import ExitCode
+from nirtorch_cli.findings import Finding
+from nirtorch_cli.limits import allowed_bytes
 from nirtorch_cli.request import Request
 from nirtorch_cli.writing import refuse_output
 
 if TYPE_CHECKING:
-    from nirtorch_cli.verdicts.assessment import Task
+    from nirtorch_cli.verdicts.assessment import Assessment, Task
     from nirtorch_cli.verdicts.judging import Policy, Verdict
 
 EPILOG = """\b
@@ -133,6 +136,16 @@ def check(
     timeout: Annotated[
         float, typer.Option(min=0, metavar="SECONDS", help="For each file; 0 for no limit.")
     ] = 60.0,
+    max_memory: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            metavar="N",
+            help="Bytes that examining a file may take, where the system keeps such a limit "
+            "(Linux); 0 for no limit. [default: 1.5 times --max-bytes]",
+            show_default=False,
+        ),
+    ] = None,
     list_rules: Annotated[
         bool, typer.Option("--list-rules", help="Show all codes, and nothing else.")
     ] = False,
@@ -172,7 +185,7 @@ def check(
     for file in files if output != "-" else ():
         refuse_output(output, clobber=not no_clobber, source=None if file == "-" else file)
     trial = {"steps": steps, "seed": seed, "max_bytes": max_bytes, "debug": debug}
-    tasks = [task_of(file, request, trial) for file in files]
+    tasks = [task_of(file, request, trial, max_memory) for file in files]
     verdicts = judged(tasks, policy, jobs, timeout, quiet)
     tell(verdicts, chosen, output, no_clobber, quiet)
 
@@ -209,16 +222,35 @@ def files_of(models: Sequence[str]) -> list[str]:
     return gathered(models)
 
 
-def task_of(file: str, request: Request, trial: dict[str, Any]) -> Task:
+def task_of(file: str, request: Request, trial: dict[str, Any], max_memory: int | None) -> Task:
     """What to do with a file; what only this process can read is read here."""
     from nirtorch_cli.verdicts.assessment import Task
 
     if file == "-":
         stream = model_source(file)
         assert not isinstance(stream, str)
-        return Task("<stdin>", stream.read(), request, **trial)
+        read = stream.read()
+        limit = memory_of(max_memory, trial["max_bytes"], len(read))
+        return Task("<stdin>", read, request, max_memory=limit, **trial)
     content = Path(file).read_bytes() if is_pipe(file) else None
-    return Task(file, content, request, **trial)
+    size = len(content or b"") or (os.path.getsize(file) if os.path.isfile(file) else 0)
+    limit = memory_of(max_memory, trial["max_bytes"], size)
+    return Task(file, content, request, max_memory=limit, **trial)
+
+
+def memory_of(max_memory: int | None, max_bytes: int | None, size: int) -> int:
+    """What a process may take beside what it has at first: room for two runs' states, and more."""
+    if max_memory is not None:
+        return max_memory
+    return allowed_bytes(max_bytes, size) * 3 // 2
+
+
+def interrupted(task: Task) -> Assessment:
+    """What is found out about a file when Ctrl-C came first."""
+    from nirtorch_cli.verdicts.assessment import Assessment
+
+    problem = Finding("NIR901", "error", "not examined: interrupted", file=task.file)
+    return Assessment(task.file, obstacles=(problem,), exit_code=ExitCode.INTERRUPTED)
 
 
 def is_pipe(file: str) -> bool:
@@ -245,4 +277,11 @@ def judged(
             timeout=timeout,
             on_done=lambda done: stage(f"checked {done} of {count} files"),
         )
-        return [judge(assessment, policy) for assessment in found]
+        verdicts: list[Verdict] = []
+        try:
+            verdicts += (judge(assessment, policy) for assessment in found)
+        except KeyboardInterrupt:
+            if not verdicts:
+                raise
+            verdicts += (judge(interrupted(task), policy) for task in tasks[len(verdicts) :])
+        return verdicts

@@ -17,9 +17,11 @@ from collections.abc import Iterable
 import torch
 
 from nirtorch_cli import soundness
+from nirtorch_cli.attribution import lacks_memory
 from nirtorch_cli.conversion import convert_model
 from nirtorch_cli.errors import ExitCode, MissingFrameworkError, NirtorchError, UsageError
 from nirtorch_cli.findings import Finding
+from nirtorch_cli.graph_module import ConvertedModule
 from nirtorch_cli.reading import ModelFile, read
 from nirtorch_cli.tracebacks import place_in_user_code, reason
 from nirtorch_cli.verdicts.assessment import Assessment, Refusal, Task
@@ -43,12 +45,10 @@ def assess(task: Task) -> Assessment | Refusal:
     except NirtorchError as error:
         _show_traceback(task)
         return _assessment(task, noted, error.findings, error.exit_code)
-    except MemoryError:
-        hint = "examine it by itself (--jobs 1), or on a larger machine"
-        found = [Finding("NIR902", "error", "not enough memory", hint=hint)]
-        return _assessment(task, noted, found, ExitCode.UNSOUND)
     except BaseException as error:  # Ctrl-C, too: here only a user's code raises it
         _show_traceback(task)
+        if lacks_memory(error):
+            return _assessment(task, noted, [_out_of_memory(task)], ExitCode.UNSOUND)
         place = place_in_user_code(error) if task.request.maps else None
         if place is not None:
             text = f"code of a map or of a mapped module raised {place}: {reason(error)}"
@@ -60,6 +60,13 @@ def assess(task: Task) -> Assessment | Refusal:
     has_error = any(finding.severity == "error" for finding in obstacles)
     code = ExitCode.UNSOUND if has_error else ExitCode.DONE
     return _assessment(task, noted, obstacles, code, steps)
+
+
+def _out_of_memory(task: Task) -> Finding:
+    limit = task.max_memory
+    allowed = f": more than the {limit:,} bytes that it may take" if limit else ""
+    hint = "raise --max-memory, if you trust it" if limit else "examine it by itself (--jobs 1)"
+    return Finding("NIR902", "error", f"not enough memory to examine it{allowed}", hint=hint)
 
 
 def _source(task: Task) -> str | io.BytesIO:
@@ -81,7 +88,13 @@ def _examined(file: ModelFile, task: Task, noted: list[Finding]) -> Proof:
         noted[:] = _besides(error.findings, [*noted, *soundness.examined(file.graph).findings])
         return Proof(list(error.findings), 0)
     noted[:] = [Finding(**finding) for finding in module.meta["findings"]]
-    return proved(module, task.steps, task.batch, task.seed)
+    return proved(module, task.steps, batch_of(module, task.batch, file.max_bytes), task.seed)
+
+
+def batch_of(module: ConvertedModule, batch: int, max_bytes: int) -> int:
+    """As many rows as were asked for, or one where states of two runs would take too much."""
+    without, with_one = module.meta["step_bytes"]
+    return batch if without + 2 * batch * (with_one - without) <= max_bytes else 1
 
 
 def _besides(obstacles: Iterable[Finding], noted: Iterable[Finding]) -> list[Finding]:

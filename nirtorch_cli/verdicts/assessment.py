@@ -19,6 +19,8 @@ class Task:
     file: its path, or what it is called in messages if `content` holds its bytes.
     request: what its conversion is asked for.
     steps, batch, seed: of the run on random input; None for as many steps as are needed.
+    max_bytes, max_memory: what the file may ask for, and what its process may take, beside what
+        it has at first; 0 for as much as there is.
     debug: whether tracebacks are printed to stderr.
     """
 
@@ -29,6 +31,7 @@ class Task:
     batch: int = 2
     seed: int = 0
     max_bytes: int | None = None
+    max_memory: int = 0
     debug: bool = False
 
 

@@ -42,7 +42,16 @@ def examined(
     # Threads help one large file. Among many they only get into each other's way: where other
     # programs are busy too, 200 small files took five times as long with two threads.
     prepare = functools.partial(_prepare, max(1, usable_cpus() // max(1, len(tasks))))
-    found = outcomes(_assess, tasks, jobs=jobs, timeout=timeout, prepare=prepare, on_done=on_done)
+    limits = [task.max_memory for task in tasks]
+    found = outcomes(
+        _assess,
+        tasks,
+        jobs=jobs,
+        timeout=timeout,
+        max_bytes=max(limits) if limits and all(limits) else 0,
+        prepare=prepare,
+        on_done=on_done,
+    )
     with contextlib.closing(found):
         for task, outcome in zip(tasks, found):
             yield _assessment(task, outcome, timeout)
@@ -92,7 +101,7 @@ def _assessment(task: Task, outcome: Outcome, timeout: float) -> Assessment:
         code, text = "NIR614", f"examining it took longer than {timeout:g} s and was stopped"
         hint = "if it needs longer, raise --timeout"
     elif "SIGKILL" in outcome.reason:
-        hint = "the system may have run out of memory: try fewer --jobs"
+        hint = "the system may have run out of memory: try fewer --jobs or a lower --max-memory"
     elif outcome.status == "raised":
         text = f"the process that examined it raised {outcome.reason}"
     finding = Finding(code, "error", text, hint=hint, file=task.file)

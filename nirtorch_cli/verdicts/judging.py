@@ -64,7 +64,7 @@ class Verdict:
         return not self.passed or any(f.severity != "info" or f.repair for f in self.findings)
 
 
-_UNEXAMINED = ("NIR613", "NIR614", "NIR900", "NIR902")
+_UNEXAMINED = ("NIR613", "NIR901", "NIR614", "NIR900", "NIR902")
 
 
 def judge(assessment: Assessment, policy: Policy) -> Verdict:
