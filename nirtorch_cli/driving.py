@@ -195,7 +195,8 @@ def part_length(
         name: torch.empty(values.shape, dtype=like.dtype, device="meta")
         for name, values in inputs.items()
     }
-    most = chunk_length(module, shapes)
+    with torch.no_grad():  # a run keeps no values for gradients, whatever the module could learn
+        most = chunk_length(module, shapes)
     nodes = sum(not isinstance(part, ConvertedModule) for part in module.modules())
     return most if compiled else min(most, max(_FEWEST_STEPS, _MOST_CALLS // max(nodes, 1)))
 
