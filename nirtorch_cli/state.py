@@ -104,7 +104,8 @@ def checked_output(
         StateError: the input itself does not fit the node.
     """
     if not isinstance(output, Tensor):
-        raise _broken("NIR531", node, f"{module} must return a tensor", output)
+        hint = "where it has a state, its forward takes it as a parameter called state"
+        raise _broken(f"{module} must return a tensor", output, node, hint)
     if given is not None and not _fits(output, x, taken, given):
         raise _misshapen(output, x, taken, given, node, module)
     is_alike = output.dtype == x.dtype or not x.is_floating_point()
@@ -133,7 +134,8 @@ def checked_step(
         StateError: the input itself does not fit the node.
     """
     if not isinstance(step, (tuple, list)) or len(step) != 2:
-        raise _broken("NIR531", node, f"{module} must return (output, state)", step)
+        hint = "return both; a forward that has no state has no parameter called state"
+        raise _broken(f"{module} must return (output, state)", step, node, hint)
     return checked_output(step[0], x, taken, given, node, module), step[1]
 
 
@@ -161,10 +163,9 @@ def _misshapen(
     return ContractError(Finding("NIR532", "error", text, node, hint=hint))
 
 
-def _broken(code: str, node: str, promise: str, value: Any) -> ContractError:
-    hint = "a forward with a parameter 'state' has one, one without it has none"
+def _broken(promise: str, value: Any, node: str, hint: str) -> ContractError:
     text = f"its module {promise}, and returned {_described(value)}"
-    return ContractError(Finding(code, "error", text, node, hint=hint))
+    return ContractError(Finding("NIR531", "error", text, node, hint=hint))
 
 
 def _described(value: Any) -> str:

@@ -207,9 +207,9 @@ class changes_state_entry(Module):
 
 class one_buffer(Module):
     def forward(self, x):
-        if not hasattr(self, "room"):
-            self.room = torch.empty_like(x)
-        return self.room.copy_(x)
+        if not hasattr(self, "buffer"):
+            self.buffer = torch.empty_like(x)
+        return self.buffer.copy_(x)
 
 
 # ------------------------------------------------------------------------------ it raises

@@ -386,6 +386,27 @@ def test_transforms_of_torch_keep_the_checks() -> None:
         wrong(x)
 
 
+def test_an_export_for_any_batch_keeps_the_checks() -> None:
+    module = mapped(nir.Scale, torch.nn.Linear(3, 3))
+    sizes = {"input": {0: torch.export.Dim("rows", min=2, max=64)}}
+    exported = torch.export.export(module, (torch.rand(4, 3),), dynamic_shapes=sizes).module()
+    x = torch.rand(7, 3)
+    torch.testing.assert_close(exported(x)[0], module(x)[0])
+
+
+@pytest.mark.parametrize(("shared", "codes"), [("Leaky", []), ("counts_calls", ["NIR630"])])
+def test_one_instance_for_two_nodes(
+    workplace: Path, shared: str, codes: list[str], tmp_path: Path
+) -> None:
+    """It may stand for both if it is a function of its input and its state."""
+    text = f"import nir, maps\nshared = maps.{shared}()\nMAP = {{nir.LIF: lambda node: shared}}\n"
+    Path(f"shares_{shared}.py").write_text(text)
+    model = str(DATA / "digits.nir")  # its two LIF layers have 48 and 10 neurons
+    document = check_process(workplace, model, "--map", f"shares_{shared}.py")
+    errors = [f["code"] for f in document["findings"] if f["severity"] == "error"]
+    assert errors == codes
+
+
 def test_reference_modules_are_not_checked_and_keep_their_code() -> None:
     for path in sorted(DATA.glob("digits*.nir")):
         module = nir_to_torch(path, {})

@@ -46,7 +46,7 @@ class Observation:
     def enter(self, x: Any, state: Any) -> None:
         """It is about to be called."""
         self._before = None
-        if isinstance(x, Tensor) and len(self.inputs) < self.steps and self._has_room(x):
+        if isinstance(x, Tensor) and len(self.inputs) < self.steps and self._fits(x):
             self.inputs.append(x.detach().clone())
             self._before = (state, _marks(x), _marks(state))
             if self._given is not None:  # what changed it since was somebody else
@@ -84,7 +84,7 @@ class Observation:
         text = f"its module {self.leaf.name} changes {what}, at step {len(self.sizes) - 1} first"
         self.faults.setdefault(what, Finding("NIR633", "error", text, self.leaf.path, hint=hint))
 
-    def _has_room(self, x: Tensor) -> bool:
+    def _fits(self, x: Tensor) -> bool:
         return (len(self.inputs) + 1) * x.numel() * x.element_size() <= MOST_BYTES or (
             len(self.inputs) < 2
         )

@@ -234,14 +234,14 @@ def _not_finite(
     module: ConvertedModule, run: _Run, observations: list[Observation]
 ) -> Iterator[Finding]:
     """NIR611 for the mapped modules that gave NaN; else for each output and state with any."""
-    told = False
+    by_themselves = False
     for one in observations:
         if one.not_finite is not None:
             where = f"at step {one.not_finite} of {run.steps} first"
             text = f"its module {one.leaf.name} gives NaN or infinity on random input, {where}"
             yield Finding("NIR611", "error", text, one.leaf.path)
-            told = True
-    if told:
+            by_themselves = True
+    if by_themselves:
         return
     for name, step in run.not_finite.items():
         text = f"gives NaN or infinity on random input, at step {step} of {run.steps} first"
