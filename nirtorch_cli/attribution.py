@@ -16,10 +16,7 @@ import torch
 from nirtorch_cli.errors import ContractError, NirtorchError
 from nirtorch_cli.findings import Finding
 from nirtorch_cli.graph_module import ConvertedModule
-from nirtorch_cli.tracebacks import is_interrupt, message
-
-_NO_MEMORY = ("allocate memory", "out of memory")
-"""What torch's errors say, on the CPU and on other devices."""
+from nirtorch_cli.tracebacks import is_interrupt, lacks_memory, message
 
 
 class Leaf(NamedTuple):
@@ -98,8 +95,3 @@ def raising_leaf(module: ConvertedModule, error: BaseException) -> Leaf | None:
         owner: Any = frame.f_locals.get(code.co_varnames[0]) if code.co_argcount else None
         found = by_identity.get(id(owner), found)
     return found
-
-
-def lacks_memory(error: BaseException) -> bool:
-    """Whether an exception says that there is not enough memory."""
-    return isinstance(error, MemoryError) or any(words in message(error) for words in _NO_MEMORY)

@@ -16,7 +16,7 @@ import torch
 
 from nirtorch_cli.errors import NirtorchError, ReadError, SaveError
 from nirtorch_cli.findings import Finding, quoted
-from nirtorch_cli.tracebacks import is_interrupt, message, reason
+from nirtorch_cli.tracebacks import is_interrupt, lacks_memory, message, reason
 from nirtorch_cli.writing import written
 
 Target = str | os.PathLike[str] | BinaryIO
@@ -38,7 +38,7 @@ def save(module: torch.nn.Module, target: Target, *, clobber: bool = True) -> No
     try:
         torch.save(module, content)
     except BaseException as error:  # pickle raises whatever a user's class raises
-        if is_interrupt(error):
+        if is_interrupt(error) or lacks_memory(error):
             raise
         raise SaveError(_unpicklable(module, error)) from error
     # Python 3.12.1 crashes when it collects a buffer that a kept error still holds.
@@ -79,7 +79,7 @@ def load(
     except FileNotFoundError as error:
         raise ReadError(Finding("NIR001", "error", "no such file", file=name)) from error
     except BaseException as error:  # unpickling raises whatever bytes or a user's class make it
-        if is_interrupt(error):
+        if is_interrupt(error) or lacks_memory(error):
             raise
         text = f"is no saved module, or a damaged one: {reason(error)}"
         raise ReadError(Finding("NIR020", "error", text, file=name)) from error

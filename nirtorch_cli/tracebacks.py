@@ -19,6 +19,10 @@ _LIBRARIES = (
 )
 
 
+_NO_MEMORY = ("allocate memory", "out of memory")
+"""What torch's errors say, on the CPU and on other devices."""
+
+
 def reason(error: BaseException) -> str:
     """The type and the text of an exception, in one line."""
     return f"{type(error).__name__}: {message(error)}"
@@ -46,3 +50,8 @@ def place_in_user_code(error: BaseException) -> str | None:
         if package not in _LIBRARIES and package not in sys.stdlib_module_names:
             found = f"{frame.f_code.co_filename}:{line}"
     return found
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether an exception says that there is not enough memory."""
+    return isinstance(error, MemoryError) or any(words in message(error) for words in _NO_MEMORY)

@@ -17,13 +17,12 @@ from collections.abc import Iterable
 import torch
 
 from nirtorch_cli import soundness
-from nirtorch_cli.attribution import lacks_memory
 from nirtorch_cli.conversion import convert_model
 from nirtorch_cli.errors import ExitCode, MissingFrameworkError, NirtorchError, UsageError
 from nirtorch_cli.findings import Finding
 from nirtorch_cli.graph_module import ConvertedModule
 from nirtorch_cli.reading import ModelFile, read
-from nirtorch_cli.tracebacks import place_in_user_code, reason
+from nirtorch_cli.tracebacks import lacks_memory, place_in_user_code, reason
 from nirtorch_cli.verdicts.assessment import Assessment, Refusal, Task
 from nirtorch_cli.verdicts.portability import portability
 from nirtorch_cli.verdicts.proving import Proof, proved

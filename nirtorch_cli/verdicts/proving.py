@@ -34,7 +34,7 @@ from nirtorch_cli.finiteness import is_finite, nodes_not_finite
 from nirtorch_cli.graph_module import ConvertedModule, first_floating, stored_tensors
 from nirtorch_cli.sampling import inputs_without_shape
 from nirtorch_cli.saving import load, save
-from nirtorch_cli.tracebacks import is_interrupt
+from nirtorch_cli.tracebacks import is_interrupt, lacks_memory
 from nirtorch_cli.verdicts.digests import digest, seeded
 from nirtorch_cli.verdicts.duration import steps_used
 from nirtorch_cli.verdicts.observing import Observation, observed
@@ -149,7 +149,7 @@ def _is_restored(leaf: Leaf) -> bool:
     try:
         pickle.loads(pickle.dumps(leaf.module))
     except BaseException as error:  # a user's class raises whatever it likes
-        if is_interrupt(error):
+        if is_interrupt(error) or lacks_memory(error):
             raise
         return False
     return True
@@ -219,7 +219,7 @@ def _ran(
     except MemoryError:
         raise
     except BaseException as error:  # a user's module raises whatever it likes
-        if is_interrupt(error):
+        if is_interrupt(error) or lacks_memory(error):
             raise
         findings.append(failure(module, error))
         return None

@@ -24,7 +24,7 @@ from nirtorch_cli import state
 from nirtorch_cli.attribution import Leaf
 from nirtorch_cli.errors import NirtorchError
 from nirtorch_cli.findings import Finding
-from nirtorch_cli.tracebacks import is_interrupt, reason
+from nirtorch_cli.tracebacks import is_interrupt, lacks_memory, reason
 from nirtorch_cli.verdicts.digests import digest, seeded
 from nirtorch_cli.verdicts.observing import Observation
 from nirtorch_cli.wiring import is_stateful
@@ -150,7 +150,7 @@ def _run(
     except (NirtorchError, MemoryError):
         raise
     except BaseException as error:  # a user's module raises whatever it likes
-        if is_interrupt(error):
+        if is_interrupt(error) or lacks_memory(error):
             raise
         text = f"its module {leaf.name} raised when it was run {how}: {reason(error)}"
         raise NirtorchError(Finding("NIR610", "error", text, leaf.path)) from error
