@@ -47,6 +47,9 @@ if TYPE_CHECKING:
     from nirtorch_cli.verdicts.assessment import Assessment, Task
     from nirtorch_cli.verdicts.judging import Policy, Verdict
 
+LEAST_MEMORY = 2**28
+"""With less than this torch itself could not work."""
+
 EPILOG = """\b
 Examples:
   nirtorch check model.nir
@@ -242,7 +245,7 @@ def memory_of(max_memory: int | None, max_bytes: int | None, size: int) -> int:
     """What a process may take beside what it has at first: room for two runs' states, and more."""
     if max_memory is not None:
         return max_memory
-    return allowed_bytes(max_bytes, size) * 3 // 2
+    return max(LEAST_MEMORY, allowed_bytes(max_bytes, size) * 3 // 2)
 
 
 def interrupted(task: Task) -> Assessment:
