@@ -77,6 +77,8 @@ def folder(tmp_path: Path, names: list[str]) -> Path:
         (place / f"{name}.py").write_text(TRAP.format(marks=str(marks), name=name))
     shutil.copy(MODEL, place / "m.nir")
     shutil.copy(DATA / "digits_recurrent.nir", place / "loop.nir")
+    # What matplotlib reads from the current folder: settings, which may name modules and programs.
+    (place / "matplotlibrc").write_text("backend: module://multiprocessing\ntext.usetex: True\n")
     return place
 
 
