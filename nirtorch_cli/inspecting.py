@@ -57,10 +57,10 @@ class Inspection:
     version: str | None
     dt: float
     dt_reason: str
-    metadata: dict[str, str] = field(default_factory=dict)
     nodes: list[InspectedNode] = field(default_factory=list)
     edges: list[InspectedEdge] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
+    metadata: dict[str, str] = field(default_factory=dict)
 
 
 def inspect_file(file: ModelFile) -> Inspection:

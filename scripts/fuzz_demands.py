@@ -8,7 +8,6 @@ their own. A case depends on its number only.
 
 from __future__ import annotations
 
-import argparse
 import collections
 import os
 import platform
@@ -202,9 +201,3 @@ def demands(count: int, jobs: int) -> int:
               f"{case.memory / 1e6:,.0f} MB, {case.seconds:.1f} s")  # fmt: skip
     print(f"over {MOST_BYTES / 1e9:g} GB or {MOST_SECONDS:g} s, or another exit: {len(failed)}")
     return int(bool(failed))
-
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--demands", type=int, metavar="N", help="instead: N small files that ask for much"
-    )
