@@ -333,3 +333,24 @@ def test_charges_that_a_type_loses(r: float, is_lost: bool) -> None:
     module = nir_to_torch(graph, {}, dtype=torch.float16)
     codes = [finding["code"] for finding in module.meta["findings"]]
     assert ("NIR308" in codes) is is_lost
+
+
+def test_what_a_time_constant_holds_decides_however_it_came_there() -> None:
+    """Changed in place, behind autograd's back, by another tensor or a parameter: it is read."""
+    module: Any = nir_to_torch(lif_graph(0.1, kind=nir.LI), {}, default_map(1e-2))
+    neuron, x = next(child for child in module.children()), torch.ones(1, 2)
+
+    def gain() -> float:
+        return float(module(x)[0][0, 0])
+
+    assert gain() == pytest.approx(0.1)
+    neuron.tau.mul_(2)
+    assert gain() == pytest.approx(0.05)
+    neuron.tau.data.mul_(0.5)
+    assert gain() == pytest.approx(0.1)
+    neuron.tau = torch.full((2,), 0.04)
+    assert gain() == pytest.approx(0.25)
+    again = pickle.loads(pickle.dumps(module))
+    next(child for child in again.children()).tau.mul_(4)
+    assert float(again(x)[0][0, 0]) == pytest.approx(0.0625)
+    assert gain() == pytest.approx(0.25)

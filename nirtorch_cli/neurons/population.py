@@ -20,7 +20,12 @@ from nirtorch_cli.findings import Finding
 from nirtorch_cli.neurons.firing import Firing
 from nirtorch_cli.neurons.overtime import Advance, is_free
 from nirtorch_cli.neurons.stepping import fired, integrated
-from nirtorch_cli.neurons.surrogate import Derivative, spike, surrogate_derivative
+from nirtorch_cli.neurons.surrogate import (
+    Derivative,
+    spike,
+    surrogate_derivative,
+    transforms_are_active,
+)
 
 INTEGRATIONS = ("euler", "exact")
 RESETS = ("value", "subtract")
@@ -97,6 +102,10 @@ class Population(torch.nn.Module, abc.ABC):
     kept: dict[str, Tensor] | None = None
     """Gains by the names of their time constants, where these are `settled`."""
 
+    computed: dict[str, tuple[Tensor, Tensor]] | None = None
+    """Gains beside the time constants that they were computed for: to compare one is quicker than
+    to compute the other. What a constant holds decides, however it came there."""
+
     def __init__(self, constants: Mapping[str, Tensor], dynamics: Dynamics) -> None:
         super().__init__()
         self.exact: dict[str, Tensor] = {}
@@ -149,12 +158,23 @@ class Population(torch.nn.Module, abc.ABC):
         kept = None if self.kept is None else self.kept.get(name)
         if kept is not None:
             return kept
+        held: Tensor = getattr(self, name)
+        can_compare = self.kept is None and is_plain(held)
+        if can_compare and self.computed is not None and name in self.computed:
+            was, gain = self.computed[name]
+            if was.dtype == held.dtype and torch.equal(was, held):
+                return gain
         ratio = self.ratio(name)
         exactly = ratio if self.dynamics.integration == "euler" else -torch.expm1(-ratio)
-        gain: Tensor = exactly.to(getattr(self, name).dtype)
+        gain = exactly.to(held.dtype)
         if self.kept is not None:
             self.kept[name] = gain
+        elif can_compare:
+            self.computed = {**(self.computed or {}), name: (held.clone(), gain)}
         return gain
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "computed": None}
 
     def settled(self) -> Population:
         """The same neurons for many steps during which no constant changes: gains are kept."""
@@ -239,6 +259,18 @@ class Spiking(Population):
     ) -> tuple[Tensor, Tensor, State]:
         z, v, after = fired(self.firing, advance, v, constants, "v" in watch)
         return z, v, {} if after is None else {"v": after}
+
+
+def is_plain(tensor: Tensor) -> bool:
+    """Whether the numbers of a tensor can be looked at: it is on the CPU, and nothing traces it."""
+    return (
+        type(tensor) is Tensor
+        and tensor.device.type == "cpu"
+        and not tensor.requires_grad
+        and not torch.compiler.is_compiling()
+        and not torch.jit.is_tracing()  # type: ignore[attr-defined]
+        and not transforms_are_active()
+    )
 
 
 def previous(
