@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 
 from nirtorch_cli import default_map, nir_to_torch, run_sequence
 from nirtorch_cli.cli.app import app
+from nirtorch_cli.neurons.population import Dynamics
 
 torch.set_num_threads(1)
 
@@ -354,3 +355,5 @@ def test_what_a_time_constant_holds_decides_however_it_came_there() -> None:
     next(child for child in again.children()).tau.mul_(4)
     assert float(again(x)[0][0, 0]) == pytest.approx(0.0625)
     assert gain() == pytest.approx(0.25)
+    neuron.dynamics = Dynamics(dt=2e-2)
+    assert gain() == pytest.approx(0.5)

@@ -102,7 +102,7 @@ class Population(torch.nn.Module, abc.ABC):
     kept: dict[str, Tensor] | None = None
     """Gains by the names of their time constants, where these are `settled`."""
 
-    computed: dict[str, tuple[Tensor, Tensor]] | None = None
+    computed: dict[str, tuple[Tensor, Tensor, Dynamics]] | None = None
     """Gains beside the time constants that they were computed for: to compare one is quicker than
     to compute the other. What a constant holds decides, however it came there."""
 
@@ -161,8 +161,9 @@ class Population(torch.nn.Module, abc.ABC):
         held: Tensor = getattr(self, name)
         can_compare = self.kept is None and is_plain(held)
         if can_compare and self.computed is not None and name in self.computed:
-            was, gain = self.computed[name]
-            if was.dtype == held.dtype and torch.equal(was, held):
+            was, gain, dynamics = self.computed[name]
+            is_same = was.dtype == held.dtype and dynamics is self.dynamics
+            if is_same and torch.equal(was, held):
                 return gain
         ratio = self.ratio(name)
         exactly = ratio if self.dynamics.integration == "euler" else -torch.expm1(-ratio)
@@ -170,7 +171,7 @@ class Population(torch.nn.Module, abc.ABC):
         if self.kept is not None:
             self.kept[name] = gain
         elif can_compare:
-            self.computed = {**(self.computed or {}), name: (held.clone(), gain)}
+            self.computed = {**(self.computed or {}), name: (held.clone(), gain, self.dynamics)}
         return gain
 
     def __getstate__(self) -> dict[str, Any]:
@@ -268,7 +269,7 @@ def is_plain(tensor: Tensor) -> bool:
         and tensor.device.type == "cpu"
         and not tensor.requires_grad
         and not torch.compiler.is_compiling()
-        and not torch.jit.is_tracing()  # type: ignore[attr-defined]
+        and not torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
         and not transforms_are_active()
     )
 
