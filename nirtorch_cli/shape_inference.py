@@ -341,8 +341,10 @@ class Inference:
         declared = shape_of(node.input_type["input"])
         counted = declared is not None and len(declared) == len(shape) + 1 and start > 0
         if not counted and start > 0 and shifted is not None and shifted != plain:
-            wanted = [self.expected(target) for target in self.successors[name]]
-            counted = plain is None or (shifted in wanted and plain not in wanted)
+            targets = self.successors[name]
+            wanted = [self.expected(target) for target in targets]
+            fits = plain in wanted or any(self.is_taken_by_rows(t, plain) for t in targets)
+            counted = plain is None or (shifted in wanted and not fits)
         if counted:
             text, done = f"{start} counts a batch axis", f"taken as {without_batch[0]}"
             self.mended("NIR204", name, text, "start_dim", "flatten-batch-axis", done)
@@ -351,6 +353,16 @@ class Inference:
         if plain is None:
             raise ValueError(f"from axis {start} to {end} does not fit the shape {shape}")
         return plain
+
+    def is_taken_by_rows(self, name: str, shape: Shape | None) -> bool:
+        """Whether a matrix acts on the last axis of a shape, as what follows it says too."""
+        node = self.nodes[name]
+        if shape is None or type(node) not in LINEAR or node.weight.shape[1:] != shape[-1:]:
+            return False
+        gives = (*shape[:-1], node.weight.shape[0])
+        following = [(target, self.nodes[target]) for target in self.successors[name]]
+        said = [parameter_shape(after) for _, after in following if type(after) in ELEMENTWISE]
+        return gives in said or any(self.expected(target) == gives for target, _ in following)
 
     def expected(self, name: str) -> Shape | None:
         """What a node will take, for judging the node before it."""

@@ -8,8 +8,7 @@ Stateless calls get all steps at once (`framewise`), reference neurons their own
 (`over_time`), other stateful modules a loop of calls, and only the members of a loop go step by
 step together. A value is let go when the last stage that needs it has run.
 
-What is not the same to the last bit as step by step: convolutions and matrix products, whose
-sums torch orders by the number of frames; and I, LI and CubaLI (see `neurons.overtime`).
+What is the same as step by step bit for bit, and what to rounding only, stands in `running`.
 """
 
 from __future__ import annotations
