@@ -366,7 +366,7 @@ def test_sums_of_affines_are_never_broadcast() -> None:
 @pytest.mark.parametrize("stack", [(), (2,)], ids=["a matrix", "a stack"])
 def test_a_bias_is_for_each_output_for_a_row_or_for_all(stack: tuple[int, ...]) -> None:
     weight, x = weights(*stack, 3, 4), weights(5, *stack, 4, seed=2)
-    for shape in dict.fromkeys([(*stack, 3), (3,)]):
+    for shape in dict.fromkeys([(*stack, 3), (3,), (1,)]):
         node = nir.Affine(weight, weights(*shape, seed=3))
         module = nir_to_torch(graph_of(node, (*stack, 4)), {}, dtype=torch.float64)
         expected = np.einsum("...oi,...i->...o", weight, x) + np.broadcast_to(
@@ -375,8 +375,8 @@ def test_a_bias_is_for_each_output_for_a_row_or_for_all(stack: tuple[int, ...]) 
         oracles.assert_close(
             module(torch.from_numpy(x))[0].detach(), expected, rtol=1e-12, atol=1e-12
         )
-    for shape in [(1,), (*stack, 1), (2, 1), (1, 3), (3, 1), (4,)]:
-        if shape in ((*stack, 3), (3,)):
+    for shape in [(*stack, 1), (2, 1), (1, 3), (3, 1), (4,)]:
+        if shape in ((*stack, 3), (3,), (1,)):
             continue
         node = nir.Affine(weight, np.ones(shape))
         with pytest.raises(NirtorchError, match=rf"bias.*{str(shape)[1:-1]}"):
