@@ -340,18 +340,26 @@ class First(torch.nn.Module):
         return x[..., :1]
 
 
-def test_sums_of_affines_are_never_broadcast() -> None:
-    """Planted: an Affine's one output is added to each of another's."""
+def meeting(wide: str) -> nir.NIRGraph:
+    """Two Affines, of three outputs and of one, that meet in a node of three."""
     nodes = {
         **ends((3,), (3,)),
-        "wide": nir.Affine(weights(3, 3), np.zeros(3)),
+        wide: nir.Affine(weights(3, 3), np.zeros(3)),
         "narrow": nir.Affine(weights(1, 3), np.zeros(1)),
         "sum": nir.Scale(np.ones(3)),
     }
-    edges = [("input", "wide"), ("input", "narrow"), ("wide", "sum"), ("narrow", "sum")]
-    graph = nir.NIRGraph(nodes, [*edges, ("sum", "output")], type_check=False)
-    with pytest.raises(NirtorchError, match=r"\(3,\), but '(wide|narrow)' gives it \(1,\)|\(1,\)"):
-        nir_to_torch(graph, {}, default_map(dt=DT))
+    edges = [("input", wide), ("input", "narrow"), (wide, "sum"), ("narrow", "sum")]
+    return nir.NIRGraph(nodes, [*edges, ("sum", "output")], type_check=False)
+
+
+def test_sums_of_affines_are_never_broadcast() -> None:
+    """Planted: an Affine's one output is added to each of another's."""
+    for wide in ("broad", "wide"):  # before and after the other in the order of names
+        graph = meeting(wide)
+        said = r"node 'sum': takes the shape \(3,\), but 'narrow' gives it \(1,\)"
+        said = said if wide == "broad" else r"'sum': .*\(3,\).*\(1,\)"
+        with pytest.raises(NirtorchError, match=said):
+            nir_to_torch(graph, {}, default_map(dt=DT))
     graph.nodes["narrow"] = nir.Linear(weights(3, 3, seed=2))  # what somebody's map makes of it
 
     def run(whole: bool) -> None:
