@@ -128,6 +128,20 @@ def test_learned_constants_are_seen_by_a_compiled_run(
     assert_alike()
 
 
+@pytest.mark.parametrize("is_compiled", [False, True], ids=["plain", "compiled"])
+@pytest.mark.parametrize("kind", NEURONS, ids=[kind.__name__ for kind in NEURONS])
+def test_a_weight_learns_in_a_loop_of_which_nothing_else_does(kind: Any, is_compiled: bool) -> None:
+    """Planted: the parameters of a loop's own modules are not looked at for gradients."""
+    module = converted(looped(neuron(kind, SIZE)), dtype=torch.float64)
+    compiler = Compiler(8, backend="aot_eager") if is_compiled else None
+    x, gradients = driven(20), []
+    for run in (run_sequence(module, x, compiler=compiler), by_steps(module, {"input": x})):
+        assert run[0].requires_grad
+        gradients.append(torch.autograd.grad(run[0].square().sum(), module.back.scale)[0])
+    assert bool(gradients[1].abs().sum() > 0)
+    torch.testing.assert_close(*gradients, rtol=1e-9, atol=1e-9)
+
+
 def learn(module: Any, names: list[str], scale: float = 1.0) -> None:
     """Make constants of the neuron parameters."""
     for name in names:
