@@ -128,6 +128,20 @@ def test_learned_constants_are_seen_by_a_compiled_run(
     assert_alike()
 
 
+@pytest.mark.parametrize("is_compiled", [False, True], ids=["plain", "compiled"])
+@pytest.mark.parametrize("kind", NEURONS, ids=[kind.__name__ for kind in NEURONS])
+def test_a_weight_learns_in_a_loop_of_which_nothing_else_does(kind: Any, is_compiled: bool) -> None:
+    """Planted: the parameters of a loop's own modules are not looked at for gradients."""
+    module = converted(looped(neuron(kind, SIZE)), dtype=torch.float64)
+    compiler = Compiler(8, backend="aot_eager") if is_compiled else None
+    x, gradients = driven(20), []
+    for run in (run_sequence(module, x, compiler=compiler), by_steps(module, {"input": x})):
+        assert run[0].requires_grad
+        gradients.append(torch.autograd.grad(run[0].square().sum(), module.back.scale)[0])
+    assert bool(gradients[1].abs().sum() > 0)
+    torch.testing.assert_close(*gradients, rtol=1e-9, atol=1e-9)
+
+
 def learn(module: Any, names: list[str], scale: float = 1.0) -> None:
     """Make constants of the neuron parameters."""
     for name in names:
@@ -340,18 +354,26 @@ class First(torch.nn.Module):
         return x[..., :1]
 
 
-def test_sums_of_affines_are_never_broadcast() -> None:
-    """Planted: an Affine's one output is added to each of another's."""
+def meeting(wide: str) -> nir.NIRGraph:
+    """Two Affines, of three outputs and of one, that meet in a node of three."""
     nodes = {
         **ends((3,), (3,)),
-        "wide": nir.Affine(weights(3, 3), np.zeros(3)),
+        wide: nir.Affine(weights(3, 3), np.zeros(3)),
         "narrow": nir.Affine(weights(1, 3), np.zeros(1)),
         "sum": nir.Scale(np.ones(3)),
     }
-    edges = [("input", "wide"), ("input", "narrow"), ("wide", "sum"), ("narrow", "sum")]
-    graph = nir.NIRGraph(nodes, [*edges, ("sum", "output")], type_check=False)
-    with pytest.raises(NirtorchError, match=r"\(3,\), but '(wide|narrow)' gives it \(1,\)|\(1,\)"):
-        nir_to_torch(graph, {}, default_map(dt=DT))
+    edges = [("input", wide), ("input", "narrow"), (wide, "sum"), ("narrow", "sum")]
+    return nir.NIRGraph(nodes, [*edges, ("sum", "output")], type_check=False)
+
+
+def test_sums_of_affines_are_never_broadcast() -> None:
+    """Planted: an Affine's one output is added to each of another's."""
+    for wide in ("broad", "wide"):  # before and after the other in the order of names
+        graph = meeting(wide)
+        said = r"node 'sum': takes the shape \(3,\), but 'narrow' gives it \(1,\)"
+        said = said if wide == "broad" else r"'sum': .*\(3,\).*\(1,\)"
+        with pytest.raises(NirtorchError, match=said):
+            nir_to_torch(graph, {}, default_map(dt=DT))
     graph.nodes["narrow"] = nir.Linear(weights(3, 3, seed=2))  # what somebody's map makes of it
 
     def run(whole: bool) -> None:
