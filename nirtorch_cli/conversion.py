@@ -13,7 +13,7 @@ import torch
 
 from nirtorch_cli.defaults import default_map
 from nirtorch_cli.errors import UsageError
-from nirtorch_cli.findings import Finding
+from nirtorch_cli.findings import Finding, quoted
 from nirtorch_cli.graph_module import ConvertedModule
 from nirtorch_cli.importing import current_folder, importable, map_folders
 from nirtorch_cli.interpreter import convert_file
@@ -22,7 +22,9 @@ from nirtorch_cli.node_map import merged_map
 from nirtorch_cli.reading import ModelFile
 from nirtorch_cli.request import Request
 from nirtorch_cli.saving import load
+from nirtorch_cli.suggesting import did_you_mean
 from nirtorch_cli.timing import TimeStep, infer_time_step
+from nirtorch_cli.tracebacks import message
 
 
 def convert_model(
@@ -93,8 +95,33 @@ def usable_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
-        text = f"--device {name!r} cannot be used: {reason}"
-        raise UsageError(Finding("NIR700", "error", text)) from error
+    except (RuntimeError, AssertionError, NotImplementedError, ValueError) as error:
+        here = devices_here()
+        kinds = [device.partition(":")[0] for device in here]
+        is_here = name in (*kinds, *here)  # and does not work
+        reason = message(error)[:_MOST_REASON] if is_here else "there is no such device here"
+        text = f"--device {quoted(name)} cannot be used: {reason}"
+        near = did_you_mean(name, kinds) if name.partition(":")[0] not in _KINDS else None
+        hint = near or f"what can be used here: {', '.join(here)}"
+        raise UsageError(Finding("NIR700", "error", text, hint=hint)) from error
     return device
+
+
+_KINDS = ("cuda", "mps", "xpu", "hpu", "mtia")
+"""The kinds of device, beside the processor, that torch may find usable."""
+
+_MOST_REASON = 200
+"""Characters of what torch says of a device: what follows is where in its own code it says so."""
+
+
+def devices_here() -> list[str]:
+    """What --device can name here and compute with."""
+    found = ["cpu"]
+    for kind in _KINDS:
+        library = getattr(torch, kind, None)
+        is_available = getattr(getattr(torch.backends, kind, None), "is_available", None)
+        is_available = getattr(library, "is_available", is_available)
+        if is_available is not None and is_available():
+            count = getattr(library, "device_count", lambda: 1)()
+            found += [kind] if count == 1 else [f"{kind}:{number}" for number in range(count)]
+    return found

@@ -13,7 +13,7 @@
     ├── UsageError                       2   the request itself is wrong
     │   ├── MapError (ValueError)            a node map, or a `--map` that does not resolve
     │   └── OutputError                      an output that cannot or must not be written
-    └── MissingFrameworkError            4   a map needs a framework that is not installed
+    └── MissingFrameworkError            4   torch, or what a map needs, is not installed
 
 Not a NirtorchError: Ctrl-C (130), and a bug of ours (70).
 A user's mistake gets one of these with a hint; assertions are for our own.
@@ -116,6 +116,6 @@ class OutputError(UsageError):
 
 
 class MissingFrameworkError(NirtorchError):
-    """A map needs a framework that is not installed."""
+    """A library that is needed, or that a map needs, is not installed or cannot be imported."""
 
     exit_code = ExitCode.MISSING_FRAMEWORK

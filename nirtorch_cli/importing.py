@@ -11,20 +11,20 @@ Importing a module runs the code in it; that is what it is for.
 from __future__ import annotations
 
 import contextlib
-import difflib
 import hashlib
 import importlib
 import importlib.util
 import os
 import sys
 import traceback
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 
 from nirtorch_cli.errors import MapError, MissingFrameworkError
-from nirtorch_cli.findings import Finding, listed, quoted
+from nirtorch_cli.findings import Finding, quoted
+from nirtorch_cli.suggesting import did_you_mean, did_you_mean_file
 from nirtorch_cli.tracebacks import is_interrupt, reason
 
 ENTRY_POINT_GROUP = "nirtorch.maps"
@@ -115,10 +115,9 @@ def _named_module(spec: str, name: str) -> ModuleType:
                 if missing is None or not f"{name}.".startswith(f"{missing}."):
                     raise  # the module is there, and imports another
                 cause = error
-        near = near_names(name, [*packs, *_modules_in(here)])
         text = f"no module {cause.name!r} here or installed"
         hint = f"a file is named with its path (maps.py:MAP); installed packs: {', '.join(packs)}"
-        hint = f"did you mean {near}?" if near else hint
+        hint = did_you_mean(name, [*packs, *_modules_in(here)]) or hint
         raise problem(spec, "NIR511", text, hint) from cause
 
 
@@ -136,9 +135,7 @@ def _modules_in(folder: str | None) -> list[str]:
 def _file_module(spec: str, path: Path) -> ModuleType:
     """A module from a file, under the file's own name so that what it defines can be pickled."""
     if not path.is_file():
-        beside = [str(path.with_name(f"{name}.py")) for name in _modules_in(str(path.parent))]
-        near = near_names(str(path), beside)
-        hint = f"did you mean {near}?" if near else None
+        hint = did_you_mean_file(str(path))
         raise problem(spec, "NIR511", f"no file {quoted(str(path))}", hint)
     name, resolved = path.stem, path.resolve()
     loaded = sys.modules.get(name)
@@ -169,13 +166,6 @@ def _is_installed(name: str, path: Path) -> bool:
     except (ImportError, ValueError):
         return True
     return found is not None and found.origin != str(path)
-
-
-def near_names(name: str, names: Collection[str]) -> str:
-    """Those of some names that somebody may have meant, for a message; empty if there are none."""
-    same = [other for other in names if other.lower() == name.lower()]
-    near = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
-    return listed(list(dict.fromkeys([*same, *near])))
 
 
 def problem(spec: str, code: str, message: str, hint: str | None = None) -> MapError:

@@ -24,12 +24,12 @@ from nirtorch_cli.importing import (
     installed_packs,
     map_folders,
     module_of,
-    near_names,
     problem,
     split_spec,
     user_code,
 )
 from nirtorch_cli.node_map import check_entries
+from nirtorch_cli.suggesting import did_you_mean
 
 DEFAULT_ATTRIBUTE = "MAP"
 
@@ -109,9 +109,8 @@ def _nested_attribute(spec: str, module: ModuleType, attribute: str) -> Any:
                 value = getattr(value, part)
             except AttributeError as error:
                 there = [name for name in dir(value) if not name.startswith("_")]
-                near = near_names(part, there)
                 owner = quoted(getattr(value, "__name__", type(value).__name__))
-                hint = f"did you mean {near}?" if near else None
+                hint = did_you_mean(part, there)
                 raise problem(spec, "NIR512", f"{owner} has no {part!r}", hint) from error
     return value
 

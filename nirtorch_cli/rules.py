@@ -8,13 +8,14 @@ the code together. Also: which findings a selection of codes leaves.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import cast
 
 from nirtorch_cli.errors import UsageError
-from nirtorch_cli.findings import Finding, Severity, listed
+from nirtorch_cli.findings import Finding, Severity, listed, quoted
+from nirtorch_cli.suggesting import near_names
 
 _CODE = re.compile(r"(NIR\d{3}) (\S+) \((.+)\)")
 _EVERYTHING = "NIR"
@@ -114,7 +115,18 @@ def selectors(texts: Iterable[str], option: str) -> list[str]:
     chosen = [_EVERYTHING if part == "ALL" else part for part in found]
     unknown = [s for s in chosen if not any(code.startswith(s) for code in codes)]
     if unknown:
-        hint = "'nirtorch check --list-rules' shows the codes"
+        hint = _selector_meant(unknown[0], codes) or "'nirtorch check --list-rules' shows the codes"
         text = f"{option}: no rule's code begins with {listed(unknown)}"
         raise UsageError(Finding("NIR700", "error", text, hint=hint))
     return chosen
+
+
+def _selector_meant(text: str, codes: Mapping[str, Rule]) -> str | None:
+    """The code that was meant, by its name or its beginning in other letters."""
+    by_name = {rule.name: rule for rule in codes.values()}
+    if any(code.startswith(text.upper()) for code in codes):
+        return f"did you mean {quoted(text.upper())}?"
+    named = [text] if text in by_name else near_names(text, by_name)
+    if named:
+        return f"did you mean {quoted(by_name[named[0]].code)}, which is {named[0]}?"
+    return None

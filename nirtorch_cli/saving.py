@@ -16,6 +16,7 @@ import torch
 
 from nirtorch_cli.errors import NirtorchError, ReadError, SaveError
 from nirtorch_cli.findings import Finding, quoted
+from nirtorch_cli.suggesting import did_you_mean_file
 from nirtorch_cli.tracebacks import is_interrupt, lacks_memory, message, reason
 from nirtorch_cli.writing import written
 
@@ -77,7 +78,10 @@ def load(
         hint = "put it on the import path (PYTHONPATH): the saved classes live there"
         raise ReadError(Finding("NIR021", "error", text, hint=hint, file=name)) from error
     except FileNotFoundError as error:
-        raise ReadError(Finding("NIR001", "error", "no such file", file=name)) from error
+        finding = Finding(
+            "NIR001", "error", "no such file", hint=did_you_mean_file(name), file=name
+        )
+        raise ReadError(finding) from error
     except BaseException as error:  # unpickling raises whatever bytes or a user's class make it
         if is_interrupt(error) or lacks_memory(error):
             raise

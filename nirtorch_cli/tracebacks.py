@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 import traceback
+from types import FrameType
 
 MOST_TEXT = 400
 """Characters of an exception's own text that a line has room for."""
@@ -46,10 +47,19 @@ def place_in_user_code(error: BaseException) -> str | None:
     """`file:line` of the last call that is in no library of ours; None if there is none."""
     found = None
     for frame, line in traceback.walk_tb(error.__traceback__):
-        package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
-        if package not in _LIBRARIES and package not in sys.stdlib_module_names:
+        if is_user_code(package_of(frame)):
             found = f"{frame.f_code.co_filename}:{line}"
     return found
+
+
+def package_of(frame: FrameType) -> str:
+    """The package whose code a frame runs."""
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0]
+
+
+def is_user_code(package: str) -> bool:
+    """Whether a package is neither ours nor Python's nor that of a library we stand on."""
+    return package not in _LIBRARIES and package not in sys.stdlib_module_names
 
 
 def lacks_memory(error: BaseException) -> bool:

@@ -21,12 +21,16 @@ STAGES = (
     # what was noticed, and how it is said
     "limits",
     "findings",
+    "suggesting",
     "errors",
     "tracebacks",
+    "frameworks",
     "rules",
     "naming",
     "ordering",
     "writing",
+    "artefacts",
+    "file_kinds",
     "request",
     # many files and processes, which need not know what is in a file
     "verdicts",
@@ -185,6 +189,7 @@ STAGES = (
     "reporting.sarif",
     # the command line
     "cli.options",
+    "cli.terminal",
     "cli.tables",
     "cli.output",
     "cli.progress",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 import traceback
 from collections.abc import Iterator
@@ -14,10 +15,29 @@ import typer.core
 
 from nirtorch_cli import __version__
 from nirtorch_cli.cli import check, compare, convert, inspect, repair, run
+from nirtorch_cli.cli.options import usage_error
 from nirtorch_cli.cli.output import Report, abandon_stdout, finish
 from nirtorch_cli.errors import ExitCode, NirtorchError
 from nirtorch_cli.findings import Finding
+from nirtorch_cli.frameworks import missing_framework
+from nirtorch_cli.suggesting import did_you_mean
 from nirtorch_cli.tracebacks import message, place_in_user_code, reason
+
+MOST = 2**63 - 1
+"""The largest whole number that torch and NumPy count with."""
+
+
+class Command(typer.core.TyperCommand):
+    """A command whose whole numbers are such as torch and NumPy take."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        rest = super().parse_args(ctx, args)
+        for parameter in self.params:
+            value = ctx.params.get(str(parameter.name))
+            if isinstance(value, int) and not -MOST <= value <= MOST:
+                option = max(parameter.opts, key=len)
+                raise usage_error(f"{option} {value} is out of range", f"give {MOST} at most")
+        return rest
 
 
 class BoundedGroup(typer.core.TyperGroup):
@@ -73,12 +93,17 @@ def _explained(
     """The exit code for an exception, and what to say about it."""
     if isinstance(error, NirtorchError):
         return error.exit_code, error.context or error.findings
+    missing = missing_framework(error)
+    if missing is not None:
+        return missing.exit_code, missing.findings
     text = message(error)
     if isinstance(error, KeyboardInterrupt):
         return ExitCode.INTERRUPTED, (Finding("NIR901", "error", text or "interrupted"),)
     if hasattr(error, "format_message"):  # Typer's usage errors, whichever click they are of
         text = str(error.format_message()).rstrip(".")
         hint = f"see 'nirtorch {command} --help'".replace("  ", " ")
+        meant = _choice_meant(text)
+        hint = f"{meant} {hint}" if meant else hint
         return ExitCode.USAGE, (Finding("NIR700", "error", text, hint=hint),)
     if isinstance(error, SystemExit):
         text = f"code of a map or of a mapped module called sys.exit({error.code!r})"
@@ -95,10 +120,19 @@ def _explained(
     return ExitCode.BUG, (Finding("NIR900", "error", text, hint=hint),)
 
 
+def _choice_meant(text: str) -> str | None:
+    """What may have been meant by a value that is none of an option's choices."""
+    found = _NO_CHOICE.search(text)
+    return did_you_mean(found[1], re.findall(r"'([^']+)'", found[2])) if found else None
+
+
 def _runs_user_code(arguments: list[str]) -> bool:
     """Whether a map or a saved module is named, which are code of the user."""
     return any(word.startswith(("--map", "-m", "map:")) or ".pt" in word for word in arguments)
 
+
+_NO_CHOICE = re.compile(r"'([^']*)' is not one of (.+)", re.DOTALL)
+"""What Typer says of a value that is no choice."""
 
 _NO_MEMORY = ("allocate memory", "out of memory")
 """What torch's errors say, on the CPU and on other devices."""
@@ -130,7 +164,7 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback(
     epilog="Exit codes: 0 done; 1 the model is not sound or not convertible; 2 usage; "
-    "3 the input cannot be read; 4 a framework is missing; 70 a bug; 130 interrupted."
+    "3 the input cannot be read; 4 a library is missing; 70 a bug; 130 interrupted."
 )
 def nirtorch(
     version: bool = typer.Option(
@@ -153,9 +187,15 @@ def nirtorch(
             stream.reconfigure(errors="backslashreplace")
 
 
-app.command(name="convert", no_args_is_help=True, epilog=convert.EPILOG)(convert.convert)
-app.command(name="run", no_args_is_help=True, epilog=run.EPILOG)(run.run)
-app.command(name="compare", no_args_is_help=True, epilog=compare.EPILOG)(compare.compare)
-app.command(name="inspect", no_args_is_help=True, epilog=inspect.EPILOG)(inspect.inspect)
-app.command(name="repair", no_args_is_help=True, epilog=repair.EPILOG)(repair.repair)
-app.command(name="check", no_args_is_help=True, epilog=check.EPILOG)(check.check)
+app.command(cls=Command, name="convert", no_args_is_help=True, epilog=convert.EPILOG)(
+    convert.convert
+)
+app.command(cls=Command, name="run", no_args_is_help=True, epilog=run.EPILOG)(run.run)
+app.command(cls=Command, name="compare", no_args_is_help=True, epilog=compare.EPILOG)(
+    compare.compare
+)
+app.command(cls=Command, name="inspect", no_args_is_help=True, epilog=inspect.EPILOG)(
+    inspect.inspect
+)
+app.command(cls=Command, name="repair", no_args_is_help=True, epilog=repair.EPILOG)(repair.repair)
+app.command(cls=Command, name="check", no_args_is_help=True, epilog=check.EPILOG)(check.check)

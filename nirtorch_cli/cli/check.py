@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import stat
 from collections.abc import Sequence
@@ -64,7 +65,7 @@ Exit codes:
   1  a file is broken or, with --strict, has a warning
   2  usage, or a --map that does not resolve
   3  a file cannot be read
-  4  a map needs a framework that is not installed
+  4  torch, or what a map needs, is not installed
 """
 
 
@@ -171,6 +172,8 @@ def check(
         finish(page, as_json=as_json or report is Format.JSON, quiet=quiet)
         return
     chosen = chosen_format(report, as_json)
+    if math.isnan(timeout):
+        raise usage_error("--timeout is nan, which is no number", "give seconds, or 0 for no limit")
     policy = policy_of(select, ignore, strict)
     request = Request(
         maps=tuple(maps),

@@ -30,6 +30,7 @@ from nirtorch_cli.cli.progress import progress
 from nirtorch_cli.cli.run_request import refuse_stdin_twice
 from nirtorch_cli.errors import ExitCode
 from nirtorch_cli.findings import counted, listed, printable, quoted
+from nirtorch_cli.suggesting import did_you_mean
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,7 +53,7 @@ Exit codes:
   1  they differ, or something could not be compared
   2  usage
   3  a file cannot be read
-  4  a map needs a framework that is not installed
+  4  torch, or what a map needs, is not installed
 """
 
 
@@ -248,7 +249,8 @@ def chosen_variables(text: str) -> list[str]:
     wrong = [name for name in names if name not in known]
     if wrong or not names:
         said = listed(wrong) if wrong else "nothing"
-        raise usage_error(f"--variables names {said}", f"it takes any of {','.join(known)}")
+        near = did_you_mean(wrong[0], known) if wrong else None
+        raise usage_error(f"--variables names {said}", near or f"it takes any of {','.join(known)}")
     return names
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from nirtorch_cli.artefacts import artefact_of, writer_of
 from nirtorch_cli.cli.options import (
     Debug,
     Device,
@@ -74,7 +75,7 @@ def convert(
     dtype: DtypeOption = Dtype.FLOAT32,
     output: Annotated[
         str | None,
-        typer.Option("--output", "-o", metavar="OUT", help="Save the module; - for stdout."),
+        typer.Option("--output", "-o", metavar="OUT", help="Save the module (.pt); - for stdout."),
     ] = None,
     no_clobber: NoClobber = False,
     code: Annotated[bool, typer.Option("--code", help="Print the generated forward.")] = False,
@@ -131,10 +132,10 @@ def convert(
         if output is None:
             sample = sampled(module, steps, batch, seed, stage)
         else:
-            from nirtorch_cli.saving import save
-
             stage("saving")
-            save(module, stdout.buffer if output == "-" else output, clobber=not no_clobber)
+            writer_of(output)(
+                module, stdout.buffer if output == "-" else output, clobber=not no_clobber
+            )
     notes = [f"dt {module.meta['dt']:g}: {module.meta['dt_reason']}"]
     if output == "-":
         notes.append(saved_line(module, output))
@@ -154,7 +155,7 @@ def check_output(
     """Refuse an output that must not be written, before any work is done.
 
     Raises:
-        UsageError: stdout is asked for twice, or is a terminal.
+        UsageError: stdout is asked for twice, or is a terminal; or a module cannot be written so.
         OutputError: see `refuse_output`.
     """
     if output is None:
@@ -166,6 +167,7 @@ def check_output(
             raise usage_error("-o - would write a pickle to the terminal", "redirect it")
         return
     refuse_output(output, clobber=not no_clobber, source=None if model == "-" else model)
+    artefact_of(output)
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from nirtorch_cli.cli.terminal import can_draw, has_colours
 from nirtorch_cli.errors import ExitCode, OutputError
 from nirtorch_cli.findings import Finding, printable
 
@@ -98,7 +99,7 @@ def document(report: Report) -> dict[str, Any]:
 def say(text: str, kind: str) -> None:
     """One line on stderr, with its kind in front."""
     label = f"{kind}:"
-    if sys.stderr.isatty() and "NO_COLOR" not in os.environ:
+    if has_colours(sys.stderr):
         label = typer.style(label, fg=_COLOURS.get(kind), bold=True)
     with contextlib.suppress(OSError):  # a full or closed stderr is no reason to fail
         print(label, text, file=sys.stderr, flush=True)
@@ -123,7 +124,7 @@ def table(
         narrow: columns and rows that say the same with less room.
     """
     cells = [[printable(cell) for cell in row] for row in rows]
-    if not sys.stdout.isatty():
+    if not can_draw(sys.stdout):
         _write_plain(columns, cells, right)
         return
     from nirtorch_cli.cli.tables import columns_of
@@ -145,7 +146,8 @@ def _draw(wide: list[Column], narrow: list[Column]) -> None:
 
     from nirtorch_cli.cli.tables import LEFT_OUT, RULE, fitted
 
-    console = Console()
+    coloured = has_colours(sys.stdout)
+    console = Console(force_terminal=True, color_system="auto" if coloured else None)
     found = fitted(wide, console.width, cell_len, narrow)
     text = [*found.text]
     if console.options.ascii_only:

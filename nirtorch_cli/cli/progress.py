@@ -8,7 +8,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from nirtorch_cli.cli.terminal import can_draw, has_colours
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -20,7 +22,7 @@ _PATIENCE = 1.0
 @contextlib.contextmanager
 def progress(enabled: bool = True) -> Iterator[Callable[[str], None]]:
     """Gives a function that names the stage the work is in."""
-    if not enabled or not sys.stderr.isatty():
+    if not enabled or not can_draw(sys.stderr):
         yield lambda stage: None
         return
     display = _Display()
@@ -37,7 +39,7 @@ def progress(enabled: bool = True) -> Iterator[Callable[[str], None]]:
 @contextlib.contextmanager
 def stepping(total: int, enabled: bool = True) -> Iterator[Steps]:
     """Gives what is told how many steps are done: a bar, and steps per second."""
-    if not enabled or not sys.stderr.isatty():
+    if not enabled or not can_draw(sys.stderr):
         yield Steps()
         return
     bar = _Bar(total)
@@ -61,6 +63,11 @@ class Steps:
         """Loops of these nodes are about to be compiled, which takes seconds."""
 
 
+def console_options() -> dict[str, Any]:
+    """For rich: stderr is a terminal here, and may have colours or not."""
+    return {"force_terminal": True, "no_color": not has_colours(sys.stderr)}
+
+
 class _Bar(Steps):
     """A bar that appears late, and also where the first steps take long."""
 
@@ -82,7 +89,8 @@ class _Bar(Steps):
         )
 
         # Two columns are left free: the terminal's own ^C would break a full line.
-        console = Console(stderr=True, width=max(shutil.get_terminal_size().columns - 3, 20))
+        width = max(shutil.get_terminal_size().columns - 3, 20)
+        console = Console(stderr=True, width=width, **console_options())
         columns = (
             BarColumn(bar_width=20),
             MofNCompleteColumn(),
@@ -138,7 +146,7 @@ class _Display:
         with self.lock:
             if self.stopped:
                 return
-            status = Console(stderr=True).status(self.stage)
+            status = Console(stderr=True, **console_options()).status(self.stage)
             self.status = contextlib.ExitStack()
             self.status.enter_context(status)
             self.update = status.update

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
@@ -21,6 +20,7 @@ from nirtorch_cli.cli.options import (
 )
 from nirtorch_cli.cli.output import Report, finish
 from nirtorch_cli.cli.progress import progress
+from nirtorch_cli.cli.terminal import has_colours
 from nirtorch_cli.findings import printable
 from nirtorch_cli.writing import refuse_output, written
 
@@ -94,7 +94,7 @@ def repair(
 
 def show(result: RepairedFile) -> None:
     """The difference, a line for each field or edge that is in one of the files only."""
-    coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    coloured = has_colours(sys.stdout)
     colours = {"-": typer.colors.RED, "+": typer.colors.GREEN}
     for change in result.changes:
         line = printable(f"{change.sign} {change.text}")

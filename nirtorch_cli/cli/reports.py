@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Sequence
 from enum import Enum
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from nirtorch_cli.cli.output import Report, document, finish
+from nirtorch_cli.cli.terminal import has_colours
 from nirtorch_cli.writing import written
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def tell(
     from nirtorch_cli.verdicts.judging import exit_code, summary_line
 
     on_stdout = output == "-"
-    content = rendered(verdicts, chosen, quiet=quiet and on_stdout, to_terminal=on_stdout)
+    content = rendered(verdicts, chosen, quiet=quiet and on_stdout, on_stdout=on_stdout)
     if not on_stdout:
         with written(output, clobber=not no_clobber) as file:
             file.write(content.encode("utf8"))
@@ -69,7 +69,7 @@ def tell(
     finish(report, as_json=False, quiet=quiet)
 
 
-def rendered(verdicts: list[Verdict], chosen: Format, *, quiet: bool, to_terminal: bool) -> str:
+def rendered(verdicts: list[Verdict], chosen: Format, *, quiet: bool, on_stdout: bool) -> str:
     """The report as text."""
     from nirtorch_cli.reporting.github import github_report
     from nirtorch_cli.reporting.junit import junit_report
@@ -85,8 +85,8 @@ def rendered(verdicts: list[Verdict], chosen: Format, *, quiet: bool, to_termina
         return sarif_report(verdicts, folder=Path.cwd(), exit_code=exit_code(verdicts))
     if chosen is Format.GITHUB:
         return github_report(verdicts)
-    has_colours = to_terminal and sys.stdout.isatty() and "NO_COLOR" not in os.environ
-    return text_report(verdicts, quiet=quiet, paint=painted if has_colours else plain)
+    coloured = on_stdout and has_colours(sys.stdout)
+    return text_report(verdicts, quiet=quiet, paint=painted if coloured else plain)
 
 
 def painted(text: str, kind: str) -> str:

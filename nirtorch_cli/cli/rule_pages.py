@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import shutil
 import textwrap
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 from nirtorch_cli.cli.options import usage_error
 from nirtorch_cli.cli.output import Report, table
 from nirtorch_cli.findings import listed, quoted
+from nirtorch_cli.suggesting import did_you_mean
 
 if TYPE_CHECKING:
     from nirtorch_cli.rules import Repair, Rule
@@ -60,8 +60,10 @@ def explanation(name: str) -> Report:
 
 def _hint(name: str, rules: Mapping[str, Rule]) -> str:
     known = [*rules, *(rule.name for rule in rules.values())]
-    near = difflib.get_close_matches(name.upper(), known) or difflib.get_close_matches(name, known)
-    return f"did you mean {listed(near)}?" if near else "--list-rules shows all"
+    begun = [code for code in rules if code.startswith(name.upper())][:3] if name else []
+    if begun:
+        return f"did you mean {listed(begun)}?"
+    return did_you_mean(name, known) or "--list-rules shows all"
 
 
 def _show(rule: Rule, repairs: list[Repair]) -> None:

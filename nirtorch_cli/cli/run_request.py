@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from nirtorch_cli.artefacts import ARTEFACTS
 from nirtorch_cli.cli.convert import uncollected
 from nirtorch_cli.cli.options import model_source, usage_error
 from nirtorch_cli.errors import ReadError
+from nirtorch_cli.file_kinds import is_saved_file
 from nirtorch_cli.findings import Finding, listed, printable, quoted
 from nirtorch_cli.request import Request
 from nirtorch_cli.writing import refuse_output
@@ -27,8 +29,6 @@ if TYPE_CHECKING:
     from nirtorch_cli.seeing.choosing import Choice
     from nirtorch_cli.signals.inputs import InputOptions
     from nirtorch_cli.signals.outputs import Label
-
-_SAVED = (".pt", ".pth")
 
 
 @dataclass(frozen=True)
@@ -358,15 +358,7 @@ def _is_saved(model: str) -> bool:
     """Whether a file is one that torch.save wrote, by its name or by what is in it."""
     if model == "-" or not os.path.exists(model):
         return False  # reading says what is wrong
-    if os.path.splitext(model)[1].lower() in _SAVED:
-        return True
-    import zipfile
-
-    try:
-        with zipfile.ZipFile(model) as archive:
-            return any(name.endswith("/data.pkl") for name in archive.namelist())
-    except (OSError, ValueError, zipfile.BadZipFile):
-        return False
+    return os.path.splitext(model)[1].lower() in ARTEFACTS or is_saved_file(model)
 
 
 def _as_converted(model: str, module: Any) -> ConvertedModule:

@@ -14,6 +14,7 @@ from typing import Literal, cast
 
 from nirtorch_cli.errors import UsageError
 from nirtorch_cli.findings import Finding, listed, quoted
+from nirtorch_cli.suggesting import did_you_mean
 
 Kind = Literal["default", "map", "file", "trace"]
 
@@ -69,17 +70,20 @@ def parse_side(spec: str) -> Side:
         head = head[: option.start()]
     kind, colon, target = head.partition(":")
     if kind not in _TAKEN or bool(colon) != (kind != "default") or (colon and not target):
-        hint = "a spec is default, map:SPEC, file:MODEL.pt or trace:FILE"
+        hint = did_you_mean(kind, _TAKEN) if kind not in _TAKEN else None
+        hint = hint or "a spec is default, map:SPEC, file:MODEL.pt or trace:FILE"
         raise _problem(spec, "is not of a form that is known", hint)
     options = {}
     for name, value in reversed(given):
         if name not in _TAKEN[kind]:
             takes = listed(list(_TAKEN[kind])) if _TAKEN[kind] else "none"
-            raise _problem(spec, f"has no option {quoted(name)}", f"{kind} takes {takes}")
+            hint = did_you_mean(name, _TAKEN[kind]) or f"{kind} takes {takes}"
+            raise _problem(spec, f"has no option {quoted(name)}", hint)
         if name in options:
             raise _problem(spec, f"says {name} twice")
         if name in _CHOICES and value not in _CHOICES[name]:
             hint = f"{name} is {' or '.join(_CHOICES[name])}"
+            hint = did_you_mean(value, _CHOICES[name]) or hint
             raise _problem(spec, f"says {name}={quoted(value)}", hint)
         options[name] = value
     dt = _positive(spec, options.pop("dt")) if "dt" in options else None

@@ -39,7 +39,15 @@ from nirtorch_cli.limits import (
 )
 from nirtorch_cli.reading.heaps import Content, Heaps
 from nirtorch_cli.reading.packing import Packing, packing_of
-from nirtorch_cli.reading.sources import Source, content_of, one_line, open_failure, shown, text_of
+from nirtorch_cli.reading.sources import (
+    Source,
+    content_of,
+    name_of,
+    one_line,
+    open_failure,
+    shown,
+    text_of,
+)
 from nirtorch_cli.reading.szip import from_szip
 from nirtorch_cli.reading.unpacking import DEFLATE, FLETCHER32, LZF, SHUFFLE, SZIP, unpacked
 
@@ -372,13 +380,14 @@ def opened(source: Source, max_bytes: int | None) -> Iterator[Store]:
         ReadError: it is not there, cannot be read, is no HDF5 file, or its heaps are a trap.
     """
     with contextlib.ExitStack() as stack:
+        content: Content = b""
         try:
             content = content_of(source, max_bytes, stack)
             limit = allowed_bytes(max_bytes, len(content))
             store = Store(_opened(source, content, stack), content, limit)
             store.heaps.check()
         except _DAMAGE as error:
-            raise ReadError(open_failure(error)) from error
+            raise ReadError(open_failure(error, name_of(source), content)) from error
         yield store
 
 

@@ -13,9 +13,11 @@ import stat
 from typing import Any, BinaryIO
 
 from nirtorch_cli.errors import ReadError
+from nirtorch_cli.file_kinds import kind_of_other
 from nirtorch_cli.findings import Finding
 from nirtorch_cli.limits import allowed_bytes
 from nirtorch_cli.reading.heaps import Content
+from nirtorch_cli.suggesting import did_you_mean_file
 
 Source = str | os.PathLike[str] | bytes | BinaryIO
 
@@ -78,17 +80,25 @@ def _has_signature(start: bytes) -> bool:
     return any(start.startswith(_SIGNATURE, place) for place in places)
 
 
-def open_failure(error: Exception) -> Finding:
-    """Say why a file did not open, in words of the file and not of libhdf5."""
+def open_failure(error: Exception, name: str, content: Content) -> Finding:
+    """Say why a file did not open, in words of the file and not of libhdf5.
+
+    Arguments:
+        name: how messages call the file. content: its bytes, as far as they were had.
+    """
     text = one_line(error)
+    hint: str | None
+    other = kind_of_other(content, name) if "signature not found" in text else None
     if isinstance(error, IsADirectoryError):
         message, hint = "is a directory", "name a .nir file"
     elif isinstance(error, FileNotFoundError):
-        message, hint = "no such file", None
+        message, hint = "no such file", did_you_mean_file(name)
     elif isinstance(error, PermissionError):
         message, hint = "permission denied", None
     elif text == EMPTY:
         message, hint = "is empty", "a .nir file is an HDF5 file; was it written completely?"
+    elif other is not None:
+        message, hint = other
     elif "signature not found" in text:
         message, hint = "is not an HDF5 file", "a .nir file is an HDF5 file written by nir.write"
     elif "truncated" in text:

@@ -8,7 +8,6 @@ Cost: linear in T times N.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -17,6 +16,7 @@ import numpy as np
 from nirtorch_cli.arrays import Array
 from nirtorch_cli.errors import UsageError
 from nirtorch_cli.findings import Finding, counted, listed, quoted
+from nirtorch_cli.suggesting import did_you_mean
 
 MOST_LINES = 5
 """So many lines can be told apart."""
@@ -63,8 +63,9 @@ def choice_of(texts: Iterable[str], drawn: Mapping[str, int | None]) -> Choice:
         elif name in by_name:
             raise _refused(f"{quoted(text)}: {quoted(name)} is given twice", "join the lists")
         elif name not in drawn:
-            near = difflib.get_close_matches(name, drawn, n=3) or list(drawn)[:5]
-            hint = f"record it, or did you mean {listed(near)}?" if near else "record it"
+            near = did_you_mean(name, drawn)
+            there = f"; drawn are {listed(list(drawn), most=5)}" if drawn else ""
+            hint = f"record it, or {near}" if near else f"record it{there}"
             raise _refused(f"{quoted(text)}: nothing is drawn of {quoted(name)}", hint)
         else:
             by_name[name] = asked

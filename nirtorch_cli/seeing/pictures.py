@@ -18,8 +18,9 @@ from collections.abc import Iterator
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
-from nirtorch_cli.errors import MissingFrameworkError, UsageError
+from nirtorch_cli.errors import UsageError
 from nirtorch_cli.findings import Finding, quoted
+from nirtorch_cli.frameworks import missing_framework
 from nirtorch_cli.seeing.arranging import Recorded, panels
 from nirtorch_cli.seeing.panels import DOTS, WIDTH, plain
 from nirtorch_cli.writing import PathLike, written
@@ -70,15 +71,15 @@ def require_matplotlib() -> None:
     """Find out before any work is done whether pictures can be drawn.
 
     Raises:
-        MissingFrameworkError: matplotlib is not installed.
+        MissingFrameworkError: matplotlib is not installed, or does not work.
     """
     try:
         import matplotlib.figure  # noqa: F401 (whether it is there)
-    except ModuleNotFoundError as error:
-        missing = (error.name or "matplotlib").partition(".")[0]
-        text = f"pictures need {missing}, which is not installed"
-        hint = "pip install 'nirtorch-cli[plot]'"
-        raise MissingFrameworkError(Finding("NIR520", "error", text, hint=hint)) from error
+    except Exception as error:
+        missing = missing_framework(error)
+        if missing is None:
+            raise
+        raise missing from error
 
 
 def plot(target: PathLike, recorded: Recorded, *, clobber: bool = True) -> None:

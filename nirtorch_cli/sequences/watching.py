@@ -11,7 +11,6 @@ be a pattern (`hidden*`, `*:v`) and stands for all nodes that it fits and that h
 
 from __future__ import annotations
 
-import difflib
 import fnmatch
 from collections.abc import Iterable, Iterator
 
@@ -21,6 +20,7 @@ from nirtorch_cli.errors import UsageError
 from nirtorch_cli.findings import Finding, listed, quoted
 from nirtorch_cli.graph_module import NIR_NAME, ConvertedModule
 from nirtorch_cli.ordering import in_natural_order
+from nirtorch_cli.suggesting import did_you_mean
 from nirtorch_cli.transfers import Shape
 
 SPIKING_TYPES = ("IF", "LIF", "CubaLIF", "Threshold")
@@ -52,12 +52,12 @@ def wanted(module: ConvertedModule, record: Iterable[str]) -> Wanted:
             text = f"no node that {quoted(path)} fits has {quoted(variable)} to record"
             problems.append(Finding("NIR604", "error", text))
         elif path not in kinds:
-            near = difflib.get_close_matches(path, kinds, n=3) or sorted(kinds)[:5]
-            hint = f"did you mean {listed(near)}?"
+            hint = _hint(request, kinds)
             problems.append(Finding("NIR604", "error", f"no node {quoted(path)}", hint=hint))
         elif variable not in variables_of(kinds[path]):
             text = f"a {kinds[path]} has no {quoted(variable)} to record"
-            hint = f"it has {listed(list(variables_of(kinds[path])))}"
+            there = variables_of(kinds[path])
+            hint = did_you_mean(variable, there) or f"it has {listed(list(there))}"
             problems.append(Finding("NIR604", "error", text, path, hint=hint))
         else:
             found.setdefault(path, set()).add(variable)
@@ -163,6 +163,13 @@ def _fitting(path: str, kinds: dict[str, str]) -> list[str]:
     if path in kinds or not any(character in path for character in "*?["):
         return []
     return [node for node in kinds if fnmatch.fnmatchcase(node, path)]
+
+
+def _hint(request: str, kinds: dict[str, str]) -> str:
+    """What may have been meant by a request of a node that is not there."""
+    path = request.rpartition(":")[0]
+    near = did_you_mean(path or request, kinds) or did_you_mean(request, kinds)
+    return near or f"the nodes are {listed(sorted(kinds), most=5)}"
 
 
 def _split(request: str, kinds: dict[str, str]) -> tuple[str, str]:

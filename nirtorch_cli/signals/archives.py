@@ -24,6 +24,7 @@ import numpy as np
 from nirtorch_cli.errors import ReadError
 from nirtorch_cli.findings import counted, listed, quoted
 from nirtorch_cli.signals.sources import Place
+from nirtorch_cli.suggesting import did_you_mean
 
 Array = np.ndarray[Any, Any]
 
@@ -102,7 +103,8 @@ def arrays_of(
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             members = _members(archive, content, place)
             if name is not None and name not in members:
-                raise place.problem(f"has no array {quoted(name)}", _held(members))
+                hint = did_you_mean(name, members) or _held(members)
+                raise place.problem(f"has no array {quoted(name)}", hint)
             wanted = members if name is None else {name: members[name]}
             claimed = sum(info.file_size for info in wanted.values())
             place.claim(claimed, max_bytes, len(content))

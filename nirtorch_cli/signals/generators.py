@@ -18,6 +18,7 @@ import numpy as np
 
 from nirtorch_cli.errors import UsageError
 from nirtorch_cli.findings import Finding, quoted
+from nirtorch_cli.suggesting import did_you_mean, did_you_mean_file
 
 Array = np.ndarray[Any, Any]
 
@@ -68,7 +69,8 @@ def parsed(text: str) -> Generator:
     """
     name, _, rest = text.partition(":")
     if name not in PARAMETERS:
-        raise _error(f"{quoted(text)} is neither a file nor a generator", f"such as {EXAMPLES}")
+        hint = did_you_mean(name, PARAMETERS) or did_you_mean_file(text) or f"such as {EXAMPLES}"
+        raise _error(f"{quoted(text)} is neither a file nor a generator", hint)
     known = PARAMETERS[name]
     given: dict[str, float] = {}
     for place, part in enumerate(filter(None, rest.split(","))):
@@ -79,6 +81,7 @@ def parsed(text: str) -> Generator:
         key = key.strip() if equals else next(iter(known), "")
         if key not in known:
             exists = f"it has {', '.join(known)}" if known else "it has none"
+            exists = did_you_mean(key, known) or exists
             raise _error(f"{quoted(text)}: {name} has no parameter {quoted(key or value)}", exists)
         if key in given:
             raise _error(f"{quoted(text)}: {key} is given twice")

@@ -31,6 +31,7 @@ from nirtorch_cli.signals.generators import (
 )
 from nirtorch_cli.signals.recordings import recording_of
 from nirtorch_cli.signals.sources import STDIN, Place, place_of
+from nirtorch_cli.suggesting import did_you_mean
 
 Array = np.ndarray[Any, Any]
 
@@ -86,7 +87,8 @@ def assigned(specs: Iterable[str], ports: Sequence[Port]) -> dict[str, str]:
             port, name = max(named, key=lambda pair: len(pair[1]))
             spec = text[len(name) + 1 :]
         elif equals and not any(mark in before for mark in ":/\\") and not _is_there(text):
-            problems.append(f"the model has no input {quoted(before)}: it has {listed(names)}")
+            near = did_you_mean(before, names) or f"it has {listed(names)}"
+            problems.append(f"the model has no input {quoted(before)}; {near}")
             continue
         elif len(ports) > 1:
             problems.append(f"--input {quoted(text)} does not say which of {listed(names)} is fed")

@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from nirtorch_cli.errors import ReadError, UsageError
+from nirtorch_cli.file_kinds import is_saved
 from nirtorch_cli.findings import Finding
 from nirtorch_cli.limits import allowed_bytes
+from nirtorch_cli.suggesting import did_you_mean_file
 
 STDIN = "-"
 _PIECE = 2**24
@@ -102,6 +104,8 @@ def bytes_of(place: Place, stdin: BinaryIO | None, max_bytes: int | None) -> byt
         raise place.problem(f"cannot be read: {error}", code="NIR001") from error
     if not content:
         raise place.problem("is empty", "was it written completely?", "NIR001")
+    if is_saved(content):
+        raise place.problem("is a file that torch.save wrote, and holds no recording")
     return content
 
 
@@ -117,7 +121,7 @@ def _read(place: Place, stream: BinaryIO, max_bytes: int | None, given: int) -> 
 def _failure(place: Place, error: OSError) -> ReadError:
     hint = None
     if isinstance(error, FileNotFoundError):
-        text = "no such file"
+        text, hint = "no such file", did_you_mean_file(place.file)
     elif isinstance(error, IsADirectoryError):
         text, hint = "is a directory", "name a file"
     elif isinstance(error, PermissionError):

@@ -20,6 +20,7 @@ from nirtorch_cli import soundness
 from nirtorch_cli.conversion import convert_model
 from nirtorch_cli.errors import ExitCode, MissingFrameworkError, NirtorchError, UsageError
 from nirtorch_cli.findings import Finding
+from nirtorch_cli.frameworks import missing_framework
 from nirtorch_cli.graph_module import ConvertedModule
 from nirtorch_cli.reading import ModelFile, read
 from nirtorch_cli.tracebacks import lacks_memory, place_in_user_code, reason
@@ -46,6 +47,9 @@ def assess(task: Task) -> Assessment | Refusal:
         return _assessment(task, noted, error.findings, error.exit_code)
     except BaseException as error:  # Ctrl-C, too: here only a user's code raises it
         _show_traceback(task)
+        missing = missing_framework(error)
+        if missing is not None:
+            return Refusal(_plain(missing.findings), int(missing.exit_code))
         if lacks_memory(error):
             return _assessment(task, noted, [_out_of_memory(task)], ExitCode.UNSOUND)
         place = place_in_user_code(error) if task.request.maps else None

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from nirtorch_cli.errors import ExitCode, MissingFrameworkError, UsageError
 from nirtorch_cli.findings import Finding
+from nirtorch_cli.frameworks import missing_framework
 from nirtorch_cli.verdicts.assessment import Assessment, Refusal, Task
 from nirtorch_cli.verdicts.workers import Outcome, outcomes
 
@@ -82,8 +83,13 @@ def _prepare(threads: int) -> None:
 
 
 def _assess(task: Task) -> Assessment | Refusal:
-    from nirtorch_cli.verdicts.assessing import assess
-
+    try:
+        from nirtorch_cli.verdicts.assessing import assess
+    except Exception as error:
+        missing = missing_framework(error)
+        if missing is None:
+            raise
+        return Refusal(missing.findings, int(missing.exit_code))
     return assess(task)
 
 

@@ -58,7 +58,7 @@ def limit_memory(max_bytes: int) -> bool:
         wanted = used * 1024 + max_bytes
         soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
-    except (ImportError, OSError, ValueError):
+    except (ImportError, OSError, ValueError, OverflowError):
         return False
     return True
 

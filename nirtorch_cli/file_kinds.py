@@ -1,0 +1,90 @@
+"""What a file is that was given in place of another: the kinds that people have beside .nir files.
+
+In: the bytes of a file, of which the first and the last are looked at. Out: what it is and what to
+do, in words, or None. Always holds: bytes are compared; nothing is unpacked, unpickled or run.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+
+Content = bytes | mmap.mmap
+
+_LOOKED_AT = 2**16
+"""So many bytes at the start and at the end say what there is to say."""
+
+_ZIP = b"PK\x03\x04"
+_PICKLE = b"/data.pkl"
+"""The entry of a zip file that torch.save writes first."""
+
+_OF_CONVERT = b"nirtorch_cli"
+"""The package of the functions that the pickle of a converted module calls."""
+
+_FIRST_BYTES = (
+    (b"version https://git-lfs.github.com/", "is a pointer of Git LFS", "git lfs pull"),
+    (b"\x93NUMPY", "is a NumPy array (.npy)", "feed it to a model with 'nirtorch run --input'"),
+    (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19", "is a file that torch.save wrote", None),
+    (b"\x1f\x8b", "is packed with gzip", "unpack it (gunzip)"),
+    (b"\xfd7zXZ\x00", "is packed with xz", "unpack it (unxz)"),
+    (b"\x28\xb5\x2f\xfd", "is packed with zstd", "unpack it (unzstd)"),
+    (b"\x89PNG", "is a PNG picture", None),
+    (b"%PDF", "is a PDF file", None),
+)
+
+_FIRST_WORDS = (
+    ("<!doctype html", "is a page of HTML", "was a page saved in place of the file?"),
+    ("<html", "is a page of HTML", "was a page saved in place of the file?"),
+    ("<svg", "is an SVG picture", None),
+)
+"""The same of texts, after spaces and in any letters."""
+
+
+def kind_of_other(content: Content, name: str) -> tuple[str, str | None] | None:
+    """What a file is in place of a .nir file, and what to do; None if that is not known.
+
+    Arguments:
+        name: how messages call it.
+    """
+    start = bytes(content[:_LOOKED_AT])
+    if start.startswith(_ZIP):
+        return _kind_of_zip(content, name)
+    for first, text, hint in _FIRST_BYTES:
+        if start.startswith(first):
+            return text, hint
+    words = start[:512].lstrip(b"\xef\xbb\xbf \t\r\n").decode("latin1").lower()
+    for word, text, hint in _FIRST_WORDS:
+        if words.startswith(word):
+            return text, hint
+    return None
+
+
+def is_saved(content: Content) -> bool:
+    """Whether a file is one that torch.save wrote, as today's does."""
+    ends = content[:_LOOKED_AT], content[-_LOOKED_AT:]
+    return ends[0].startswith(_ZIP) and any(_PICKLE in part for part in ends)
+
+
+def is_saved_file(path: str) -> bool:
+    """The same of a file by its path; False if it cannot be read."""
+    try:
+        if not os.path.isfile(path):
+            return False
+        with open(path, "rb") as file:
+            start = file.read(_LOOKED_AT)
+            file.seek(max(0, os.path.getsize(path) - _LOOKED_AT))
+            return is_saved(start + file.read(_LOOKED_AT))
+    except (OSError, ValueError):
+        return False
+
+
+def _kind_of_zip(content: Content, name: str) -> tuple[str, str | None]:
+    start = content[:_LOOKED_AT]
+    if is_saved(content):
+        if _OF_CONVERT in start:
+            text = "is a module that 'nirtorch convert -o' saved, not a .nir file"
+            return text, f"run it with 'nirtorch run {name} --trust', or give the .nir file"
+        return "is a file that torch.save wrote, not a .nir file", "give the .nir file"
+    if b".npy" in start[:512]:
+        return "is an archive of NumPy arrays (.npz)", "feed it with 'nirtorch run --input'"
+    return "is a zip archive", "unpack it (unzip)"
