@@ -23,7 +23,11 @@ _OF_CONVERT = b"nirtorch_cli"
 
 _FIRST_BYTES = (
     (b"version https://git-lfs.github.com/", "is a pointer of Git LFS", "git lfs pull"),
-    (b"\x93NUMPY", "is a NumPy array (.npy)", "feed it to a model with 'nirtorch run --input'"),
+    (
+        b"\x93NUMPY",
+        "is a NumPy array (.npy)",
+        "it can be fed to a model with 'nirtorch run --input'",
+    ),
     (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19", "is a file that torch.save wrote", None),
     (b"\x1f\x8b", "is packed with gzip", "unpack it (gunzip)"),
     (b"\xfd7zXZ\x00", "is packed with xz", "unpack it (unxz)"),
@@ -82,9 +86,12 @@ def _kind_of_zip(content: Content, name: str) -> tuple[str, str | None]:
     start = content[:_LOOKED_AT]
     if is_saved(content):
         if _OF_CONVERT in start:
-            text = "is a module that 'nirtorch convert -o' saved, not a .nir file"
+            text = "is a module that 'nirtorch convert -o' saved"
             return text, f"run it with 'nirtorch run {name} --trust', or give the .nir file"
-        return "is a file that torch.save wrote, not a .nir file", "give the .nir file"
+        return "is a file that torch.save wrote", "give the .nir file"
     if b".npy" in start[:512]:
-        return "is an archive of NumPy arrays (.npz)", "feed it with 'nirtorch run --input'"
+        return (
+            "is an archive of NumPy arrays (.npz)",
+            "it can be fed to a model with 'nirtorch run --input'",
+        )
     return "is a zip archive", "unpack it (unzip)"

@@ -20,8 +20,12 @@ _LIBRARIES = (
 )
 
 
-_NO_MEMORY = ("allocate memory", "out of memory")
-"""What torch's errors say, on the CPU and on other devices."""
+_NO_MEMORY = (
+    *("allocate memory", "out of memory"),  # torch, on the CPU and on other devices
+    *("calculation overflowed", "multiplication overflow"),  # torch, of more than can be counted
+    *("array is too big", "Maximum allowed dimension"),  # NumPy, of the same
+)
+"""What errors say where there is not enough memory, or can be nowhere."""
 
 
 def reason(error: BaseException) -> str:

@@ -451,7 +451,11 @@ def test_outputs_that_are_not_finite_are_told() -> None:
     [
         ([], 2, "no input is given: --input FILE, or a generator: poisson:rate=50, constant:0.3"),
         (["-i", "no.npy"], 3, "no.npy: no such file"),
-        (["-i", "posson:rate=5"], 2, "'posson:rate=5' is neither a file nor a generator; such as"),
+        (
+            ["-i", "posson:rate=5"],
+            2,
+            "'posson:rate=5' is neither a file nor a generator; did you mean 'poisson'?",
+        ),
         (["-i", "poisson:rate=1e6"], 2, "is 100 spikes a step at dt 0.0001; the most is 1 spike"),
         (["-i", "wrong.npy"], 2, "has the shape (5, 4, 3); expected (T, B, 2) or (T, 2)"),
         (
@@ -464,7 +468,7 @@ def test_outputs_that_are_not_finite_are_told() -> None:
         (["-i", "ok.npy", "--steps", "99"], 2, "ok.npy: has 5 steps, and --steps asks for 99"),
         (["-i", "ok.npy", "--batch", "5"], 2, "asks for 5; --layout BT would fit"),
         (["-i", "ok.npy", "--max-bytes", "2000000", "-i", "ok.npy"], 2, "'input' is given twice"),
-        (["-i", "other=zeros"], 2, "the model has no input 'other': it has 'input'"),
+        (["-i", "other=zeros"], 2, "the model has no input 'other'; it has 'input'"),
         (["-i", "model.nir"], 3, "model.nir: is an HDF5 file, but no NIR data"),
         (["-i", "zeros", "-o", "out.txt"], 2, "the name 'out.txt' does not say which format"),
         (["-i", "zeros", "-o", "-"], 2, "-o - does not say which format is meant; give --format"),
@@ -551,7 +555,9 @@ def test_what_is_no_model() -> None:
     np.savez("in.npz", x=inputs(4, 1, 2))
     answer = invoke("in.npz", "-i", "zeros", "-q")
     assert answer.exit_code == ExitCode.UNREADABLE
-    assert answer.stderr.startswith("error: in.npz: is not an HDF5 file")
+    assert answer.stderr.startswith(
+        "error: in.npz: is an archive of NumPy arrays (.npz), not a .nir file;"
+    )
     answer = invoke("nothing.pt", "-i", "zeros", "-q")
     assert (answer.exit_code, answer.stderr) == (
         ExitCode.UNREADABLE,

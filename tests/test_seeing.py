@@ -882,7 +882,7 @@ def test_other_names_are_refused(name: str) -> None:
 
 def test_without_matplotlib_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    monkeypatch.delitem(sys.modules, "matplotlib.figure", raising=False)
     with pytest.raises(MissingFrameworkError) as caught:
         picture(recorded())
     assert caught.value.exit_code == 4

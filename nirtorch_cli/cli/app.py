@@ -21,7 +21,7 @@ from nirtorch_cli.errors import ExitCode, NirtorchError
 from nirtorch_cli.findings import Finding
 from nirtorch_cli.frameworks import missing_framework
 from nirtorch_cli.suggesting import did_you_mean
-from nirtorch_cli.tracebacks import message, place_in_user_code, reason
+from nirtorch_cli.tracebacks import lacks_memory, message, place_in_user_code, reason
 
 MOST = 2**63 - 1
 """The largest whole number that torch and NumPy count with."""
@@ -108,7 +108,7 @@ def _explained(
     if isinstance(error, SystemExit):
         text = f"code of a map or of a mapped module called sys.exit({error.code!r})"
         return ExitCode.UNSOUND, (Finding("NIR506", "error", text),)
-    if isinstance(error, MemoryError) or any(words in text for words in _NO_MEMORY):
+    if lacks_memory(error):
         hint = "try a smaller --batch, fewer --steps, or another --device"
         return ExitCode.UNSOUND, (Finding("NIR902", "error", "not enough memory", hint=hint),)
     place = place_in_user_code(error) if _runs_user_code(arguments) else None
@@ -133,9 +133,6 @@ def _runs_user_code(arguments: list[str]) -> bool:
 
 _NO_CHOICE = re.compile(r"'([^']*)' is not one of (.+)", re.DOTALL)
 """What Typer says of a value that is no choice."""
-
-_NO_MEMORY = ("allocate memory", "out of memory")
-"""What torch's errors say, on the CPU and on other devices."""
 
 
 def _open_closed_streams() -> None:
@@ -187,15 +184,12 @@ def nirtorch(
             stream.reconfigure(errors="backslashreplace")
 
 
-app.command(cls=Command, name="convert", no_args_is_help=True, epilog=convert.EPILOG)(
-    convert.convert
-)
-app.command(cls=Command, name="run", no_args_is_help=True, epilog=run.EPILOG)(run.run)
-app.command(cls=Command, name="compare", no_args_is_help=True, epilog=compare.EPILOG)(
-    compare.compare
-)
-app.command(cls=Command, name="inspect", no_args_is_help=True, epilog=inspect.EPILOG)(
-    inspect.inspect
-)
-app.command(cls=Command, name="repair", no_args_is_help=True, epilog=repair.EPILOG)(repair.repair)
-app.command(cls=Command, name="check", no_args_is_help=True, epilog=check.EPILOG)(check.check)
+for function, epilog in (
+    (convert.convert, convert.EPILOG),
+    (run.run, run.EPILOG),
+    (compare.compare, compare.EPILOG),
+    (inspect.inspect, inspect.EPILOG),
+    (repair.repair, repair.EPILOG),
+    (check.check, check.EPILOG),
+):
+    app.command(cls=Command, no_args_is_help=True, epilog=epilog)(function)

@@ -98,7 +98,7 @@ def open_failure(error: Exception, name: str, content: Content) -> Finding:
     elif text == EMPTY:
         message, hint = "is empty", "a .nir file is an HDF5 file; was it written completely?"
     elif other is not None:
-        message, hint = other
+        message, hint = f"{other[0]}, not a .nir file", other[1]
     elif "signature not found" in text:
         message, hint = "is not an HDF5 file", "a .nir file is an HDF5 file written by nir.write"
     elif "truncated" in text:
