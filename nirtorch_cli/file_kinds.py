@@ -21,13 +21,12 @@ _PICKLE = b"/data.pkl"
 _OF_CONVERT = b"nirtorch_cli"
 """The package of the functions that the pickle of a converted module calls."""
 
+_FED = "it can be fed to a model with 'nirtorch run --input'"
+
 _FIRST_BYTES = (
+    (b"\x89HDF\r\n\x1a\n", "is an HDF5 file", None),
     (b"version https://git-lfs.github.com/", "is a pointer of Git LFS", "git lfs pull"),
-    (
-        b"\x93NUMPY",
-        "is a NumPy array (.npy)",
-        "it can be fed to a model with 'nirtorch run --input'",
-    ),
+    (b"\x93NUMPY", "is a NumPy array (.npy)", _FED),
     (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19", "is a file that torch.save wrote", None),
     (b"\x1f\x8b", "is packed with gzip", "unpack it (gunzip)"),
     (b"\xfd7zXZ\x00", "is packed with xz", "unpack it (unxz)"),
@@ -71,15 +70,24 @@ def is_saved(content: Content) -> bool:
 
 def is_saved_file(path: str) -> bool:
     """The same of a file by its path; False if it cannot be read."""
+    return is_saved(_ends_of(path))
+
+
+def kind_of_file(path: str) -> tuple[str, str | None] | None:
+    """`kind_of_other` of a file by its path; None if it cannot be read."""
+    return kind_of_other(_ends_of(path), path)
+
+
+def _ends_of(path: str) -> bytes:
     try:
         if not os.path.isfile(path):
-            return False
+            return b""
         with open(path, "rb") as file:
             start = file.read(_LOOKED_AT)
             file.seek(max(0, os.path.getsize(path) - _LOOKED_AT))
-            return is_saved(start + file.read(_LOOKED_AT))
+            return start + file.read(_LOOKED_AT)
     except (OSError, ValueError):
-        return False
+        return b""
 
 
 def _kind_of_zip(content: Content, name: str) -> tuple[str, str | None]:
@@ -90,8 +98,5 @@ def _kind_of_zip(content: Content, name: str) -> tuple[str, str | None]:
             return text, f"run it with 'nirtorch run {name} --trust', or give the .nir file"
         return "is a file that torch.save wrote", "give the .nir file"
     if b".npy" in start[:512]:
-        return (
-            "is an archive of NumPy arrays (.npz)",
-            "it can be fed to a model with 'nirtorch run --input'",
-        )
+        return "is an archive of NumPy arrays (.npz)", _FED
     return "is a zip archive", "unpack it (unzip)"

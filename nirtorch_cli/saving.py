@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 import torch
 
 from nirtorch_cli.errors import NirtorchError, ReadError, SaveError
+from nirtorch_cli.file_kinds import is_saved_file, kind_of_file
 from nirtorch_cli.findings import Finding, quoted
 from nirtorch_cli.suggesting import did_you_mean_file
 from nirtorch_cli.tracebacks import is_interrupt, lacks_memory, message, reason
@@ -85,7 +86,7 @@ def load(
     except BaseException as error:  # unpickling raises whatever bytes or a user's class make it
         if is_interrupt(error) or lacks_memory(error):
             raise
-        text = f"is no saved module, or a damaged one: {reason(error)}"
+        text = _why_unreadable(name, error)
         raise ReadError(Finding("NIR020", "error", text, file=name)) from error
     finally:
         sys.path[:] = path
@@ -93,6 +94,16 @@ def load(
         text = f"holds a {type(module).__name__}, not a converted module"
         raise ReadError(Finding("NIR020", "error", text, file=name))
     return module
+
+
+def _why_unreadable(name: str, error: BaseException) -> str:
+    """Why nothing was loaded from a file, by what is there in place of a saved module."""
+    if isinstance(error, OSError) and error.filename == name:
+        return f"cannot be read: {error.strerror}"
+    other = kind_of_file(name)
+    if other is not None and not is_saved_file(name):
+        return f"{other[0]}, not a saved module"
+    return f"is no saved module, or a damaged one: {reason(error)}"
 
 
 def _unpicklable(module: torch.nn.Module, error: BaseException) -> Finding:

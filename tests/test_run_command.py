@@ -555,9 +555,7 @@ def test_what_is_no_model() -> None:
     np.savez("in.npz", x=inputs(4, 1, 2))
     answer = invoke("in.npz", "-i", "zeros", "-q")
     assert answer.exit_code == ExitCode.UNREADABLE
-    assert answer.stderr.startswith(
-        "error: in.npz: is an archive of NumPy arrays (.npz), not a .nir file;"
-    )
+    assert answer.stderr.startswith("error: in.npz: is an archive of NumPy arrays (.npz), not ")
     answer = invoke("nothing.pt", "-i", "zeros", "-q")
     assert (answer.exit_code, answer.stderr) == (
         ExitCode.UNREADABLE,

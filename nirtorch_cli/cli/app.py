@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import sys
@@ -16,7 +17,7 @@ import typer.core
 from nirtorch_cli import __version__
 from nirtorch_cli.cli import check, compare, convert, inspect, repair, run
 from nirtorch_cli.cli.options import usage_error
-from nirtorch_cli.cli.output import Report, abandon_stdout, finish
+from nirtorch_cli.cli.output import Report, abandon_stdout, finish, stdout_error
 from nirtorch_cli.errors import ExitCode, NirtorchError
 from nirtorch_cli.findings import Finding
 from nirtorch_cli.frameworks import missing_framework
@@ -111,6 +112,9 @@ def _explained(
     if lacks_memory(error):
         hint = "try a smaller --batch, fewer --steps, or another --device"
         return ExitCode.UNSOUND, (Finding("NIR902", "error", "not enough memory", hint=hint),)
+    if isinstance(error, OSError) and error.errno in _FULL and error.filename is None:
+        full = stdout_error(error)  # files that are written say themselves what they lack
+        return full.exit_code, full.findings
     place = place_in_user_code(error) if _runs_user_code(arguments) else None
     if place is not None:
         text = f"code of a map or of a mapped module raised {place}: {reason(error)}"
@@ -130,6 +134,9 @@ def _runs_user_code(arguments: list[str]) -> bool:
     """Whether a map or a saved module is named, which are code of the user."""
     return any(word.startswith(("--map", "-m", "map:")) or ".pt" in word for word in arguments)
 
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""What the system says where no more can be written."""
 
 _NO_CHOICE = re.compile(r"'([^']*)' is not one of (.+)", re.DOTALL)
 """What Typer says of a value that is no choice."""

@@ -121,7 +121,8 @@ def _read(place: Place, stream: BinaryIO, max_bytes: int | None, given: int) -> 
 def _failure(place: Place, error: OSError) -> ReadError:
     hint = None
     if isinstance(error, FileNotFoundError):
-        text, hint = "no such file", did_you_mean_file(place.file)
+        text = "no such file"
+        hint = did_you_mean_file(place.file) or did_you_mean_file(place.file.rpartition(":")[0])
     elif isinstance(error, IsADirectoryError):
         text, hint = "is a directory", "name a file"
     elif isinstance(error, PermissionError):
