@@ -129,15 +129,21 @@ def test_learned_constants_are_seen_by_a_compiled_run(
 
 
 @pytest.mark.parametrize("is_compiled", [False, True], ids=["plain", "compiled"])
-@pytest.mark.parametrize("kind", NEURONS, ids=[kind.__name__ for kind in NEURONS])
+@pytest.mark.parametrize("kind", [*NEURONS, nir.Scale], ids=lambda kind: kind.__name__)
 def test_a_weight_learns_in_a_loop_of_which_nothing_else_does(kind: Any, is_compiled: bool) -> None:
     """Planted: the parameters of a loop's own modules are not looked at for gradients."""
-    module = converted(looped(neuron(kind, SIZE)), dtype=torch.float64)
+    graph = looped(neuron(kind, SIZE) if kind in NEURONS else nir.Scale(np.ones(SIZE)))
+    graph.nodes["back"] = nir.Linear(-weights(SIZE, SIZE) / 4)
+    graph.nodes["again"] = nir.Linear(weights(SIZE, SIZE, seed=2) / 8)  # a sum of three
+    graph.edges += [("n", "again"), ("again", "n")]
+    module = converted(graph, dtype=torch.float64)
     compiler = Compiler(8, backend="aot_eager") if is_compiled else None
     x, gradients = driven(20), []
+    for parameter in module.n.parameters():
+        parameter.requires_grad_(False)
     for run in (run_sequence(module, x, compiler=compiler), by_steps(module, {"input": x})):
         assert run[0].requires_grad
-        gradients.append(torch.autograd.grad(run[0].square().sum(), module.back.scale)[0])
+        gradients.append(torch.autograd.grad(run[0].square().sum(), module.back.weight)[0])
     assert bool(gradients[1].abs().sum() > 0)
     torch.testing.assert_close(*gradients, rtol=1e-9, atol=1e-9)
 
