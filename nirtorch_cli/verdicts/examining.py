@@ -72,6 +72,8 @@ def usable_cpus() -> int:
 def _prepare(threads: int) -> None:
     """Import what takes long, and share the processors. A failure shows at the first task."""
     with contextlib.suppress(Exception):
+        import nirtorch_cli.reading  # before torch, which warns where there is no NumPy
+
         gc.disable()  # while torch is imported there is no garbage
         import torch
 
@@ -84,6 +86,7 @@ def _prepare(threads: int) -> None:
 
 def _assess(task: Task) -> Assessment | Refusal:
     try:
+        import nirtorch_cli.reading  # noqa: F401 (see `_prepare`)
         from nirtorch_cli.verdicts.assessing import assess
     except Exception as error:
         missing = missing_framework(error)
