@@ -822,13 +822,19 @@ def test_empty(tmp_path: Path) -> None:
     assert refusal(b"") == f"<bytes>: {hint}"
 
 
-@pytest.mark.parametrize("content", [b"x", b"PK\3\4" * 999, b"\x89HDF\r\n" * 99, b"[1, 2]\n"])
+@pytest.mark.parametrize("content", [b"x", b"PKZIP" * 999, b"\x89HDF\r\n" * 99, b"[1, 2]\n"])
 def test_not_hdf5(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "model.nir"
     path.write_bytes(content)
     hint = "is not an HDF5 file; a .nir file is an HDF5 file written by nir.write"
     assert refusal(path) == f"{path}: {hint}"
     assert refusal(content) == f"<bytes>: {hint}"
+
+
+def test_a_zip_archive_is_called_one(tmp_path: Path) -> None:
+    path = tmp_path / "model.nir"
+    path.write_bytes(b"PK\3\4" * 999)
+    assert refusal(path) == f"{path}: is a zip archive, not a .nir file; unpack it (unzip)"
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.999])
