@@ -21,7 +21,7 @@ OPERATIONS_FOR_A_BYTE = 8
 """So many operations a step may take for each byte that it may: seconds' worth, at the default."""
 
 NODE_BYTES = 16 * 2**10
-"""What a node claims beside its parameters, from the file to its module: no 300,000 nodes fit."""
+"""What a node claims beside its parameters: no 70,000 fit into a file that is small."""
 
 ENTRY_BYTES = 8 * 2**10
 """What an entry of metadata claims beside its data."""

@@ -492,9 +492,10 @@ def test_nodes_are_counted_before_they_are_read(tmp_path: Path) -> None:
 
 
 def test_a_million_nodes_are_over_the_limit() -> None:
-    assert 300_000 * NODE_BYTES > limits.DEFAULT_MAX_BYTES
+    assert 70_000 * NODE_BYTES > limits.DEFAULT_MAX_BYTES
     assert 1_000_000 * ENTRY_BYTES > limits.DEFAULT_MAX_BYTES
-    assert 100_000 * NODE_BYTES < limits.DEFAULT_MAX_BYTES // 2
+    # A neuron takes over 3 kB of a file that nir writes, and a large file may claim more.
+    assert limits.allowed_bytes(None, 100_000 * 3000) > 100_000 * NODE_BYTES
 
 
 def test_entries_of_metadata_are_counted(tmp_path: Path) -> None:

@@ -74,6 +74,7 @@ def require_matplotlib() -> None:
         MissingFrameworkError: matplotlib is not installed, or does not work.
     """
     try:
+        import matplotlib
         import matplotlib.figure  # noqa: F401 (whether it is there)
     except Exception as error:
         missing = missing_framework(error)
