@@ -74,7 +74,8 @@ def require_matplotlib() -> None:
         MissingFrameworkError: matplotlib is not installed, or does not work.
     """
     try:
-        import matplotlib.figure  # noqa: F401 (whether it is there)
+        import matplotlib  # whether it is there
+        import matplotlib.figure  # noqa: F401 (whether it works)
     except Exception as error:
         missing = missing_framework(error)
         if missing is None:
