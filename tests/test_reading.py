@@ -822,7 +822,7 @@ def test_empty(tmp_path: Path) -> None:
     assert refusal(b"") == f"<bytes>: {hint}"
 
 
-@pytest.mark.parametrize("content", [b"x", b"PK\3\4" * 999, b"\x89HDF\r\n" * 99, b"[1, 2]\n"])
+@pytest.mark.parametrize("content", [b"x", b"PK\3" * 999, b"\x89HDF\r\n" * 99, b"[1, 2]\n"])
 def test_not_hdf5(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "model.nir"
     path.write_bytes(content)

@@ -228,9 +228,12 @@ def test_a_nan_in_the_last_step_is_found_before_anything_is_fed() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("posson:rate=50", "'posson:rate=50' is neither a file nor a generator; such as poisson"),
+        (
+            "posson:rate=50",
+            "'posson:rate=50' is neither a file nor a generator; did you mean 'poisson'?",
+        ),
         ("poisson", "'poisson': poisson needs its rate; such as "),
-        ("poisson:rat=50", "poisson has no parameter 'rat'; it has rate, amplitude"),
+        ("poisson:rat=50", "poisson has no parameter 'rat'; did you mean 'rate'?"),
         ("poisson:rate=fast", "rate is 'fast', not a number that float32 holds"),
         ("poisson:rate=nan", "rate is 'nan', not a number"),
         ("poisson:rate=-1", "rate is negative"),
@@ -431,7 +434,7 @@ def test_a_generator_takes_its_size_from_the_files() -> None:
         ([], ["no input is given for 'left', 'in': --input left=FILE, or a generator: poisson"]),
         (["left=zeros"], ["no input is given for 'in': --input in=FILE"]),
         (["zeros"], ["--input 'zeros' does not say which of 'left', 'in' is fed"]),
-        (["left=zeros", "right=zeros"], ["has no input 'right': it has 'left', 'in'"]),
+        (["left=zeros", "right=zeros"], ["has no input 'right'; it has 'left', 'in'"]),
         (["left=zeros", "left=zeros", "in=zeros"], ["the input 'left' is given twice"]),
         (["x=zeros", "zeros"], ["has no input 'x'", "does not say which"]),
         (["left=-", "in=-"], ["stdin can be read once only"]),
