@@ -54,12 +54,18 @@ def split_spec(spec: str) -> tuple[str, str | None]:
 
 @contextlib.contextmanager
 def importable(folders: Iterable[str]) -> Iterator[None]:
-    """While open, modules in these folders can be imported where none is installed of the name."""
-    added = [folder for folder in dict.fromkeys(folders) if folder not in sys.path]
+    """While open, modules in these folders can be imported where none is installed of the name.
+
+    No bytecode is left in them.
+    """
+    named = list(dict.fromkeys(folders))
+    added = [folder for folder in named if folder not in sys.path]
+    wrote, sys.dont_write_bytecode = sys.dont_write_bytecode, bool(named) or sys.dont_write_bytecode
     sys.path.extend(added)
     try:
         yield
     finally:
+        sys.dont_write_bytecode = wrote
         for folder in added:
             with contextlib.suppress(ValueError):  # taken off by the code that was imported
                 sys.path.remove(folder)
