@@ -135,7 +135,7 @@ class Builder:
             self.require_skippable(where, node)
             return None
         spec = self.origins.get(key_of(node, self.settings.node_map))
-        kind = type(node).__name__ if spec is None else f"{type(node).__name__} ({spec})"
+        kind = type_name(node) if spec is None else f"{type_name(node)} ({spec})"
         try:
             module = mapper(node)
         except BaseException as error:  # a mapper is anybody's code

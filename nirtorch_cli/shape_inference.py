@@ -84,13 +84,12 @@ class Inference:
         names = sorted(self.graph.nodes)
         self.nodes = {name: copy.copy(self.graph.nodes[name]) for name in names}
         self.successors: dict[str, list[str]] = {name: [] for name in names}
-        for source, target in sorted(set(self.graph.edges)):
-            self.successors[source].append(target)
-        self.taken: dict[str, Shape] = {}
-        self.given: dict[str, Shape] = {}
         self.coming: dict[str, list[str]] = {}
         for source, target in sorted(set(self.graph.edges)):
+            self.successors[source].append(target)
             self.coming.setdefault(target, []).append(source)
+        self.taken: dict[str, Shape] = {}
+        self.given: dict[str, Shape] = {}
         self.nested: set[str] = set()
         self.queue: deque[str] = deque()
         self.failed: set[str] = set()

@@ -212,9 +212,7 @@ class StateTracer(torch.fx.Tracer):
     """
 
     def __init__(self) -> None:
-        super().__init__(
-            autowrap_functions=(entry, previous_output, silence, add, checked_output, checked_step)
-        )
+        super().__init__(autowrap_functions=(entry, previous_output, silence, add, *CHECKS))
 
     def is_leaf_module(self, m: torch.nn.Module, module_qualified_name: str) -> bool:
         return True

@@ -41,11 +41,8 @@ class Tally:
 
     def add(self, values: Array) -> None:
         """The values of further steps."""
-        self.steps, self.rest, self.dtype = (
-            self.steps + len(values),
-            values.shape[1:],
-            str(values.dtype),
-        )
+        self.steps += len(values)
+        self.rest, self.dtype = values.shape[1:], str(values.dtype)
         if not values.size:
             return
         self.count += values.size

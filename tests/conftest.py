@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -53,3 +54,23 @@ def nirtorch(tmp_path: Path) -> Command:
         return subprocess.run(command, **settings)  # type: ignore[call-overload,no-any-return]
 
     return run
+
+
+def on_terminal(*arguments: str, stderr: int | None = None, **environment: str) -> str:
+    """All that a terminal gets, stdout and stderr; the latter goes to `stderr` if that is given."""
+    import pty
+
+    main, other = pty.openpty()
+    settings = {**os.environ, "COLUMNS": "90", **environment}
+    command = [sys.executable, "-m", "nirtorch_cli", *arguments]
+    errors = other if stderr is None else stderr
+    with subprocess.Popen(command, stdin=other, stdout=other, stderr=errors, env=settings):
+        os.close(other)
+        content = b""
+        try:
+            while part := os.read(main, 65536):
+                content += part
+        except OSError:
+            pass  # Linux says so when the other end is closed
+    os.close(main)
+    return content.decode()

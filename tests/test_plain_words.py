@@ -22,7 +22,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from conftest import DATA
+from conftest import DATA, on_terminal
 from files import chain, inlet, lif, linear, outlet, write
 from typer.testing import CliRunner, Result
 
@@ -578,25 +578,6 @@ def test_no_colours_in_a_file() -> None:
     for name in ("report.txt", "model.txt"):
         assert Path(name).read_text()
         assert "\x1b" not in Path(name).read_text()
-
-
-def on_terminal(*arguments: str, **environment: str) -> str:
-    """All that a terminal gets, stdout and stderr."""
-    import pty
-
-    main, other = pty.openpty()
-    settings = {**os.environ, "COLUMNS": "90", **environment}
-    command = [sys.executable, "-m", "nirtorch_cli", *arguments]
-    with subprocess.Popen(command, stdin=other, stdout=other, stderr=other, env=settings):
-        os.close(other)
-        content = b""
-        try:
-            while part := os.read(main, 65536):
-                content += part
-        except OSError:
-            pass  # Linux says so when the other end is closed
-    os.close(main)
-    return content.decode()
 
 
 COLOUR, CURSOR = re.compile(r"\x1b\[3\dm"), re.compile(r"\x1b\[(\?25|\d?K|\d?A)|\r(?!\n)")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from conftest import DATA
+from conftest import DATA, on_terminal
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
@@ -179,22 +178,12 @@ def test_silent_nodes_in_a_row_share_a_line() -> None:
 @pytest.mark.parametrize("width", [40, 80])
 def test_a_table_in_a_terminal(width: int, tmp_path: Path) -> None:
     """What a terminal of so many columns gets; a pipe gets lines that are as long as need be."""
-    import pty
-
-    arguments = [sys.executable, "-m", "nirtorch_cli", "inspect", str(DATA / "digits.nir")]
-    environment = {**os.environ, "COLUMNS": str(width), "TERM": "xterm", "NO_COLOR": "1"}
-    main, other = pty.openpty()
-    with subprocess.Popen(arguments, stdout=other, stderr=subprocess.DEVNULL, env=environment):
-        os.close(other)
-        content = b""
-        try:
-            while part := os.read(main, 65536):
-                content += part
-        except OSError:
-            pass  # Linux says so when the other end is closed
-    os.close(main)
-    lines = content.decode().replace("\x1b[1m", "").replace("\x1b[0m", "").splitlines()
+    environment = {"COLUMNS": str(width), "TERM": "xterm", "NO_COLOR": "1"}
+    arguments = ["inspect", str(DATA / "digits.nir")]
+    shown = on_terminal(*arguments, stderr=subprocess.DEVNULL, **environment)
+    lines = shown.replace("\x1b[1m", "").replace("\x1b[0m", "").splitlines()
     drawn = lines[[RULE in line for line in lines].index(True) - 1 :]
     assert max(map(cell_len, drawn)) <= width
-    piped = subprocess.run(arguments, capture_output=True, text=True, check=True).stdout
+    command = [sys.executable, "-m", "nirtorch_cli", *arguments]
+    piped = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert max(map(len, piped.splitlines())) > 80

@@ -232,13 +232,11 @@ def task_of(file: str, request: Request, trial: dict[str, Any], max_memory: int 
     """What to do with a file; what only this process can read is read here."""
     from nirtorch_cli.verdicts.assessment import Task
 
-    if file == "-":
-        stream = model_source(file)
-        assert not isinstance(stream, str)
-        read = stream.read()
-        limit = memory_of(max_memory, trial["max_bytes"], len(read))
-        return Task("<stdin>", read, request, max_memory=limit, **trial)
-    content = Path(file).read_bytes() if is_pipe(file) else None
+    content = None
+    if not isinstance(stream := model_source(file), str):
+        file, content = "<stdin>", stream.read()
+    elif is_pipe(file):
+        content = Path(file).read_bytes()
     size = len(content or b"") or (os.path.getsize(file) if os.path.isfile(file) else 0)
     limit = memory_of(max_memory, trial["max_bytes"], size)
     return Task(file, content, request, max_memory=limit, **trial)
