@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -27,6 +27,9 @@ PINNED_TYPER = re.search(
 )[1]
 """The Typer whose help the golden files and the README show."""
 
+for name in ("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"):
+    os.environ.pop(name, None)  # users have neither, and each hides faults of what is started here
+
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -36,6 +39,22 @@ def real_files() -> Path:
     if not REAL.is_dir():
         pytest.skip(f"the real NIR files are not here ({REAL})")
     return REAL
+
+
+@pytest.fixture(autouse=True)
+def forgetting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What a test imported from a folder made for tests is forgotten, and sys.path as it was.
+
+    Else the next test that writes a module of the same name gets this one's.
+    """
+    path, before = list(sys.path), set(sys.modules)
+    yield
+    sys.path[:] = path
+    made = str(tmp_path_factory.getbasetemp())
+    for name in set(sys.modules) - before:
+        loaded = vars(sys.modules[name])  # a folder without __init__.py has a path and no file
+        if made in f"{loaded.get('__file__')} {loaded.get('__path__')}":
+            del sys.modules[name]
 
 
 @pytest.fixture

@@ -41,7 +41,6 @@ PAIR = np.ones(2)
 @pytest.fixture
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
     write_model("model.nir")
     return tmp_path
 

@@ -10,7 +10,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -122,16 +121,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def workplace(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """That folder, with modules that were imported from it forgotten in the end."""
+def workplace(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """That folder, as the current one."""
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(sys, "path", list(sys.path))
     importlib.invalidate_caches()
-    before = set(sys.modules)
-    yield folder
-    for name in set(sys.modules) - before:
-        if str(folder) in str(vars(sys.modules[name]).get("__file__")):
-            del sys.modules[name]
+    return folder
 
 
 def check_process(folder: Path, *arguments: str) -> dict[str, Any]:

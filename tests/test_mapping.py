@@ -7,7 +7,6 @@ import json
 import os
 import sys
 import textwrap
-from collections.abc import Iterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -56,17 +55,11 @@ class Lab:
 
 
 @pytest.fixture(autouse=True)
-def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty folder to work in; modules that were imported from it are forgotten."""
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder to work in."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
     importlib.invalidate_caches()
-    before = set(sys.modules)
-    yield tmp_path
-    for name in set(sys.modules) - before:
-        loaded = sys.modules[name]  # a folder without __init__.py has a path and no file
-        if str(tmp_path) in f"{vars(loaded).get('__file__')} {vars(loaded).get('__path__')}":
-            del sys.modules[name]
+    return tmp_path
 
 
 @pytest.fixture

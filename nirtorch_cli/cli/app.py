@@ -60,7 +60,8 @@ class BoundedGroup(typer.core.TyperGroup):
     def boundary(self, arguments: list[str], command: str) -> Iterator[None]:
         """Turn what is raised inside into lines or JSON, and an exit code."""
         try:
-            yield
+            with _flushed():
+                yield
         except (typer.Exit, typer.Abort):
             raise
         except BrokenPipeError:
@@ -79,6 +80,16 @@ class BoundedGroup(typer.core.TyperGroup):
             with contextlib.suppress(OSError):  # stdout may be what is broken
                 finish(report, as_json=_asks_for_json(arguments), quiet=is_quiet)
             raise typer.Exit(code) from None
+
+
+@contextlib.contextmanager
+def _flushed() -> Iterator[None]:
+    """What is printed has gone out before the end, where Python could only fail without a word."""
+    try:
+        yield
+    except typer.Exit:
+        sys.stdout.flush()
+        raise
 
 
 def _asks_for_json(arguments: list[str]) -> bool:
