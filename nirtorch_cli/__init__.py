@@ -9,62 +9,62 @@ neither torch nor nir. It loads nothing at all, since `python -m nirtorch_cli` d
 current folder, which may be a stranger's, first on the path: see `__main__`.
 """
 
-__version__ = "0.1.0"
+from nirtorch_cli._version import __version__ as __version__
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from nirtorch_cli.comparing.comparison import Comparison as Comparison
-    from nirtorch_cli.comparing.modules import compare_modules as compare_modules
-    from nirtorch_cli.defaults import DEFAULT_MAP as DEFAULT_MAP
-    from nirtorch_cli.defaults import default_map as default_map
-    from nirtorch_cli.errors import ContractError as ContractError
-    from nirtorch_cli.errors import ConversionError as ConversionError
-    from nirtorch_cli.errors import MapError as MapError
-    from nirtorch_cli.errors import MapperError as MapperError
-    from nirtorch_cli.errors import MissingFrameworkError as MissingFrameworkError
-    from nirtorch_cli.errors import NirtorchError as NirtorchError
-    from nirtorch_cli.errors import OutputError as OutputError
-    from nirtorch_cli.errors import ReadError as ReadError
-    from nirtorch_cli.errors import SaveError as SaveError
-    from nirtorch_cli.errors import ShapeError as ShapeError
-    from nirtorch_cli.errors import StateError as StateError
-    from nirtorch_cli.errors import StructureError as StructureError
-    from nirtorch_cli.errors import UnmappedNodeError as UnmappedNodeError
-    from nirtorch_cli.errors import UsageError as UsageError
-    from nirtorch_cli.findings import Finding as Finding
-    from nirtorch_cli.interpreter import nir_to_torch as nir_to_torch
-    from nirtorch_cli.running import run_sequence as run_sequence
-    from nirtorch_cli.saving import load as load
-    from nirtorch_cli.saving import save as save
-    from nirtorch_cli.sequences.compiling import Compiler as Compiler
+    from nirtorch_cli.comparison.comparison import Comparison as Comparison
+    from nirtorch_cli.comparison.modules import compare_modules as compare_modules
+    from nirtorch_cli.conversion.artefacts.pt import load as load
+    from nirtorch_cli.conversion.artefacts.pt import save as save
+    from nirtorch_cli.conversion.defaults import DEFAULT_MAP as DEFAULT_MAP
+    from nirtorch_cli.conversion.defaults import default_map as default_map
+    from nirtorch_cli.conversion.interpreter import nir_to_torch as nir_to_torch
+    from nirtorch_cli.findings.errors import ContractError as ContractError
+    from nirtorch_cli.findings.errors import ConversionError as ConversionError
+    from nirtorch_cli.findings.errors import MapError as MapError
+    from nirtorch_cli.findings.errors import MapperError as MapperError
+    from nirtorch_cli.findings.errors import MissingFrameworkError as MissingFrameworkError
+    from nirtorch_cli.findings.errors import NirtorchError as NirtorchError
+    from nirtorch_cli.findings.errors import OutputError as OutputError
+    from nirtorch_cli.findings.errors import ReadError as ReadError
+    from nirtorch_cli.findings.errors import SaveError as SaveError
+    from nirtorch_cli.findings.errors import ShapeError as ShapeError
+    from nirtorch_cli.findings.errors import StateError as StateError
+    from nirtorch_cli.findings.errors import StructureError as StructureError
+    from nirtorch_cli.findings.errors import UnmappedNodeError as UnmappedNodeError
+    from nirtorch_cli.findings.errors import UsageError as UsageError
+    from nirtorch_cli.findings.finding import Finding as Finding
+    from nirtorch_cli.running.engine.compiler import Compiler as Compiler
+    from nirtorch_cli.running.sequence import run_sequence as run_sequence
 
 _HOME = {
-    "DEFAULT_MAP": "defaults",
-    "Comparison": "comparing.comparison",
-    "Compiler": "sequences.compiling",
-    "ContractError": "errors",
-    "ConversionError": "errors",
-    "Finding": "findings",
-    "MapError": "errors",
-    "MapperError": "errors",
-    "MissingFrameworkError": "errors",
-    "NirtorchError": "errors",
-    "OutputError": "errors",
-    "ReadError": "errors",
-    "SaveError": "errors",
-    "ShapeError": "errors",
-    "StateError": "errors",
-    "StructureError": "errors",
-    "UnmappedNodeError": "errors",
-    "UsageError": "errors",
-    "compare_modules": "comparing.modules",
-    "default_map": "defaults",
-    "load": "saving",
-    "nir_to_torch": "interpreter",
-    "run_sequence": "running",
-    "save": "saving",
+    "Comparison": "comparison.comparison",
+    "Compiler": "running.engine.compiler",
+    "ContractError": "findings.errors",
+    "ConversionError": "findings.errors",
+    "DEFAULT_MAP": "conversion.defaults",
+    "Finding": "findings.finding",
+    "MapError": "findings.errors",
+    "MapperError": "findings.errors",
+    "MissingFrameworkError": "findings.errors",
+    "NirtorchError": "findings.errors",
+    "OutputError": "findings.errors",
+    "ReadError": "findings.errors",
+    "SaveError": "findings.errors",
+    "ShapeError": "findings.errors",
+    "StateError": "findings.errors",
+    "StructureError": "findings.errors",
+    "UnmappedNodeError": "findings.errors",
+    "UsageError": "findings.errors",
+    "compare_modules": "comparison.modules",
+    "default_map": "conversion.defaults",
+    "load": "conversion.artefacts.pt",
+    "nir_to_torch": "conversion.interpreter",
+    "run_sequence": "running.sequence",
+    "save": "conversion.artefacts.pt",
 }
 
 __all__ = [*_HOME, "__version__"]

@@ -28,9 +28,9 @@ import nir
 import numpy as np
 
 from nirtorch_cli.cli import main as run_command
-from nirtorch_cli.errors import NirtorchError
-from nirtorch_cli.findings import Finding
-from nirtorch_cli.reading import read
+from nirtorch_cli.findings.errors import NirtorchError
+from nirtorch_cli.findings.finding import Finding
+from nirtorch_cli.reading.graphs import read
 
 COMMANDS = (
     ("inspect", "{file}", "--json"),
@@ -141,9 +141,9 @@ def _run(
 
 def _assessed(file: Path, as_it_is: bool) -> int:
     """What `check` does with a file in one of its own processes."""
-    from nirtorch_cli.request import Request
-    from nirtorch_cli.verdicts.assessing import assess
-    from nirtorch_cli.verdicts.assessment import Assessment, Task
+    from nirtorch_cli.batch.assess import assess
+    from nirtorch_cli.batch.task import Assessment, Task
+    from nirtorch_cli.conversion.options import Request
 
     request = Request(repair=not as_it_is)
     task = Task(str(file), request=request, steps=3, max_bytes=MAX_BYTES, debug=True)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from nirtorch_cli import nir_to_torch
-from nirtorch_cli.defaults import default_map
+from nirtorch_cli.conversion.defaults import default_map
 
 DT = 1e-3
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from conftest import DATA, ROOT
 
-from nirtorch_cli.rules import load_repairs, load_rules
+from nirtorch_cli.findings.rules import load_repairs, load_rules
 
 README = ROOT / "README.md"
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -105,9 +105,9 @@ def rules_table() -> str:
 
 def picture() -> str:
     """What `inspect --format mermaid` draws of the recurrent model."""
-    from nirtorch_cli.drawing import draw
-    from nirtorch_cli.inspecting import inspect_file
-    from nirtorch_cli.reading import read
+    from nirtorch_cli.drawing.graphs.picture import draw
+    from nirtorch_cli.graph.inspection import inspect_file
+    from nirtorch_cli.reading.graphs import read
 
     text = draw(inspect_file(read(DATA / "digits_recurrent.nir")), "mermaid").text
     return f"```mermaid\n{text}```\n"

@@ -17,199 +17,47 @@ import nirtorch_cli
 
 PACKAGE = Path(nirtorch_cli.__file__).parent
 
-STAGES = (
-    # what was noticed, and how it is said
-    "limits",
+ROOMS = (
     "findings",
-    "suggesting",
-    "errors",
-    "tracebacks",
-    "frameworks",
-    "rules",
-    "naming",
-    "ordering",
-    "writing",
-    "artefacts",
-    "file_kinds",
-    "request",
-    # many files and processes, which need not know what is in a file
-    "verdicts",
-    "verdicts.assessment",
-    "verdicts.judging",
-    "verdicts.gathering",
-    "verdicts.serving",
-    "verdicts.workers",
-    "broadcasting",
-    # a file, and what is in it
-    "reading.heaps",
-    "reading.unpacking",
-    "reading.packing",
-    "reading.szip",
-    "reading.sources",
-    "reading.hdf5",
-    "reading.attributes",
-    "reading.node_fields",
-    "reading.unknown_nodes",
-    "reading.node_building",
-    "reading.graphs",
+    "primitives",
     "reading",
-    "outlining",
-    # a graph: is it sound, and can it be mended
-    "transfers",
-    "shape_inference",
-    "shapes",
-    "loops",
-    "checking",
-    "checking.structure",
-    "checking.parameters",
-    "repairing",
-    "soundness",
-    "exporting",
-    "verdicts.portability",
-    # the order of one step
-    "timing",
-    "checking.time",
-    "dissolving",
-    "scheduling",
-    "planning",
-    "demand",
-    "inspecting",
-    "drawing.labels",
-    "drawing.scene",
-    "drawing.layering",
-    "drawing.placing",
-    "drawing.routing",
-    "drawing.rows",
-    "drawing.sheet",
-    "drawing.layout",
-    "drawing.labelling",
-    "drawing.svg_text",
-    "drawing.svg_items",
-    "drawing.svg_links",
-    "drawing.svg",
-    "drawing.dot",
-    "drawing.mermaid",
-    "drawing",
-    # what a user brings
-    "node_map",
-    "importing",
-    "mapping",
-    # numbers to feed and to keep, without torch
-    "signals",
-    "signals.sources",
-    "signals.archives",
-    "signals.tables",
-    "signals.generators",
-    "signals.binning",
-    "signals.nirdata",
-    "signals.nirdata_writing",
-    "signals.recordings",
-    "signals.feeding",
-    "signals.arranging",
-    "signals.inputs",
-    "signals.outputs",
-    "signals.states",
-    # from here on with torch
-    "neurons.surrogate",
-    "neurons.overtime",
-    "neurons.firing",
-    "neurons.learning",
-    "neurons.stepping",
-    "neurons.population",
-    "neurons.integrators",
-    "neurons.leaky",
-    "neurons.cuba",
-    "neurons.elementwise",
-    "neurons.linear",
-    "neurons.convolution",
-    "neurons.pooling",
-    "neurons",
-    "defaults",
-    "state",
-    "graph_module",
-    "attribution",
-    "wiring",
-    "building",
-    "interpreter",
-    "saving",
+    "graph",
     "conversion",
-    # what is done with a module
-    "describing",
-    "sequences.condensing",
-    "sequences.framewise",
-    "sequences.watching",
-    "sequences.looping",
-    "sequences.unrolling",
-    "sequences.compiling",
-    "sequences.sequencing",
-    "sequences",
     "running",
-    "finiteness",
-    "arrays",
-    "seeing.axes",
-    "seeing.activity",
-    "seeing.raster",
-    "seeing.thresholds",
-    "seeing.panels",
-    "seeing.images",
-    "seeing.spikes",
-    "seeing.choosing",
-    "seeing.traces",
-    "seeing.arranging",
-    "seeing.pictures",
-    "seeing",
-    "tallying",
-    "driving",
-    "sampling",
-    "comparing.trains",
-    "comparing.grids",
-    "comparing.differences",
-    "comparing.recording",
-    "comparing.comparison",
-    "comparing.nodewise",
-    "comparing.specs",
-    "comparing.loading",
-    "comparing.expecting",
-    "comparing.capturing",
-    "comparing.modules",
-    "comparing.pairing",
-    "comparing.rows",
-    "comparing",
-    "verdicts.digests",
-    "verdicts.duration",
-    "verdicts.observing",
-    "verdicts.trying",
-    "verdicts.proving",
-    "verdicts.assessing",
-    "verdicts.examining",
-    "reporting",
-    "reporting.text",
-    "reporting.junit",
-    "reporting.github",
-    "reporting.sarif",
-    # the command line
-    "cli.options",
-    "cli.terminal",
-    "cli.tables",
-    "cli.output",
-    "cli.progress",
-    "cli.reports",
-    "cli.rule_pages",
-    "cli.check",
-    "cli.convert",
-    "cli.run_request",
-    "cli.run_answers",
-    "cli.run",
-    "cli.compare",
-    "cli.inspect",
-    "cli.repair",
-    "cli.app",
+    "comparison",
+    "batch",
+    "drawing",
     "cli",
-    "__main__",
 )
-"""Every file of the package; none imports one that stands below it. DESIGN.md, section 2."""
+"""The rooms; none imports one that stands below it. DESIGN.md, section 2."""
 
-FIRST_WITH_TORCH = "neurons.surrogate"
+WITHOUT_TORCH = (
+    "findings",
+    "primitives.broadcasting",
+    "primitives.shape_rules",
+    "primitives.table",
+    "reading",
+    "graph",
+    "conversion.artefacts.atomic",
+    "conversion.artefacts.formats",
+    "conversion.artefacts.nir",
+    "conversion.importing",
+    "conversion.maps",
+    "conversion.naming",
+    "conversion.node_map",
+    "conversion.options",
+    "running.signals",
+    "running.state_file",
+    "batch.collect",
+    "batch.pool",
+    "batch.portability",
+    "batch.reports",
+    "batch.serve",
+    "batch.task",
+    "batch.verdict",
+    "drawing",
+)
+"""Rooms and files that never import torch, nor anything of ours that does."""
 
 PUBLIC = (
     "Comparison",
@@ -270,36 +118,78 @@ def own_imports(stage: str) -> set[str]:
     return {name.removeprefix("nirtorch_cli.") for name in names} & set(FILES)
 
 
-def test_the_table_has_every_file() -> None:
-    assert set(STAGES) | {""} == set(FILES)
-    assert len(STAGES) == len(set(STAGES))
+def room_of(stage: str) -> str:
+    return stage.partition(".")[0]
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_a_stage_never_imports_a_later_one(stage: str) -> None:
-    if stage not in FILES:
-        pytest.fail(f"{stage} is no file")
-    earlier = set(STAGES[: STAGES.index(stage)])
-    # A package is imported with any of its files; it is no stage of its own then.
-    packages = {other.rpartition(".")[0] for other in own_imports(stage)}
-    assert own_imports(stage) - earlier - packages == set()
+def test_at_the_root_are_only_rooms() -> None:
+    entries = {path.name for path in PACKAGE.iterdir()} - {"__pycache__"}
+    assert entries == {*ROOMS, "__init__.py", "__main__.py", "_version.py", "py.typed"}
+
+
+@pytest.mark.parametrize("stage", [stage for stage in FILES if room_of(stage) in ROOMS])
+def test_a_room_never_imports_a_later_one(stage: str) -> None:
+    allowed = {*ROOMS[: ROOMS.index(room_of(stage)) + 1], "_version"}
+    assert {room_of(name) for name in own_imports(stage)} <= allowed
+
+
+def test_no_imports_go_in_a_circle() -> None:
+    done: set[str] = set()
+
+    def visit(stage: str, way: tuple[str, ...]) -> None:
+        assert stage not in way, " -> ".join([*way, stage])
+        if stage not in done:
+            for other in own_imports(stage) - {
+                room for room in own_imports(stage) if is_room(room)
+            }:
+                visit(other, (*way, stage))
+            done.add(stage)
+
+    for stage in FILES:
+        visit(stage, ())
+    assert done == set(FILES)
+
+
+def is_room(stage: str) -> bool:
+    """Whether a stage is a package, which is imported with any of its files."""
+    return FILES[stage].name == "__init__.py"
+
+
+@pytest.mark.parametrize("stage", [s for s in FILES if s and is_room(s) and s != "cli"])
+def test_a_room_opens_without_loading_anything(stage: str) -> None:
+    """Its `__init__` is a docstring: whoever imports one file of a room gets that file."""
+    assert [type(node) for node in tree(stage).body] == [ast.Expr]
 
 
 def test_some_imports_are_seen() -> None:
-    assert {"scheduling", "dissolving", "timing"} <= own_imports("planning")
-    assert "state" in own_imports("wiring")
-    assert "conversion" in own_imports("cli.convert")
+    assert {"graph.schedule", "graph.inlining", "graph.time_step"} <= own_imports("graph.plan")
+    assert "conversion.state" in own_imports("conversion.wiring")
+    assert "conversion.model" in own_imports("cli.convert")
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_only_the_reading_package_knows_hdf5(stage: str) -> None:
-    if not stage.startswith("reading") and stage != "signals.nirdata_writing":
+@pytest.mark.parametrize("stage", FILES)
+def test_only_the_reading_room_knows_hdf5(stage: str) -> None:
+    if not stage.startswith("reading") and stage != "running.signals.nirdata_writing":
         assert not any(name.split(".")[0] == "h5py" for name in imports(stage))
 
 
-@pytest.mark.parametrize("stage", STAGES[: STAGES.index(FIRST_WITH_TORCH)])
-def test_the_first_stages_do_without_torch(stage: str) -> None:
+def is_without_torch(stage: str) -> bool:
+    return any(stage == name or stage.startswith(f"{name}.") for name in WITHOUT_TORCH)
+
+
+@pytest.mark.parametrize("stage", [stage for stage in FILES if is_without_torch(stage)])
+def test_what_does_without_torch(stage: str) -> None:
     assert not any(name.split(".")[0] == "torch" for name in imports(stage))
+    others = {other for other in own_imports(stage) if not is_room(other)} - {"_version"}
+    assert {other for other in others if not is_without_torch(other)} <= {
+        "running.arrays",
+        "running.activity",
+    }
+
+
+@pytest.mark.parametrize("name", WITHOUT_TORCH)
+def test_what_does_without_torch_is_there(name: str) -> None:
+    assert name in FILES
 
 
 FORBIDDEN = {
@@ -350,7 +240,10 @@ CHANGING = {
 
 REMEMBERING = {
     ("", "globals"): "a public name, once it was resolved",
-    ("wiring", "lru_cache"): "whether a class takes a state, which its code says once and for all",
+    (
+        "conversion.wiring",
+        "lru_cache",
+    ): "whether a class takes a state, which its code says once and for all",
 }
 """What may outlive a call: it changes how long the next takes, and nothing else."""
 
@@ -455,8 +348,8 @@ except SystemExit as stop:
         (command("compare", "--help"), set()),
         (command("check", "--list-rules"), set()),
         (command("check", "--explain", "NIR104"), set()),
-        ("import nirtorch_cli.inspecting", {"nir", "numpy", "h5py"}),
-        ("import nirtorch_cli.scheduling, nirtorch_cli.naming", set()),
+        ("import nirtorch_cli.graph.inspection", {"nir", "numpy", "h5py"}),
+        ("import nirtorch_cli.graph.schedule, nirtorch_cli.conversion.naming", set()),
         (
             command("inspect", str(DATA / "digits_recurrent.nir"), "--json"),
             {"nir", "numpy", "h5py"},

@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 
 from nirtorch_cli import nir_to_torch
 from nirtorch_cli.cli.app import app
-from nirtorch_cli.errors import ConversionError
+from nirtorch_cli.findings.errors import ConversionError
 
 GIB = 2**30
 
@@ -111,7 +111,7 @@ def test_the_library_refuses_it_too() -> None:
 
 def test_a_large_file_says_itself_that_it_is_large(tmp_path: Path) -> None:
     """The default is eight times the file where that is more than 1 GiB; see `limits`."""
-    from nirtorch_cli.limits import allowed_bytes
+    from nirtorch_cli.reading.limits import allowed_bytes
 
     assert allowed_bytes(None, 0) == GIB
     assert allowed_bytes(None, GIB // 2) == 4 * GIB
@@ -191,7 +191,7 @@ def test_a_sample_of_unsaid_length_ends_by_itself(
 
 
 def test_statistics_part_by_part_are_those_of_the_whole() -> None:
-    from nirtorch_cli.tallying import Tally, statistics
+    from nirtorch_cli.running.tally import Tally, statistics
 
     values = np.random.default_rng(0).normal(size=(100, 3, 4)).astype(np.float32)
     tally = Tally()

@@ -23,17 +23,17 @@ from conftest import DATA
 from test_workers import is_alive, wait_until
 from typer.testing import CliRunner, Result
 
+from nirtorch_cli.batch.assess import assess
+from nirtorch_cli.batch.collect import gathered
+from nirtorch_cli.batch.examine import examined, usable_cpus
+from nirtorch_cli.batch.portability import portability
+from nirtorch_cli.batch.round_trip import proved
+from nirtorch_cli.batch.task import Assessment, Refusal, Task
 from nirtorch_cli.cli.app import app
-from nirtorch_cli.conversion import convert_model
-from nirtorch_cli.errors import ExitCode, UsageError
-from nirtorch_cli.reading import read
-from nirtorch_cli.request import Request
-from nirtorch_cli.verdicts.assessing import assess
-from nirtorch_cli.verdicts.assessment import Assessment, Refusal, Task
-from nirtorch_cli.verdicts.examining import examined, usable_cpus
-from nirtorch_cli.verdicts.gathering import gathered
-from nirtorch_cli.verdicts.portability import portability
-from nirtorch_cli.verdicts.proving import proved
+from nirtorch_cli.conversion.model import convert_model
+from nirtorch_cli.conversion.options import Request
+from nirtorch_cli.findings.errors import ExitCode, UsageError
+from nirtorch_cli.reading.graphs import read
 
 PAIR = np.ones(2)
 
@@ -634,7 +634,7 @@ def test_closing_early_leaves_no_process(workplace: Path) -> None:
 def test_processors_can_be_counted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert usable_cpus() >= 1
     quota = tmp_path / "cpu.max"
-    monkeypatch.setattr("nirtorch_cli.verdicts.examining._CGROUP_QUOTA", quota)
+    monkeypatch.setattr("nirtorch_cli.batch.examine._CGROUP_QUOTA", quota)
     quota.write_text("100000 100000\n")
     assert usable_cpus() == 1
     quota.write_text("max 100000\n")
@@ -650,7 +650,7 @@ def test_a_bug_is_told_on_its_file(workplace: Path, monkeypatch: pytest.MonkeyPa
     def broken(*arguments: Any, **options: Any) -> Any:
         raise AssertionError("this\ncannot be")
 
-    monkeypatch.setattr("nirtorch_cli.verdicts.assessing.convert_model", broken)
+    monkeypatch.setattr("nirtorch_cli.batch.assess.convert_model", broken)
     assessment = assess(Task("model.nir"))
     assert isinstance(assessment, Assessment)
     assert assessment.exit_code == ExitCode.BUG
@@ -665,7 +665,7 @@ def test_too_little_memory_is_told_on_its_file(
     def broken(*arguments: Any, **options: Any) -> Any:
         raise MemoryError
 
-    monkeypatch.setattr("nirtorch_cli.verdicts.assessing.read", broken)
+    monkeypatch.setattr("nirtorch_cli.batch.assess.read", broken)
     assessment = assess(Task("model.nir"))
     assert isinstance(assessment, Assessment)
     assert [finding.code for finding in assessment.obstacles] == ["NIR902"]
@@ -768,7 +768,7 @@ def test_nir_does_not_get_what_was_not_looked_at(
 def test_what_would_take_nir_long_is_not_tried(
     workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nirtorch_cli.verdicts.portability.MOST_WORK", 11)
+    monkeypatch.setattr("nirtorch_cli.batch.portability.MOST_WORK", 11)
     assert portable("model.nir") == [("NIR803", "info")]  # 4 nodes, 3 edges
-    monkeypatch.setattr("nirtorch_cli.verdicts.portability.MOST_WORK", 12)
+    monkeypatch.setattr("nirtorch_cli.batch.portability.MOST_WORK", 12)
     assert portable("model.nir") == []

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nirtorch_cli.checking.structure import examine
-from nirtorch_cli.checking.time import time_steps
-from nirtorch_cli.errors import StructureError
-from nirtorch_cli.findings import Finding
-from nirtorch_cli.limits import MAX_NESTING
-from nirtorch_cli.repairing import mended
-from nirtorch_cli.soundness import examined, required_sound
+from nirtorch_cli.findings.errors import StructureError
+from nirtorch_cli.findings.finding import Finding
+from nirtorch_cli.graph.checks.structure import examine
+from nirtorch_cli.graph.checks.time import time_steps
+from nirtorch_cli.graph.repairs import mended
+from nirtorch_cli.graph.sound import examined, required_sound
+from nirtorch_cli.reading.limits import MAX_NESTING
 
 CHAIN = [("in", "a"), ("a", "out")]
 OTHER = [*CHAIN, ("b", "o")]

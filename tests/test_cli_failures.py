@@ -24,8 +24,8 @@ from typer.testing import CliRunner, Result
 
 from nirtorch_cli import load
 from nirtorch_cli.cli.app import app
-from nirtorch_cli.errors import ExitCode, OutputError, ReadError, SaveError
-from nirtorch_cli.writing import written
+from nirtorch_cli.conversion.artefacts.atomic import written
+from nirtorch_cli.findings.errors import ExitCode, OutputError, ReadError, SaveError
 
 COMMANDS = ["convert", "inspect", "repair"]
 OLD = b"the old content"
@@ -674,7 +674,7 @@ def test_a_bug_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*arguments: Any, **options: Any) -> Any:
         raise AssertionError("this\ncannot be")
 
-    monkeypatch.setattr("nirtorch_cli.reading.read", broken)
+    monkeypatch.setattr("nirtorch_cli.reading.graphs.read", broken)
     assert failure(ExitCode.BUG, "inspect", "model.nir") == (
         "a bug in nirtorch: AssertionError: this cannot be; please report it; --debug shows where"
     )
@@ -689,7 +689,7 @@ def test_not_enough_memory(monkeypatch: pytest.MonkeyPatch, error: Exception) ->
     def broken(*arguments: Any, **options: Any) -> Any:
         raise error
 
-    monkeypatch.setattr("nirtorch_cli.reading.read", broken)
+    monkeypatch.setattr("nirtorch_cli.reading.graphs.read", broken)
     line = failure(ExitCode.UNSOUND, "convert", "model.nir")
     assert line == ("not enough memory; try a smaller --batch, fewer --steps, or another --device")
 

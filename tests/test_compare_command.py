@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 
 from nirtorch_cli import default_map, nir_to_torch, save
 from nirtorch_cli.cli.app import app
-from nirtorch_cli.errors import UsageError
+from nirtorch_cli.findings.errors import UsageError
 
 torch.set_num_threads(1)
 

@@ -24,23 +24,23 @@ from scipy.sparse.csgraph import maximum_bipartite_matching
 
 import nirtorch_cli
 from nirtorch_cli import default_map, nir_to_torch, run_sequence, save
-from nirtorch_cli.comparing.capturing import recorded
-from nirtorch_cli.comparing.comparison import Comparison
-from nirtorch_cli.comparing.differences import Place, no_spikes, spike_difference, value_difference
-from nirtorch_cli.comparing.expecting import expected_variables, spiking_outputs
-from nirtorch_cli.comparing.grids import coarser_spikes, coarser_values, common_grid
-from nirtorch_cli.comparing.loading import same_inputs
-from nirtorch_cli.comparing.nodewise import compare
-from nirtorch_cli.comparing.pairing import Asked, paired
-from nirtorch_cli.comparing.recording import Recording, read_recording
-from nirtorch_cli.comparing.rows import comparison_rows
-from nirtorch_cli.comparing.specs import Side, parse_side
-from nirtorch_cli.comparing.trains import Match, largest_shift, matched, van_rossum
-from nirtorch_cli.errors import NirtorchError, ReadError, UsageError
-from nirtorch_cli.reading import ModelFile
-from nirtorch_cli.sampling import random_inputs
-from nirtorch_cli.sequences.watching import SPIKING_TYPES, node_types
-from nirtorch_cli.signals.nirdata_writing import nirdata_of
+from nirtorch_cli.comparison.capture import recorded
+from nirtorch_cli.comparison.comparison import Comparison
+from nirtorch_cli.comparison.differences import Place, no_spikes, spike_difference, value_difference
+from nirtorch_cli.comparison.expected import expected_variables, spiking_outputs
+from nirtorch_cli.comparison.grid import coarser_spikes, coarser_values, common_grid
+from nirtorch_cli.comparison.loading import same_inputs
+from nirtorch_cli.comparison.nodes import compare
+from nirtorch_cli.comparison.pairing import Asked, paired
+from nirtorch_cli.comparison.recording import Recording, read_recording
+from nirtorch_cli.comparison.specs import Side, parse_side
+from nirtorch_cli.comparison.table import comparison_rows
+from nirtorch_cli.comparison.trains import Match, largest_shift, matched, van_rossum
+from nirtorch_cli.findings.errors import NirtorchError, ReadError, UsageError
+from nirtorch_cli.reading.graphs import ModelFile
+from nirtorch_cli.running.recording import SPIKING_TYPES, node_types
+from nirtorch_cli.running.sampling import random_inputs
+from nirtorch_cli.running.signals.nirdata_writing import nirdata_of
 
 trains = st.lists(st.integers(0, 30), max_size=9).map(sorted)
 shifts = st.integers(0, 5)
@@ -222,7 +222,7 @@ def test_value_differences_are_the_same_in_parts(monkeypatch: pytest.MonkeyPatch
     b[17, 1, 2] = np.nan
     whole = value_difference(a, b, 0.99)
     for size in (1, 7, 100):
-        monkeypatch.setattr("nirtorch_cli.comparing.differences._AT_A_TIME", size)
+        monkeypatch.setattr("nirtorch_cli.comparison.differences._AT_A_TIME", size)
         assert value_difference(a, b, 0.99) == whole
 
 
@@ -1096,7 +1096,7 @@ def test_parts_of_the_shorter_steps_make_the_same_recording(
     x = random_inputs(module, 6, 2, seed=3)
     wanted = {**expected_variables(module), "affine": ["output"], "output": ["output"]}
     fine = recorded("a", module, {n: v.repeat_interleave(5, 0) for n, v in x.items()}, wanted, dt=1)
-    monkeypatch.setattr("nirtorch_cli.comparing.capturing.part_length", lambda *args: most)
+    monkeypatch.setattr("nirtorch_cli.comparison.capture.part_length", lambda *args: most)
     found = recorded("a", module, x, wanted, dt=5, repeats=5)
     assert found.trace["cuba"]["spikes"].max() > 1
     for path, variables in fine.trace.items():
@@ -1132,8 +1132,8 @@ def test_memory_follows_the_longer_steps(monkeypatch: pytest.MonkeyPatch) -> Non
         lengths.append(len(inputs["x"]))
         return run_sequence(module, inputs, *arguments, **options)
 
-    monkeypatch.setattr("nirtorch_cli.comparing.capturing.run_sequence", run)
-    monkeypatch.setattr("nirtorch_cli.running.CHUNK_BYTES", 2**12)
+    monkeypatch.setattr("nirtorch_cli.comparison.capture.run_sequence", run)
+    monkeypatch.setattr("nirtorch_cli.running.sequence.CHUNK_BYTES", 2**12)
     module = converted(chain(lif(3)))
     wanted = expected_variables(module)
     found = recorded("a", module, {"x": torch.ones(3, 1, 3)}, wanted, dt=1, repeats=1000)

@@ -16,10 +16,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from nirtorch_cli import default_map, nir_to_torch
-from nirtorch_cli.dissolving import dissolve
-from nirtorch_cli.planning import plan_graph
-from nirtorch_cli.scheduling import schedule
-from nirtorch_cli.shapes import infer_shapes
+from nirtorch_cli.graph.inlining import dissolve
+from nirtorch_cli.graph.plan import plan_graph
+from nirtorch_cli.graph.schedule import schedule
+from nirtorch_cli.graph.shapes import infer_shapes
 
 torch.set_num_threads(1)
 

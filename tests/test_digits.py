@@ -12,7 +12,7 @@ from conftest import DATA
 from oracles import assert_same_spikes
 
 import nirtorch_cli
-from nirtorch_cli.running import run_steps
+from nirtorch_cli.running.sequence import run_steps
 
 MODELS = ("digits", "digits_conv", "digits_recurrent")
 

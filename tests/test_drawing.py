@@ -26,17 +26,17 @@ from typer.testing import CliRunner, Result
 
 import nirtorch_cli
 from nirtorch_cli.cli.app import app
-from nirtorch_cli.drawing import Picture, draw
-from nirtorch_cli.drawing.labelling import LABEL_SIZE
-from nirtorch_cli.drawing.labels import LONGEST, MARKS, STYLES, columns, kind_of, shortened
-from nirtorch_cli.drawing.layering import TALLEST
-from nirtorch_cli.drawing.layout import Drawing, Rectangle, draw_scene
-from nirtorch_cli.drawing.mermaid import MOST_CHARACTERS, MOST_EDGES
-from nirtorch_cli.drawing.scene import ROOT, Link, Scene, scene_of
-from nirtorch_cli.errors import ExitCode
-from nirtorch_cli.findings import Finding
-from nirtorch_cli.inspecting import InspectedEdge, InspectedNode, Inspection, inspect_file
-from nirtorch_cli.reading import ModelFile
+from nirtorch_cli.drawing.graphs.labelling import LABEL_SIZE
+from nirtorch_cli.drawing.graphs.labels import LONGEST, MARKS, STYLES, columns, kind_of, shortened
+from nirtorch_cli.drawing.graphs.layering import TALLEST
+from nirtorch_cli.drawing.graphs.layout import Drawing, Rectangle, draw_scene
+from nirtorch_cli.drawing.graphs.mermaid import MOST_CHARACTERS, MOST_EDGES
+from nirtorch_cli.drawing.graphs.picture import Picture, draw
+from nirtorch_cli.drawing.graphs.scene import ROOT, Link, Scene, scene_of
+from nirtorch_cli.findings.errors import ExitCode
+from nirtorch_cli.findings.finding import Finding
+from nirtorch_cli.graph.inspection import InspectedEdge, InspectedNode, Inspection, inspect_file
+from nirtorch_cli.reading.graphs import ModelFile
 
 PACKAGE = str(Path(nirtorch_cli.__file__).parent)
 SVG = "{http://www.w3.org/2000/svg}"
@@ -1413,7 +1413,8 @@ import sys
 from typer.testing import CliRunner
 from nirtorch_cli.cli.app import app
 CliRunner().invoke(app, ["inspect", {str(DATA / "digits.nir")!r}])
-print("nirtorch_cli.inspecting" in sys.modules, "nirtorch_cli.drawing" in sys.modules)
+loaded = {{name.removeprefix("nirtorch_cli.") for name in sys.modules}}
+print("graph.inspection" in loaded, "drawing.graphs.picture" in loaded)
 """
     process = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True

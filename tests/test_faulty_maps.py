@@ -24,9 +24,9 @@ from typer.testing import CliRunner
 
 import nirtorch_cli
 from nirtorch_cli import ContractError, NirtorchError, StateError, default_map, nir_to_torch
+from nirtorch_cli.batch.assess import assess
+from nirtorch_cli.batch.task import Assessment, Task
 from nirtorch_cli.cli.app import app
-from nirtorch_cli.verdicts.assessing import assess
-from nirtorch_cli.verdicts.assessment import Assessment, Task
 
 PAIR = "must return (output, state), and returned "
 ROWS = "mixes the rows of a batch: what row 0 gives "
@@ -458,7 +458,7 @@ def test_a_map_is_run_longer(folder: Path) -> None:
 
 def test_what_takes_too_long_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A delay of more steps than there is time for: a warning, which --strict fails."""
-    monkeypatch.setattr("nirtorch_cli.verdicts.proving.MOST_SECONDS", 0.01)
+    monkeypatch.setattr("nirtorch_cli.batch.round_trip.MOST_SECONDS", 0.01)
     path = str(write_delays(tmp_path / "m.nir", 10.0))
     found = assess(Task(path))
     assert isinstance(found, Assessment)

@@ -20,7 +20,7 @@ from networks import NETWORKS
 from torch import Tensor, nn
 
 from nirtorch_cli import default_map, nir_to_torch, run_sequence
-from nirtorch_cli.running import run_steps
+from nirtorch_cli.running.sequence import run_steps
 
 sys.path.append(str(Path(__file__).parent.parent / "scripts"))
 

@@ -22,9 +22,9 @@ import torch
 from networks import DT, NETWORKS, assert_same, converted, flat, inputs, lif, run, weights
 
 from nirtorch_cli import StateError, nir_to_torch
-from nirtorch_cli.defaults import default_map
-from nirtorch_cli.graph_module import NIR_NAME, ConvertedModule
-from nirtorch_cli.state import StateTracer
+from nirtorch_cli.conversion.defaults import default_map
+from nirtorch_cli.conversion.graph_module import NIR_NAME, ConvertedModule
+from nirtorch_cli.conversion.state import StateTracer
 
 torch.set_num_threads(1)
 

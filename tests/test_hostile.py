@@ -21,13 +21,13 @@ import nir
 import numpy as np
 import pytest
 
-from nirtorch_cli import limits
-from nirtorch_cli.errors import ConversionError, ReadError
-from nirtorch_cli.limits import CHUNK_BYTES, ENTRY_BYTES, MAX_NAME, NODE_BYTES
-from nirtorch_cli.reading import hdf5, read
+from nirtorch_cli.findings.errors import ConversionError, ReadError
+from nirtorch_cli.graph.sound import required_sound
+from nirtorch_cli.reading import hdf5, limits
+from nirtorch_cli.reading.filters import DEFLATE, FLETCHER32, SHUFFLE, unpacked
+from nirtorch_cli.reading.graphs import read
 from nirtorch_cli.reading.heaps import Heaps
-from nirtorch_cli.reading.unpacking import DEFLATE, FLETCHER32, SHUFFLE, unpacked
-from nirtorch_cli.soundness import required_sound
+from nirtorch_cli.reading.limits import CHUNK_BYTES, ENTRY_BYTES, MAX_NAME, NODE_BYTES
 
 TEXT = h5py.string_dtype()
 Edit = Callable[[h5py.File], None]
@@ -60,7 +60,7 @@ CHILD = """
 import json, pathlib, re, resource, sys
 from nirtorch_cli.errors import NirtorchError
 from nirtorch_cli.reading import read
-import nirtorch_cli.inspecting
+import nirtorch_cli.graph.inspection
 
 def peak():
     status = pathlib.Path("/proc/self/status")

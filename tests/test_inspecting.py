@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from nirtorch_cli import default_map, nir_to_torch
-from nirtorch_cli.describing import count_parameters, describe, generated_code
-from nirtorch_cli.graph_module import ConvertedModule
-from nirtorch_cli.inspecting import Inspection, inspect_file
-from nirtorch_cli.reading import ModelFile
+from nirtorch_cli.conversion.describe import count_parameters, describe, generated_code
+from nirtorch_cli.conversion.graph_module import ConvertedModule
+from nirtorch_cli.graph.inspection import Inspection, inspect_file
+from nirtorch_cli.reading.graphs import ModelFile
 
 
 def graph_of(nodes: dict[str, nir.NIRNode], edges: str) -> nir.NIRGraph:

@@ -14,7 +14,7 @@ from conftest import DATA
 
 import nirtorch_cli
 from nirtorch_cli import DEFAULT_MAP, default_map, nir_to_torch
-from nirtorch_cli.neurons.leaky import LIF
+from nirtorch_cli.primitives.modules.leaky import LIF
 
 ONE = np.ones(4)
 

@@ -17,8 +17,8 @@ from test_sequences import NEURONS, OPTIONS, N, sequence
 from torch import Tensor
 
 from nirtorch_cli import default_map, nir_to_torch, run_sequence
-from nirtorch_cli.neurons import learning
-from nirtorch_cli.neurons.surrogate import SURROGATES
+from nirtorch_cli.primitives.modules import gradients as by_hand
+from nirtorch_cli.primitives.modules.surrogate import SURROGATES
 
 torch.set_num_threads(1)
 
@@ -98,9 +98,9 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The hand-written gradients that were made use of."""
     used: list[str] = []
     for name in ("fired", "integrated"):
-        original = getattr(learning, name)
+        original = getattr(by_hand, name)
         monkeypatch.setattr(
-            learning, name, lambda *a, _f=original, _n=name: (used.append(_n), _f(*a))[1]
+            by_hand, name, lambda *a, _f=original, _n=name: (used.append(_n), _f(*a))[1]
         )
     return used
 

@@ -23,11 +23,11 @@ import torch
 
 import nirtorch_cli
 from nirtorch_cli import Compiler, ConversionError, default_map, nir_to_torch, run_sequence
-from nirtorch_cli.describing import describe, generated_code
-from nirtorch_cli.inspecting import inspect_file
-from nirtorch_cli.reading import read
-from nirtorch_cli.sequences import compiling
-from nirtorch_cli.sequences.unrolling import unrolled
+from nirtorch_cli.conversion.describe import describe, generated_code
+from nirtorch_cli.graph.inspection import inspect_file
+from nirtorch_cli.reading.graphs import read
+from nirtorch_cli.running.engine import compiler
+from nirtorch_cli.running.engine.unrolling import unrolled
 
 torch.set_num_threads(1)
 
@@ -443,7 +443,7 @@ def test_unrolling(maker: Maker, count: int) -> None:
         module, loops = convert(maker(count)), []
         with pytest.MonkeyPatch.context() as patched:
             patched.setattr(torch, "compile", lambda module, **options: module)
-            patched.setattr(compiling, "unrolled", lambda loop, steps: loops.append(loop) or 1 / 0)
+            patched.setattr(compiler, "unrolled", lambda loop, steps: loops.append(loop) or 1 / 0)
             unroll(module, steps)
         return work_of(lambda: unrolled(loops[0], steps))
 
@@ -462,7 +462,7 @@ def test_the_count_shows_quadratic_work() -> None:
     names = numbered(40)
     everywhere = {name: {other: [] for other in names} for name in names}
     small, large = ({n: list(everywhere[n])[:size] for n in names[:size]} for size in (20, 40))
-    from nirtorch_cli.loops import components
+    from nirtorch_cli.graph.loops import components
 
     lines = [work_of(lambda g=graph: list(components(g, g)))[1] for graph in (small, large)]
     assert lines[1] / lines[0] > 3

@@ -16,11 +16,11 @@ import pytest
 import torch
 from typer.testing import CliRunner, Result
 
-from nirtorch_cli import importing
 from nirtorch_cli.cli.app import app
-from nirtorch_cli.errors import ExitCode, MapError, MapperError, MissingFrameworkError
-from nirtorch_cli.interpreter import nir_to_torch
-from nirtorch_cli.mapping import MapOptions, load_maps
+from nirtorch_cli.conversion import importing
+from nirtorch_cli.conversion.interpreter import nir_to_torch
+from nirtorch_cli.conversion.maps import MapOptions, load_maps
+from nirtorch_cli.findings.errors import ExitCode, MapError, MapperError, MissingFrameworkError
 
 OPTIONS = MapOptions(
     dt=0.5, integration="exact", reset="subtract", device="cpu", dtype=torch.float64

@@ -21,8 +21,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from nirtorch_cli import nir_to_torch, save
-from nirtorch_cli.describing import generated_code
-from nirtorch_cli.naming import (
+from nirtorch_cli.conversion.describe import generated_code
+from nirtorch_cli.conversion.naming import (
     ESCAPE_PREFIX,
     PREVIOUS_OUTPUT_SUFFIX,
     escaped_name,

@@ -34,7 +34,7 @@ from oracles import (
 )
 
 from nirtorch_cli import StateError, nir_to_torch
-from nirtorch_cli.defaults import default_map
+from nirtorch_cli.conversion.defaults import default_map
 
 torch.set_num_threads(1)
 # torch says this of every even kernel; its answer is right.

@@ -26,8 +26,8 @@ from conftest import DATA, on_terminal
 from files import chain, inlet, lif, linear, outlet, write
 from typer.testing import CliRunner, Result
 
-from nirtorch_cli.artefacts import ARTEFACTS
 from nirtorch_cli.cli.app import app
+from nirtorch_cli.conversion.artefacts.formats import ARTEFACTS
 
 
 @pytest.fixture(autouse=True)

@@ -38,7 +38,7 @@ from typer.testing import CliRunner, Result
 
 from nirtorch_cli import NirtorchError, default_map, nir_to_torch, run_sequence
 from nirtorch_cli.cli.app import app
-from nirtorch_cli.reading import read
+from nirtorch_cli.reading.graphs import read
 
 DT = 1e-4
 

@@ -19,11 +19,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nirtorch_cli.errors import ExitCode, NirtorchError, ReadError, ShapeError, StructureError
-from nirtorch_cli.inspecting import inspect_file
-from nirtorch_cli.limits import MAX_NESTING
-from nirtorch_cli.reading import ModelFile, read
-from nirtorch_cli.reading.node_fields import NODE_FIELDS
+from nirtorch_cli.findings.errors import (
+    ExitCode,
+    NirtorchError,
+    ReadError,
+    ShapeError,
+    StructureError,
+)
+from nirtorch_cli.graph.inspection import inspect_file
+from nirtorch_cli.primitives.table import NODE_FIELDS
+from nirtorch_cli.reading.graphs import ModelFile, read
+from nirtorch_cli.reading.limits import MAX_NESTING
 
 TEXT = h5py.string_dtype()
 Edit = Callable[[h5py.File], None]

@@ -13,8 +13,8 @@ import torch
 from oracles import assert_close, assert_same_spikes
 
 import nirtorch_cli
-from nirtorch_cli.exporting import repaired_file
-from nirtorch_cli.running import run_steps
+from nirtorch_cli.conversion.artefacts.nir import repaired_file
+from nirtorch_cli.running.sequence import run_steps
 
 SOUND = (
     "braille_nested",

@@ -42,14 +42,14 @@ from networks import NETWORKS, converted
 from test_shapes import contents
 
 from nirtorch_cli import nir_to_torch
-from nirtorch_cli.errors import ConversionError, ReadError, ShapeError, StructureError
-from nirtorch_cli.exporting import exported, repaired_file
-from nirtorch_cli.findings import Finding
-from nirtorch_cli.reading import read
-from nirtorch_cli.repairing import mended
-from nirtorch_cli.rules import load_repairs
-from nirtorch_cli.running import run_steps
-from nirtorch_cli.soundness import errors_in, examined, required_sound
+from nirtorch_cli.conversion.artefacts.nir import exported, repaired_file
+from nirtorch_cli.findings.errors import ConversionError, ReadError, ShapeError, StructureError
+from nirtorch_cli.findings.finding import Finding
+from nirtorch_cli.findings.rules import load_repairs
+from nirtorch_cli.graph.repairs import mended
+from nirtorch_cli.graph.sound import errors_in, examined, required_sound
+from nirtorch_cli.reading.graphs import read
+from nirtorch_cli.running.sequence import run_steps
 
 REPAIRS = load_repairs()
 ROW = {"i": inlet(2), "a": lif(2), "b": scale(1, 2), "o": outlet(2)}

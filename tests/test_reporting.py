@@ -21,15 +21,15 @@ from conftest import DATA
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from nirtorch_cli.cli.reports import json_report
-from nirtorch_cli.findings import Finding
-from nirtorch_cli.reporting.github import github_report
-from nirtorch_cli.reporting.junit import junit_report
-from nirtorch_cli.reporting.sarif import sarif_report
-from nirtorch_cli.reporting.text import text_report
-from nirtorch_cli.rules import load_rules
-from nirtorch_cli.verdicts.assessment import Assessment
-from nirtorch_cli.verdicts.judging import Policy, Verdict, exit_code, judge, summary, summary_line
+from nirtorch_cli.batch.reports.github import github_report
+from nirtorch_cli.batch.reports.junit import junit_report
+from nirtorch_cli.batch.reports.sarif import sarif_report
+from nirtorch_cli.batch.reports.text import text_report
+from nirtorch_cli.batch.task import Assessment
+from nirtorch_cli.batch.verdict import Policy, Verdict, exit_code, judge, summary, summary_line
+from nirtorch_cli.cli.check_report import json_report
+from nirtorch_cli.findings.finding import Finding
+from nirtorch_cli.findings.rules import load_rules
 
 SARIF = jsonschema.Draft4Validator(json.loads((DATA / "sarif-schema-2.1.0.json").read_text()))
 JUNIT = xmlschema.XMLSchema10(str(DATA / "junit-10.xsd"))

@@ -36,12 +36,12 @@ from files import (
     write,
 )
 
-from nirtorch_cli.conversion import convert_model
-from nirtorch_cli.errors import NirtorchError, UsageError
-from nirtorch_cli.findings import Finding
-from nirtorch_cli.reading import read
-from nirtorch_cli.request import Request
-from nirtorch_cli.rules import load_repairs, load_rules, selected, selectors
+from nirtorch_cli.conversion.model import convert_model
+from nirtorch_cli.conversion.options import Request
+from nirtorch_cli.findings.errors import NirtorchError, UsageError
+from nirtorch_cli.findings.finding import Finding
+from nirtorch_cli.findings.rules import load_repairs, load_rules, selected, selectors
+from nirtorch_cli.reading.graphs import read
 
 RULES = load_rules()
 REPAIRS = load_repairs()

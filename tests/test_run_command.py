@@ -22,14 +22,16 @@ import pytest
 import torch
 from typer.testing import CliRunner, Result
 
-from nirtorch_cli import driving, load, nir_to_torch, running
+from nirtorch_cli import load, nir_to_torch
 from nirtorch_cli.cli import app as application
 from nirtorch_cli.cli.progress import stepping
-from nirtorch_cli.errors import ExitCode, OutputError
-from nirtorch_cli.findings import Finding
-from nirtorch_cli.running import run_steps
-from nirtorch_cli.signals.feeding import Signal
-from nirtorch_cli.signals.generators import generated, parsed
+from nirtorch_cli.findings.errors import ExitCode, OutputError
+from nirtorch_cli.findings.finding import Finding
+from nirtorch_cli.running import sequence as running
+from nirtorch_cli.running import session as driving
+from nirtorch_cli.running.sequence import run_steps
+from nirtorch_cli.running.signals.generators import generated, parsed
+from nirtorch_cli.running.signals.signal import Signal
 
 DT = 1e-4
 
@@ -851,7 +853,7 @@ def test_parts_follow_from_sizes_alone() -> None:
 def test_what_could_not_be_written_is_told_and_the_rest_is_written(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from nirtorch_cli.signals import outputs
+    from nirtorch_cli.running.signals import outputs
 
     def full(*arguments: Any, **options: Any) -> Any:
         raise OutputError(Finding("NIR701", "error", "the disk is full", file="o.npz"))

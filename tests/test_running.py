@@ -11,7 +11,7 @@ import torch
 from networks import NETWORKS, assert_same, converted, ends, flat, inputs, lif, run, weights
 
 from nirtorch_cli import StateError, nir_to_torch
-from nirtorch_cli.running import Run, SpikeCount, counting_spikes, run_steps, spiking_nodes
+from nirtorch_cli.running.sequence import Run, SpikeCount, counting_spikes, run_steps, spiking_nodes
 
 torch.set_num_threads(1)
 

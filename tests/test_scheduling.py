@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nirtorch_cli.loops import components, neighbours
-from nirtorch_cli.scheduling import Edge, Schedule, schedule
+from nirtorch_cli.graph.loops import components, neighbours
+from nirtorch_cli.graph.schedule import Edge, Schedule, schedule
 
 
 def edges_of(text: str) -> list[Edge]:

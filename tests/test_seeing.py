@@ -21,16 +21,13 @@ from hypothesis import strategies as st
 from networks import NETWORKS, converted
 from typer.testing import CliRunner
 
-from nirtorch_cli.arrays import as_array
 from nirtorch_cli.cli.app import app as application
-from nirtorch_cli.errors import MissingFrameworkError, OutputError, UsageError
-from nirtorch_cli.seeing import pictures
-from nirtorch_cli.seeing.activity import COLUMNS, NodeActivity, activity, activity_rows
-from nirtorch_cli.seeing.arranging import Recorded
-from nirtorch_cli.seeing.axes import binned, flat_rows, hertz, part_size, round_step, time_unit
-from nirtorch_cli.seeing.choosing import Choice, choice_of, most_active
-from nirtorch_cli.seeing.panels import PIXELS
-from nirtorch_cli.seeing.pictures import (
+from nirtorch_cli.drawing.runs import pictures
+from nirtorch_cli.drawing.runs.axes import binned, flat_rows, part_size, round_step, time_unit
+from nirtorch_cli.drawing.runs.choice import Choice, choice_of, most_active
+from nirtorch_cli.drawing.runs.layout import Recorded
+from nirtorch_cli.drawing.runs.panels import PIXELS
+from nirtorch_cli.drawing.runs.pictures import (
     MOST_PANELS,
     _settings,
     figure,
@@ -38,8 +35,12 @@ from nirtorch_cli.seeing.pictures import (
     picture_format,
     plot,
 )
-from nirtorch_cli.seeing.raster import HEIGHT, WIDTH, can_draw, raster, rasters
-from nirtorch_cli.seeing.thresholds import thresholds
+from nirtorch_cli.drawing.runs.raster import HEIGHT, WIDTH, can_draw, raster, rasters
+from nirtorch_cli.findings.errors import MissingFrameworkError, OutputError, UsageError
+from nirtorch_cli.findings.text import hertz
+from nirtorch_cli.running.activity import COLUMNS, NodeActivity, activity, activity_rows
+from nirtorch_cli.running.arrays import as_array
+from nirtorch_cli.running.thresholds import thresholds
 
 DT = 1e-3
 RANDOM = np.random.default_rng(5)
@@ -453,7 +454,8 @@ def test_pictures_are_the_same_every_time(matplotlib: Any, form: str) -> None:
 
 def test_pictures_leave_pyplot_alone(matplotlib: Any) -> None:
     code = (
-        "import sys, numpy as np; from nirtorch_cli.seeing.pictures import Recorded, picture; "
+        "import sys, numpy as np; "
+        "from nirtorch_cli.drawing.runs.pictures import Recorded, picture; "
         "assert 'matplotlib' not in sys.modules; "
         "picture(Recorded(1e-3, trace={'a': {'spikes': np.eye(3)[:, None]}})); "
         "assert 'matplotlib' in sys.modules; assert 'matplotlib.pyplot' not in sys.modules"

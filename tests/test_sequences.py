@@ -25,12 +25,12 @@ from networks import DT, NETWORKS, converted, cuba_lif, ends, flat, lif, weights
 from torch import Tensor
 
 from nirtorch_cli import StateError, UsageError, nir_to_torch
-from nirtorch_cli.defaults import default_map
-from nirtorch_cli.neurons.elementwise import Scale, Threshold
-from nirtorch_cli.neurons.leaky import LIF
-from nirtorch_cli.running import SequenceRun, chunk_length, run_sequence, run_steps
-from nirtorch_cli.sequences.condensing import condensed
-from nirtorch_cli.sequences.looping import Loop
+from nirtorch_cli.conversion.defaults import default_map
+from nirtorch_cli.primitives.modules.elementwise import Scale, Threshold
+from nirtorch_cli.primitives.modules.leaky import LIF
+from nirtorch_cli.running.engine.loop import Loop
+from nirtorch_cli.running.engine.stages import condensed
+from nirtorch_cli.running.sequence import SequenceRun, chunk_length, run_sequence, run_steps
 
 torch.set_num_threads(1)
 
@@ -244,7 +244,8 @@ def test_infinity_resets_as_in_steps() -> None:
 
 # -------------------------------------------------------------------------- random graphs
 #
-# What is promised stands in `running`. Two tests hold it to that, and neither can fail by chance:
+# What is promised stands in `running.sequence`. Two tests hold it to that, and neither can fail by
+# chance:
 # one with matrices whose sums no order can round in two ways, compared bit for bit over the whole
 # graph; one with any numbers, in which each node is given what the whole run gave it.
 

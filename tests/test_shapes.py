@@ -10,12 +10,12 @@ import nir
 import numpy as np
 import pytest
 
-from nirtorch_cli.errors import ShapeError
-from nirtorch_cli.findings import Finding
-from nirtorch_cli.shapes import ShapedGraph, input_shape, output_shape
-from nirtorch_cli.shapes import infer_shapes as inferred
-from nirtorch_cli.soundness import errors_in
-from nirtorch_cli.transfers import pair, single
+from nirtorch_cli.findings.errors import ShapeError
+from nirtorch_cli.findings.finding import Finding
+from nirtorch_cli.graph.shapes import ShapedGraph, input_shape, output_shape
+from nirtorch_cli.graph.shapes import infer_shapes as inferred
+from nirtorch_cli.graph.sound import errors_in
+from nirtorch_cli.primitives.shape_rules import pair, single
 
 Shape = tuple[int, ...]
 

@@ -24,14 +24,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from nirtorch_cli.errors import NirtorchError, OutputError, ReadError, UsageError
-from nirtorch_cli.limits import DEFAULT_MAX_BYTES
-from nirtorch_cli.signals.archives import archive_of
-from nirtorch_cli.signals.nirdata_writing import nirdata_of
-from nirtorch_cli.signals.outputs import FORMS, Label, refuse_form, write_signals
-from nirtorch_cli.signals.recordings import recording_of
-from nirtorch_cli.signals.sources import Place, place_of
-from nirtorch_cli.signals.states import (
+from nirtorch_cli.findings.errors import NirtorchError, OutputError, ReadError, UsageError
+from nirtorch_cli.reading.limits import DEFAULT_MAX_BYTES
+from nirtorch_cli.running.signals.csv import csv_of, table_of
+from nirtorch_cli.running.signals.formats import recording_of
+from nirtorch_cli.running.signals.nirdata_writing import nirdata_of
+from nirtorch_cli.running.signals.npz import archive_of
+from nirtorch_cli.running.signals.outputs import FORMS, Label, refuse_form, write_signals
+from nirtorch_cli.running.signals.place import Place, place_of
+from nirtorch_cli.running.state_file import (
     MadeWith,
     fitted,
     read_state,
@@ -39,7 +40,6 @@ from nirtorch_cli.signals.states import (
     saved_state,
     write_state,
 )
-from nirtorch_cli.signals.tables import csv_of, table_of
 
 DT = 1e-3
 

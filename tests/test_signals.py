@@ -14,12 +14,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nirtorch_cli.errors import ExitCode, NirtorchError, ReadError, UsageError
-from nirtorch_cli.signals.arranging import Port, arranged, refuse_unfit
-from nirtorch_cli.signals.binning import binned, steps_of
-from nirtorch_cli.signals.feeding import Signal, blocks
-from nirtorch_cli.signals.generators import PARAMETERS, generated, is_generator, parsed
-from nirtorch_cli.signals.inputs import InputOptions, assigned, read_inputs
+from nirtorch_cli.findings.errors import ExitCode, NirtorchError, ReadError, UsageError
+from nirtorch_cli.running.signals.axes import Port, arranged, refuse_unfit
+from nirtorch_cli.running.signals.binning import binned, steps_of
+from nirtorch_cli.running.signals.generators import PARAMETERS, generated, is_generator, parsed
+from nirtorch_cli.running.signals.inputs import InputOptions, assigned, read_inputs
+from nirtorch_cli.running.signals.signal import Signal, blocks
 
 ONE = [Port("input", "input", (2, 3))]
 TWO = [Port("left", "left", (2,)), Port("nir_node_in", "in", (3,))]
@@ -141,9 +141,9 @@ def test_parts_of_a_generator_leave_no_seam(text: str, cuts: list[int], start: i
 
 def test_blocks_leave_no_seam(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = made("uniform", 50, 3, 7)
-    monkeypatch.setattr("nirtorch_cli.signals.generators._BLOCK", 13)
+    monkeypatch.setattr("nirtorch_cli.running.signals.generators._BLOCK", 13)
     assert (made("uniform", 50, 3, 7) == whole).all()
-    monkeypatch.setattr("nirtorch_cli.signals.feeding._BLOCK", 13)
+    monkeypatch.setattr("nirtorch_cli.running.signals.signal._BLOCK", 13)
     for width in (1, 5, 7, 13, 99):
         values = numbers(50, width)
         pieces = list(blocks(50, width))

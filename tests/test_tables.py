@@ -15,17 +15,9 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from nirtorch_cli.cli.tables import RULE, Column, Lines, columns_of, fitted, folded
-from nirtorch_cli.comparing.rows import LEFT, comparison_rows
-from nirtorch_cli.seeing.activity import (
-    COLUMNS,
-    NARROW_COLUMNS,
-    RIGHT,
-    activity,
-    activity_rows,
-)
-from nirtorch_cli.seeing.activity import (
-    folded as folded_activity,
-)
+from nirtorch_cli.comparison.table import LEFT, comparison_rows
+from nirtorch_cli.running.activity import COLUMNS, NARROW_COLUMNS, RIGHT, activity, activity_rows
+from nirtorch_cli.running.activity import folded as folded_activity
 
 WIDTHS = (24, 34, 40, 60, 80, 120, 200)
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from nirtorch_cli import nir_to_torch
-from nirtorch_cli.defaults import default_map
+from nirtorch_cli.conversion.defaults import default_map
 
 torch.set_num_threads(1)
 

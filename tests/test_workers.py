@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from nirtorch_cli.verdicts.workers import Outcome, outcomes
+from nirtorch_cli.batch.pool import Outcome, outcomes
 
 needs_posix = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 

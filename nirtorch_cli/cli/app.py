@@ -14,15 +14,15 @@ from typing import Any
 import typer
 import typer.core
 
-from nirtorch_cli import __version__
+from nirtorch_cli._version import __version__
 from nirtorch_cli.cli import check, compare, convert, inspect, repair, run
 from nirtorch_cli.cli.options import usage_error
 from nirtorch_cli.cli.output import Report, abandon_stdout, finish, stdout_error
-from nirtorch_cli.errors import ExitCode, NirtorchError
-from nirtorch_cli.findings import Finding
-from nirtorch_cli.frameworks import missing_framework
-from nirtorch_cli.suggesting import did_you_mean
-from nirtorch_cli.tracebacks import lacks_memory, message, place_in_user_code, reason
+from nirtorch_cli.findings.errors import ExitCode, NirtorchError
+from nirtorch_cli.findings.finding import Finding
+from nirtorch_cli.findings.frameworks import missing_framework
+from nirtorch_cli.findings.suggestions import did_you_mean
+from nirtorch_cli.findings.tracebacks import lacks_memory, message, place_in_user_code, reason
 
 MOST = 2**63 - 1
 """The largest whole number that torch and NumPy count with."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from nirtorch_cli.cli.check_report import Format, tell
 from nirtorch_cli.cli.options import (
     Debug,
     Device,
@@ -36,17 +37,16 @@ from nirtorch_cli.cli.options import (
 )
 from nirtorch_cli.cli.output import finish
 from nirtorch_cli.cli.progress import progress
-from nirtorch_cli.cli.reports import Format, tell
-from nirtorch_cli.cli.rule_pages import explanation, rule_list
-from nirtorch_cli.errors import ExitCode
-from nirtorch_cli.findings import Finding
-from nirtorch_cli.limits import allowed_bytes
-from nirtorch_cli.request import Request
-from nirtorch_cli.writing import refuse_output
+from nirtorch_cli.cli.rules import explanation, rule_list
+from nirtorch_cli.conversion.artefacts.atomic import refuse_output
+from nirtorch_cli.conversion.options import Request
+from nirtorch_cli.findings.errors import ExitCode
+from nirtorch_cli.findings.finding import Finding
+from nirtorch_cli.reading.limits import allowed_bytes
 
 if TYPE_CHECKING:
-    from nirtorch_cli.verdicts.assessment import Assessment, Task
-    from nirtorch_cli.verdicts.judging import Policy, Verdict
+    from nirtorch_cli.batch.task import Assessment, Task
+    from nirtorch_cli.batch.verdict import Policy, Verdict
 
 LEAST_MEMORY = 2**28
 """With less than this torch itself could not work."""
@@ -207,8 +207,8 @@ def chosen_format(report: Format, as_json: bool) -> Format:
 
 def policy_of(select: Sequence[str], ignore: Sequence[str], strict: bool) -> Policy:
     """What counts, from the options."""
-    from nirtorch_cli.rules import selectors
-    from nirtorch_cli.verdicts.judging import Policy
+    from nirtorch_cli.batch.verdict import Policy
+    from nirtorch_cli.findings.rules import selectors
 
     return Policy(
         tuple(selectors(select, "--select")), tuple(selectors(ignore, "--ignore")), strict
@@ -221,7 +221,7 @@ def files_of(models: Sequence[str]) -> list[str]:
     Raises:
         UsageError: there is no argument, or one that leads to no file.
     """
-    from nirtorch_cli.verdicts.gathering import gathered
+    from nirtorch_cli.batch.collect import gathered
 
     if not models:
         raise usage_error("missing argument 'MODEL...'", "see 'nirtorch check --help'")
@@ -230,7 +230,7 @@ def files_of(models: Sequence[str]) -> list[str]:
 
 def task_of(file: str, request: Request, trial: dict[str, Any], max_memory: int | None) -> Task:
     """What to do with a file; what only this process can read is read here."""
-    from nirtorch_cli.verdicts.assessment import Task
+    from nirtorch_cli.batch.task import Task
 
     content = None
     if not isinstance(stream := model_source(file), str):
@@ -251,7 +251,7 @@ def memory_of(max_memory: int | None, max_bytes: int | None, size: int) -> int:
 
 def interrupted(task: Task) -> Assessment:
     """What is found out about a file when Ctrl-C came first."""
-    from nirtorch_cli.verdicts.assessment import Assessment
+    from nirtorch_cli.batch.task import Assessment
 
     problem = Finding("NIR901", "error", "not examined: interrupted", file=task.file)
     return Assessment(task.file, obstacles=(problem,), exit_code=ExitCode.INTERRUPTED)
@@ -269,8 +269,8 @@ def judged(
     tasks: Sequence[Task], policy: Policy, jobs: int | None, timeout: float, quiet: bool
 ) -> list[Verdict]:
     """The verdicts on files, in their order."""
-    from nirtorch_cli.verdicts.examining import examined, usable_cpus
-    from nirtorch_cli.verdicts.judging import judge
+    from nirtorch_cli.batch.examine import examined, usable_cpus
+    from nirtorch_cli.batch.verdict import judge
 
     count = len(tasks)
     with progress(enabled=not quiet) as stage:

@@ -28,16 +28,16 @@ from nirtorch_cli.cli.options import (
 from nirtorch_cli.cli.output import Report, finish, say, table
 from nirtorch_cli.cli.progress import progress
 from nirtorch_cli.cli.run_request import refuse_stdin_twice
-from nirtorch_cli.errors import ExitCode
-from nirtorch_cli.findings import counted, listed, printable, quoted
-from nirtorch_cli.suggesting import did_you_mean
+from nirtorch_cli.findings.errors import ExitCode
+from nirtorch_cli.findings.suggestions import did_you_mean
+from nirtorch_cli.findings.text import counted, listed, printable, quoted
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from nirtorch_cli.comparing.comparison import Comparison
-    from nirtorch_cli.comparing.pairing import Asked
-    from nirtorch_cli.comparing.specs import Side
+    from nirtorch_cli.comparison.comparison import Comparison
+    from nirtorch_cli.comparison.pairing import Asked
+    from nirtorch_cli.comparison.specs import Side
 
 DEFAULT_STEPS = 100
 EPILOG = """\b
@@ -124,8 +124,8 @@ def compare(
     spikes are counted over the longer steps, v and i are compared at their ends, and the input
     is constant over each. What could not be compared counts as a difference.
     """
-    from nirtorch_cli.comparing.specs import parse_side
-    from nirtorch_cli.reading import read
+    from nirtorch_cli.comparison.specs import parse_side
+    from nirtorch_cli.reading.graphs import read
 
     sides = parse_side(a), parse_side(b)
     refuse_useless(sides, model, inputs)
@@ -140,8 +140,8 @@ def compare(
         file = None if model is None else read(model_source(model), max_bytes=max_bytes)
         stage("loading torch")
         with uncollected():
-            from nirtorch_cli.comparing.nodewise import compare as compare_recordings
-            from nirtorch_cli.comparing.pairing import paired
+            from nirtorch_cli.comparison.nodes import compare as compare_recordings
+            from nirtorch_cli.comparison.pairing import paired
 
         pair = paired(
             sides,
@@ -194,8 +194,8 @@ class Feeding:
         import torch
 
         from nirtorch_cli.cli.run_request import array_type, fed
-        from nirtorch_cli.sampling import inputs_without_shape, random_inputs
-        from nirtorch_cli.signals.inputs import InputOptions
+        from nirtorch_cli.running.sampling import inputs_without_shape, random_inputs
+        from nirtorch_cli.running.signals.inputs import InputOptions
 
         module, names = asked.module, asked.module.meta["names"]
         steps, batch = self.steps or asked.steps, self.batch or asked.rows
@@ -256,7 +256,7 @@ def chosen_variables(text: str) -> list[str]:
 
 def show(comparison: Comparison) -> None:
     """The comparison for people."""
-    from nirtorch_cli.comparing.rows import LEFT, comparison_rows
+    from nirtorch_cli.comparison.table import LEFT, comparison_rows
 
     steps, rows = counted(comparison.steps, "step"), counted(comparison.rows, "batch row")
     print(f"A      {printable(comparison.a)}")

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nirtorch_cli.artefacts import artefact_of, writer_of
 from nirtorch_cli.cli.options import (
     Debug,
     Device,
@@ -40,14 +39,16 @@ from nirtorch_cli.cli.options import (
 )
 from nirtorch_cli.cli.output import Report, finish, say, shape_text, table
 from nirtorch_cli.cli.progress import progress
-from nirtorch_cli.errors import ConversionError
-from nirtorch_cli.findings import Finding, listed, printable
-from nirtorch_cli.request import Request
-from nirtorch_cli.writing import refuse_output
+from nirtorch_cli.conversion.artefacts.atomic import refuse_output
+from nirtorch_cli.conversion.artefacts.formats import artefact_of, writer_of
+from nirtorch_cli.conversion.options import Request
+from nirtorch_cli.findings.errors import ConversionError
+from nirtorch_cli.findings.finding import Finding
+from nirtorch_cli.findings.text import listed, printable
 
 if TYPE_CHECKING:
-    from nirtorch_cli.graph_module import ConvertedModule
-    from nirtorch_cli.sampling import Sample
+    from nirtorch_cli.conversion.graph_module import ConvertedModule
+    from nirtorch_cli.running.sampling import Sample
 
 DEFAULT_STEPS, DEFAULT_SECONDS = 100, 10.0
 """How long a sample is where nothing is said: so many steps, or what can be done in that time."""
@@ -99,7 +100,7 @@ def convert(
     Without -o, print its structure in execution order and run it for a sample; with -o,
     save it. A file that is saved is a pickle: see "Loading what was saved" in the README.
     """
-    from nirtorch_cli.reading import read
+    from nirtorch_cli.reading.graphs import read
 
     check_output(model, output, no_clobber, as_json, code)
     step = seconds(dt, "--dt")
@@ -110,7 +111,7 @@ def convert(
         file = read(model_source(model), max_bytes=max_bytes)
         stage("loading torch")
         with uncollected():
-            from nirtorch_cli.conversion import convert_model
+            from nirtorch_cli.conversion.model import convert_model
 
         request = Request(
             maps=tuple(maps),
@@ -196,8 +197,8 @@ def sampled(
     stage: Callable[[str], None],
 ) -> Sample | None:
     """A sample execution, or None and a note where the shape of an input is not known."""
-    from nirtorch_cli.attribution import user_errors
-    from nirtorch_cli.sampling import inputs_without_shape, run_sample
+    from nirtorch_cli.conversion.attribution import user_errors
+    from nirtorch_cli.running.sampling import inputs_without_shape, run_sample
 
     unknown = inputs_without_shape(module)
     if unknown:
@@ -219,7 +220,7 @@ def result(
     module: ConvertedModule, sample: Sample | None, output: str | None, code: bool
 ) -> dict[str, Any]:
     """The answer as plain values."""
-    from nirtorch_cli.describing import count_parameters, describe, generated_code
+    from nirtorch_cli.conversion.describe import count_parameters, describe, generated_code
 
     told = ("file", "file_version", "dt", "dt_reason", "integration", "reset", "integrator_input")
     answer: dict[str, Any] = {
@@ -242,7 +243,7 @@ def show(
     quiet: bool,
 ) -> None:
     """The answer for people."""
-    from nirtorch_cli.describing import generated_code
+    from nirtorch_cli.conversion.describe import generated_code
 
     if output is None:
         show_structure(module)
@@ -258,7 +259,7 @@ def show(
 
 def show_structure(module: ConvertedModule) -> None:
     """The nodes in execution order."""
-    from nirtorch_cli.describing import describe
+    from nirtorch_cli.conversion.describe import describe
 
     rows = list(describe(module))
     has_delays = any(row.delayed_inputs for row in rows)
@@ -316,7 +317,7 @@ def show_sample(sample: Sample) -> None:
 
 def saved_line(module: ConvertedModule, output: str) -> str:
     """What was saved, in a line."""
-    from nirtorch_cli.describing import count_parameters, describe
+    from nirtorch_cli.conversion.describe import count_parameters, describe
 
     where = "stdout" if output == "-" else printable(output)
     return (

@@ -25,13 +25,13 @@ from nirtorch_cli.cli.options import (
 )
 from nirtorch_cli.cli.output import Report, document, finish, shape_text, table
 from nirtorch_cli.cli.progress import progress
-from nirtorch_cli.errors import ExitCode
-from nirtorch_cli.findings import printable, quoted
-from nirtorch_cli.writing import refuse_output, written
+from nirtorch_cli.conversion.artefacts.atomic import refuse_output, written
+from nirtorch_cli.findings.errors import ExitCode
+from nirtorch_cli.findings.text import printable, quoted
 
 if TYPE_CHECKING:
-    from nirtorch_cli.drawing import Picture
-    from nirtorch_cli.inspecting import Inspection
+    from nirtorch_cli.drawing.graphs.picture import Picture
+    from nirtorch_cli.graph.inspection import Inspection
 
 EPILOG = """\b
 Examples:
@@ -120,8 +120,8 @@ def inspect(
     or a repair are marked. A damaged graph is shown as far as it can be understood, and the exit
     code is 1.
     """
-    from nirtorch_cli.inspecting import inspect_file
-    from nirtorch_cli.reading import read
+    from nirtorch_cli.graph.inspection import inspect_file
+    from nirtorch_cli.reading.graphs import read
 
     chosen = chosen_format(form, as_json, output)
     refuse_without_picture(chosen, direction, wrap)
@@ -200,7 +200,7 @@ def drawn(
     """The picture, if one was asked for."""
     if chosen in (Format.TEXT, Format.JSON):
         return None
-    from nirtorch_cli.drawing import draw
+    from nirtorch_cli.drawing.graphs.picture import draw
 
     return draw(inspection, chosen.value, direction=direction.value, wrap=wrap.value)
 

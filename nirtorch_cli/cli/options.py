@@ -8,8 +8,8 @@ from typing import Annotated, BinaryIO
 
 import typer
 
-from nirtorch_cli.errors import UsageError
-from nirtorch_cli.findings import Finding
+from nirtorch_cli.findings.errors import UsageError
+from nirtorch_cli.findings.finding import Finding
 
 
 class Integration(str, Enum):

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from nirtorch_cli.cli.terminal import can_draw, has_colours
-from nirtorch_cli.errors import ExitCode, OutputError
-from nirtorch_cli.findings import Finding, printable
+from nirtorch_cli.findings.errors import ExitCode, OutputError
+from nirtorch_cli.findings.finding import Finding
+from nirtorch_cli.findings.text import printable
 
 if TYPE_CHECKING:
     from nirtorch_cli.cli.tables import Column

@@ -21,11 +21,11 @@ from nirtorch_cli.cli.options import (
 from nirtorch_cli.cli.output import Report, finish
 from nirtorch_cli.cli.progress import progress
 from nirtorch_cli.cli.terminal import has_colours
-from nirtorch_cli.findings import printable
-from nirtorch_cli.writing import refuse_output, written
+from nirtorch_cli.conversion.artefacts.atomic import refuse_output, written
+from nirtorch_cli.findings.text import printable
 
 if TYPE_CHECKING:
-    from nirtorch_cli.exporting import RepairedFile
+    from nirtorch_cli.conversion.artefacts.nir import RepairedFile
 
 EPILOG = """\b
 Examples:
@@ -59,7 +59,7 @@ def repair(
     Only damage with one sensible meaning is mended (`nirtorch check --explain NIR101`); what
     is beyond that is listed, nothing is written, and the exit code is 1.
     """
-    from nirtorch_cli.exporting import repaired_file
+    from nirtorch_cli.conversion.artefacts.nir import repaired_file
 
     if output == "-" and as_json:
         raise usage_error("-o - leaves no room on stdout for --json", "name a file")

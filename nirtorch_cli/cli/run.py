@@ -37,7 +37,7 @@ from nirtorch_cli.cli.options import (
 )
 from nirtorch_cli.cli.output import Report, finish
 from nirtorch_cli.cli.progress import progress, stepping
-from nirtorch_cli.cli.run_answers import (
+from nirtorch_cli.cli.run_report import (
     Done,
     answer,
     exit_code_of,
@@ -60,8 +60,8 @@ from nirtorch_cli.cli.run_request import (
     refuse_stdout,
     starting_state,
 )
-from nirtorch_cli.findings import Finding
-from nirtorch_cli.request import Request
+from nirtorch_cli.conversion.options import Request
+from nirtorch_cli.findings.finding import Finding
 
 EPILOG = """\b
 Examples:
@@ -187,7 +187,7 @@ def run(
     and writes what there is. A long recording can be run in pieces with the same result: see
     --start, --state-out and --state-in.
     """
-    from nirtorch_cli.signals.outputs import refuse_form
+    from nirtorch_cli.running.signals.outputs import refuse_form
 
     form_name = None if form is None else form.value
     files = Files(output, state_in, state_out, plot, not no_clobber, form_name)
@@ -217,7 +217,7 @@ def run(
             if output is not None:
                 refuse_form(output, labels, files.form)
             stage("reading the input")
-            from nirtorch_cli.signals.inputs import InputOptions
+            from nirtorch_cli.running.signals.inputs import InputOptions
 
             options = InputOptions(
                 dt=module.meta["dt"],
@@ -236,9 +236,9 @@ def run(
             if state_in is not None:
                 state, earlier, odd = starting_state(module, state_in, arrays, like, max_bytes)
                 findings += odd
-        from nirtorch_cli.driving import as_arrays, drive
-        from nirtorch_cli.sequences.compiling import Compiler
-        from nirtorch_cli.signals.states import refuse_unstorable_state
+        from nirtorch_cli.running.engine.compiler import Compiler
+        from nirtorch_cli.running.session import as_arrays, drive
+        from nirtorch_cli.running.state_file import refuse_unstorable_state
 
         total, started = len(next(iter(arrays.values()))), time.perf_counter()
         is_storable = files.state is None
@@ -299,7 +299,7 @@ def _shown(done: Done, *, raster: bool, beside: bool, quiet: bool) -> None:
         return
     show_summary(done)
     if raster:
-        from nirtorch_cli.seeing.raster import can_draw, rasters
+        from nirtorch_cli.drawing.runs.raster import can_draw, rasters
 
         width = max(40, min(200, shutil.get_terminal_size().columns))
         spikes = {path: parts for path, parts in done.outcome.trace.items() if "spikes" in parts}

@@ -13,22 +13,23 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from nirtorch_cli.artefacts import ARTEFACTS
 from nirtorch_cli.cli.convert import uncollected
 from nirtorch_cli.cli.options import model_source, usage_error
-from nirtorch_cli.errors import ReadError
-from nirtorch_cli.file_kinds import is_saved_file
-from nirtorch_cli.findings import Finding, listed, printable, quoted
-from nirtorch_cli.request import Request
-from nirtorch_cli.writing import refuse_output
+from nirtorch_cli.conversion.artefacts.atomic import refuse_output
+from nirtorch_cli.conversion.artefacts.formats import ARTEFACTS
+from nirtorch_cli.conversion.options import Request
+from nirtorch_cli.findings.errors import ReadError
+from nirtorch_cli.findings.finding import Finding
+from nirtorch_cli.findings.text import listed, printable, quoted
+from nirtorch_cli.reading.file_kinds import is_saved_file
 
 if TYPE_CHECKING:
     import torch
 
-    from nirtorch_cli.graph_module import ConvertedModule
-    from nirtorch_cli.seeing.choosing import Choice
-    from nirtorch_cli.signals.inputs import InputOptions
-    from nirtorch_cli.signals.outputs import Label
+    from nirtorch_cli.conversion.graph_module import ConvertedModule
+    from nirtorch_cli.drawing.runs.choice import Choice
+    from nirtorch_cli.running.signals.inputs import InputOptions
+    from nirtorch_cli.running.signals.outputs import Label
 
 
 @dataclass(frozen=True)
@@ -90,9 +91,9 @@ def check_files(model: str, inputs: Sequence[str], files: Files) -> None:
         MissingFrameworkError: a picture is asked for, and matplotlib is not there.
         OutputError: see `refuse_output`.
     """
-    from nirtorch_cli.signals.inputs import readings
-    from nirtorch_cli.signals.outputs import refuse_form
-    from nirtorch_cli.signals.sources import place_of
+    from nirtorch_cli.running.signals.inputs import readings
+    from nirtorch_cli.running.signals.outputs import refuse_form
+    from nirtorch_cli.running.signals.place import place_of
 
     specs = [spec for text in inputs for spec in readings(text)]
     read = [model, *(place_of(spec).file for spec in specs)]
@@ -100,7 +101,7 @@ def check_files(model: str, inputs: Sequence[str], files: Files) -> None:
     if files.output is not None:
         refuse_form(files.output, [], files.form)
     if files.plot is not None:
-        from nirtorch_cli.seeing.pictures import picture_format, require_matplotlib
+        from nirtorch_cli.drawing.runs.pictures import picture_format, require_matplotlib
 
         picture_format(files.plot)
         require_matplotlib()
@@ -123,8 +124,8 @@ def refuse_stdin_twice(model: str | None, inputs: Sequence[str]) -> None:
     Raises:
         UsageError: both are `-`.
     """
-    from nirtorch_cli.signals.inputs import readings
-    from nirtorch_cli.signals.sources import STDIN, place_of
+    from nirtorch_cli.running.signals.inputs import readings
+    from nirtorch_cli.running.signals.place import STDIN, place_of
 
     files = [place_of(spec).file for text in inputs for spec in readings(text)]
     if model == STDIN and STDIN in files:
@@ -137,7 +138,7 @@ def stdin_of(specs: Iterable[str]) -> BinaryIO | None:
     Raises:
         UsageError: it is a terminal.
     """
-    from nirtorch_cli.signals.sources import STDIN, place_of
+    from nirtorch_cli.running.signals.place import STDIN, place_of
 
     if not any(place_of(spec).file == STDIN for spec in specs):
         return None
@@ -168,7 +169,7 @@ def loaded(
     stage("loading torch" if is_saved else "reading")
     if is_saved:
         with uncollected():
-            from nirtorch_cli.conversion import loaded_model, usable_device
+            from nirtorch_cli.conversion.model import loaded_model, usable_device
 
         module = _as_converted(model, loaded_model(model, usable_device(request.device)))
         if has_dtype:
@@ -177,15 +178,15 @@ def loaded(
             module.to(getattr(torch, request.dtype))
         module.meta["findings"] = []  # they were told when it was converted
     else:
-        from nirtorch_cli.reading import read
+        from nirtorch_cli.reading.graphs import read
 
         file = read(model_source(model), max_bytes=max_bytes)
         stage("loading torch")
         with uncollected():
-            from nirtorch_cli.conversion import convert_model
+            from nirtorch_cli.conversion.model import convert_model
 
         module = convert_model(file, request, stage)
-    from nirtorch_cli.attribution import user_errors
+    from nirtorch_cli.conversion.attribution import user_errors
 
     with user_errors(module, "when it was set to evaluation", "NIR530"):
         module.eval()
@@ -225,7 +226,7 @@ def example(module: ConvertedModule, request: Request) -> torch.Tensor:
     """A tensor of the dtype and on the device that a module's inputs have."""
     import torch
 
-    from nirtorch_cli.graph_module import first_floating
+    from nirtorch_cli.conversion.graph_module import first_floating
 
     first = first_floating(module)
     if first is not None:
@@ -239,8 +240,8 @@ def labels_of(module: ConvertedModule, record: Sequence[str]) -> list[Label]:
     Raises:
         UsageError: a node that is not there, or a variable that it does not have.
     """
-    from nirtorch_cli.sequences.watching import VARIABLES, wanted
-    from nirtorch_cli.signals.outputs import Label
+    from nirtorch_cli.running.recording import VARIABLES, wanted
+    from nirtorch_cli.running.signals.outputs import Label
 
     names, outputs = module.meta["names"], module.meta["outputs"]
     labels = [
@@ -256,7 +257,7 @@ def recorded(module: ConvertedModule, labels: Sequence[Label], *, with_spikes: b
 
     In the order of the graph, in which people then see it: b2 before b10, where both are alike.
     """
-    from nirtorch_cli.sequences.watching import SPIKING_TYPES, node_types, shown_paths
+    from nirtorch_cli.running.recording import SPIKING_TYPES, node_types, shown_paths
 
     asked: dict[str, list[str]] = {path: [] for path in shown_paths(module)}
     for label in labels:
@@ -276,8 +277,8 @@ def chosen_neurons(
     Raises:
         UsageError: nothing is drawn, or not that.
     """
-    from nirtorch_cli.seeing.choosing import Choice, choice_of
-    from nirtorch_cli.sequences.watching import node_shapes
+    from nirtorch_cli.drawing.runs.choice import Choice, choice_of
+    from nirtorch_cli.running.recording import node_shapes
 
     if not neurons:
         return Choice()
@@ -300,8 +301,8 @@ def fed(
         ReadError: a file cannot be read.
         UsageError: inputs that are missing, or do not fit the model or each other.
     """
-    from nirtorch_cli.driving import ports_of
-    from nirtorch_cli.signals.inputs import assigned, read_inputs
+    from nirtorch_cli.running.session import ports_of
+    from nirtorch_cli.running.signals.inputs import assigned, read_inputs
 
     ports = ports_of(module)
     specs = assigned(inputs, ports)
@@ -327,8 +328,8 @@ def starting_state(
         ReadError: the file cannot be read.
         UsageError: it is a state of another model, or for another batch.
     """
-    from nirtorch_cli.driving import as_arrays, resting_template, tensors_like
-    from nirtorch_cli.signals.states import MadeWith, fitted, saved_state
+    from nirtorch_cli.running.session import as_arrays, resting_template, tensors_like
+    from nirtorch_cli.running.state_file import MadeWith, fitted, saved_state
 
     found = saved_state(path, max_bytes=max_bytes)
     template = resting_template(module, arrays, like)
@@ -341,7 +342,7 @@ def starting_state(
 
 def made_now(module: ConvertedModule, dtype: str | None = None, steps: int | None = None) -> Any:
     """What a state of a module is made with, as its file says it."""
-    from nirtorch_cli.signals.states import MadeWith
+    from nirtorch_cli.running.state_file import MadeWith
 
     meta = module.meta
     return MadeWith(
@@ -362,7 +363,7 @@ def _is_saved(model: str) -> bool:
 
 
 def _as_converted(model: str, module: Any) -> ConvertedModule:
-    from nirtorch_cli.graph_module import ConvertedModule
+    from nirtorch_cli.conversion.graph_module import ConvertedModule
 
     if not isinstance(module, ConvertedModule):
         text = f"holds a {type(module).__name__}, not a module that nirtorch converted"

@@ -12,8 +12,8 @@ from __future__ import annotations
 import h5py
 import numpy as np
 
-from nirtorch_cli.errors import ReadError
-from nirtorch_cli.findings import Finding
+from nirtorch_cli.findings.errors import ReadError
+from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.reading.hdf5 import Member, Store
 from nirtorch_cli.reading.sources import one_line
 

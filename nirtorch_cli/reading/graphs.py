@@ -21,9 +21,12 @@ from typing import Any
 import nir
 import numpy as np
 
-from nirtorch_cli.errors import ReadError, ShapeError
-from nirtorch_cli.findings import Finding, Severity, listed, quoted
-from nirtorch_cli.limits import (
+from nirtorch_cli.findings.errors import ReadError, ShapeError
+from nirtorch_cli.findings.finding import Finding, Severity
+from nirtorch_cli.findings.text import listed, quoted
+from nirtorch_cli.primitives.table import NODE_FIELDS, OLD_NAMES, SHAPES
+from nirtorch_cli.reading.hdf5 import Member, Store, opened
+from nirtorch_cli.reading.limits import (
     DEFAULT_MAX_BYTES,
     EDGE_BYTES,
     ENTRY_BYTES,
@@ -32,9 +35,7 @@ from nirtorch_cli.limits import (
     MAX_PATH,
     NODE_BYTES,
 )
-from nirtorch_cli.reading.hdf5 import Member, Store, opened
-from nirtorch_cli.reading.node_building import NodeBuilder
-from nirtorch_cli.reading.node_fields import NODE_FIELDS, OLD_NAMES, SHAPES
+from nirtorch_cli.reading.node_builder import NodeBuilder
 from nirtorch_cli.reading.sources import Source, name_of, shown, text_of
 from nirtorch_cli.reading.unknown_nodes import UnknownNode, type_meant
 

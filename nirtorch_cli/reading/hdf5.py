@@ -25,9 +25,12 @@ from typing import Any
 import h5py
 import numpy as np
 
-from nirtorch_cli.errors import ReadError
-from nirtorch_cli.findings import Finding, quoted
-from nirtorch_cli.limits import (
+from nirtorch_cli.findings.errors import ReadError
+from nirtorch_cli.findings.finding import Finding
+from nirtorch_cli.findings.text import quoted
+from nirtorch_cli.reading.filters import DEFLATE, FLETCHER32, LZF, SHUFFLE, SZIP, unpacked
+from nirtorch_cli.reading.heaps import Content, Heaps
+from nirtorch_cli.reading.limits import (
     CHUNK_BYTES,
     FIELD_BYTES,
     MAX_NAME,
@@ -37,7 +40,6 @@ from nirtorch_cli.limits import (
     TEXT_BYTES,
     allowed_bytes,
 )
-from nirtorch_cli.reading.heaps import Content, Heaps
 from nirtorch_cli.reading.packing import Packing, packing_of
 from nirtorch_cli.reading.sources import (
     Source,
@@ -49,7 +51,6 @@ from nirtorch_cli.reading.sources import (
     text_of,
 )
 from nirtorch_cli.reading.szip import from_szip
-from nirtorch_cli.reading.unpacking import DEFLATE, FLETCHER32, LZF, SHUFFLE, SZIP, unpacked
 
 _DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError)
 """What h5py raises where a file is damaged; UnicodeError is a ValueError."""

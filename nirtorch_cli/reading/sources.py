@@ -12,12 +12,12 @@ import os
 import stat
 from typing import Any, BinaryIO
 
-from nirtorch_cli.errors import ReadError
-from nirtorch_cli.file_kinds import kind_of_other
-from nirtorch_cli.findings import Finding
-from nirtorch_cli.limits import allowed_bytes
+from nirtorch_cli.findings.errors import ReadError
+from nirtorch_cli.findings.finding import Finding
+from nirtorch_cli.findings.suggestions import did_you_mean_file
+from nirtorch_cli.reading.file_kinds import kind_of_other
 from nirtorch_cli.reading.heaps import Content
-from nirtorch_cli.suggesting import did_you_mean_file
+from nirtorch_cli.reading.limits import allowed_bytes
 
 Source = str | os.PathLike[str] | bytes | BinaryIO
 

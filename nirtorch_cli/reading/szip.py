@@ -14,7 +14,7 @@ import uuid
 import h5py
 import numpy as np
 
-from nirtorch_cli.reading.unpacking import SZIP
+from nirtorch_cli.reading.filters import SZIP
 
 _CODING = h5py.h5z.SZIP_EC_OPTION_MASK | h5py.h5z.SZIP_NN_OPTION_MASK
 

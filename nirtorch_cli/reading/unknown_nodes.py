@@ -11,8 +11,9 @@ from typing import Any
 
 import nir
 
-from nirtorch_cli.findings import Finding, listed, quoted
-from nirtorch_cli.reading.node_fields import NODE_FIELDS
+from nirtorch_cli.findings.finding import Finding
+from nirtorch_cli.findings.text import listed, quoted
+from nirtorch_cli.primitives.table import NODE_FIELDS
 from nirtorch_cli.reading.sources import shown
 
 _KNOWN = (*NODE_FIELDS, "NIRGraph")

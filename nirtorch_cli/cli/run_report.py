@@ -1,0 +1,257 @@
+"""What `nirtorch run` found out: written, shown to people, and as plain values."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from nirtorch_cli.cli.output import abandon_stdout, shape_text, stdout_error, table
+from nirtorch_cli.cli.run_request import Files, made_now
+from nirtorch_cli.findings.errors import ExitCode, NirtorchError
+from nirtorch_cli.findings.finding import Finding
+from nirtorch_cli.findings.text import counted, printable
+
+if TYPE_CHECKING:
+    from nirtorch_cli.conversion.graph_module import ConvertedModule
+    from nirtorch_cli.drawing.runs.choice import Choice
+    from nirtorch_cli.drawing.runs.layout import Recorded
+    from nirtorch_cli.running.activity import NodeActivity
+    from nirtorch_cli.running.engine.compiler import Compiler
+    from nirtorch_cli.running.session import Outcome
+    from nirtorch_cli.running.signals.outputs import Label
+
+
+@dataclass(frozen=True)
+class Done:
+    """A run that is over.
+
+    specs, arrays: what was fed, by argument. labels: what was asked to be written. start: how
+    many steps of the input were left out before. steps: how many were asked for; the outcome says
+    how many were done. earlier: how many led to the state that it began with, None if that is not
+    known. seconds: how long it took. choice: the neurons that are drawn as lines.
+    """
+
+    module: ConvertedModule
+    outcome: Outcome
+    specs: Mapping[str, str]
+    arrays: Mapping[str, Any]
+    labels: list[Label]
+    start: int
+    steps: int
+    earlier: int | None
+    seed: int
+    seconds: float
+    compiler: Compiler | None = None
+    choice: Choice | None = None
+
+    @property
+    def dt(self) -> float:
+        return float(self.module.meta["dt"])
+
+    def nir_name(self, argument: str) -> str:
+        return str(self.module.meta["names"].get(argument, argument))
+
+    def array(self, label: Label) -> Any:
+        """What there is of a label: (T, B, *shape)."""
+        if not label.is_output:
+            return self.outcome.trace[label.node][label.variable]
+        argument = next(n for n in self.outcome.outputs if self.nir_name(n) == label.node)
+        return self.outcome.outputs[argument]
+
+    def activity(self) -> list[NodeActivity]:
+        """How much each spiking node fired."""
+        from nirtorch_cli.running.activity import activity
+
+        trace = self.outcome.trace
+        counts = {path: trace[path]["count"] for path in trace if "count" in trace[path]}
+        return activity(counts, self.outcome.steps, self.dt)
+
+
+def write(done: Done, files: Files) -> tuple[list[str], list[Finding]]:
+    """Write outputs, state and picture; a line for each file, and what could not be written.
+
+    What can be written is, whatever happens to the others. Only a state that is to take the place
+    of the one that was read is left as it was, so that the run can be done again.
+    """
+    lines: list[str] = []
+    problems: list[Finding] = []
+    steps = counted(done.outcome.steps, "step")
+
+    is_read = True
+
+    def attempt(path: str | None, write_to: Callable[[str], str]) -> None:
+        nonlocal is_read
+        if path is None:
+            return
+        try:
+            said = write_to(path)
+            lines.append(f"wrote {'stdout' if path == '-' else printable(path)}: {said}")
+        except NirtorchError as error:
+            problems.extend(error.findings)
+        except BrokenPipeError:
+            abandon_stdout()  # its reader has seen enough
+            is_read = False
+
+    attempt(files.output, lambda path: f"{_write_output(done, path, files)} over {steps}")
+    is_lost = bool(problems) or not is_read
+    if is_lost and files.replaces_state:
+        text = "left as it was, since the outputs were not written"
+        problems.append(Finding("NIR701", "error", text, file=files.state))
+    else:
+        attempt(files.state, lambda path: f"{_write_state(done, path, files.clobber)} {steps}")
+    attempt(files.plot, lambda path: f"{_write_plot(done, path, files.clobber)} over {steps}")
+    return lines, problems
+
+
+def _write_output(done: Done, path: str, files: Files) -> str:
+    from nirtorch_cli.running.signals.outputs import write_signals
+
+    signals = [(label, done.array(label)) for label in done.labels]
+    if path == "-":
+        try:
+            write_signals(sys.stdout.buffer, signals, done.dt, form=files.form)
+            sys.stdout.buffer.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise stdout_error(error) from error
+    else:
+        write_signals(path, signals, done.dt, form=files.form, clobber=files.clobber)
+    return ", ".join(printable(label.key) for label in done.labels)
+
+
+def _write_plot(done: Done, path: str, clobber: bool) -> str:
+    from nirtorch_cli.drawing.runs.pictures import plot
+
+    plot(path, _drawn(done), clobber=clobber)
+    return "batch row 0"
+
+
+def _write_state(done: Done, path: str, clobber: bool) -> str:
+    from nirtorch_cli.running.session import as_arrays
+    from nirtorch_cli.running.state_file import write_state
+
+    outcome = done.outcome
+    dtype = next((tally.dtype for tally in outcome.tallies.values()), None)
+    steps = None if done.earlier is None else done.earlier + outcome.steps
+    made_with = made_now(done.module, dtype, steps)
+    write_state(path, as_arrays(outcome.state), made_with=made_with, clobber=clobber)
+    return "the state after"
+
+
+def _drawn(done: Done) -> Recorded:
+    """What a picture shows: inputs as far as they were fed, spikes, what is recorded, outputs."""
+    from nirtorch_cli.drawing.runs.choice import Choice
+    from nirtorch_cli.drawing.runs.layout import Recorded
+    from nirtorch_cli.running.thresholds import thresholds
+
+    return Recorded(
+        dt=done.dt,
+        inputs={done.nir_name(n): a.part(0, done.outcome.steps) for n, a in done.arrays.items()},
+        trace=done.outcome.trace,
+        outputs={done.nir_name(name): a for name, a in done.outcome.outputs.items()},
+        thresholds=thresholds(done.module),
+        title=str(done.module.meta.get("file") or ""),
+        choice=done.choice or Choice(),
+    )
+
+
+def noticed(done: Done, lines: Sequence[str], files: Files) -> list[Finding]:
+    """What is to be told about a run: NaN and infinity, no compiler, that it was ended."""
+    from nirtorch_cli.running.session import not_finite
+
+    findings = not_finite(done.module, done.outcome)
+    if done.compiler is not None and done.compiler.problem is not None:
+        text = f"--compile: run without it, since {done.compiler.problem}"
+        findings.append(Finding("NIR616", "warning", text))
+    if done.outcome.is_interrupted:
+        text = f"interrupted after {done.outcome.steps:,} of {done.steps:,} steps"
+        kept = [*lines] or ["nothing was to be written"]
+        if files.state is not None:
+            reached = done.start + done.outcome.steps
+            kept.append(f"--start {reached} --state-in {files.state} goes on from there")
+        findings.append(Finding("NIR901", "error", text, hint="; ".join(kept)))
+    return findings
+
+
+def notes_of(done: Done, lines: Sequence[str]) -> list[str]:
+    """What else people may want to know: dt, what was compiled, what was written."""
+
+    notes = [f"dt {done.dt:g}: {done.module.meta['dt_reason']}"]
+    compiler = done.compiler
+    if compiler is not None and compiler.problem is None:
+        made = f"{counted(compiler.programs, 'program')} in {compiler.seconds:.1f} s"
+        notes.append(f"compiled {made if compiler.programs else 'nothing: it would not pay here'}")
+    return notes if done.outcome.is_interrupted else [*notes, *lines]
+
+
+def exit_code_of(done: Done, problems: list[Finding]) -> ExitCode:
+    """How a run ended."""
+    if done.outcome.is_interrupted:
+        return ExitCode.INTERRUPTED
+    return ExitCode.USAGE if problems else ExitCode.DONE
+
+
+def answer(done: Done, files: Files) -> dict[str, Any]:
+    """The answer as plain values."""
+    from nirtorch_cli.running.tally import statistics
+
+    told = ("file", "dt", "dt_reason", "integration", "reset", "integrator_input", "versions")
+    outcome = done.outcome
+    return {
+        **{key: done.module.meta.get(key) for key in told},
+        "start": done.start,
+        "steps": outcome.steps,
+        "steps_asked": done.steps,
+        "batch": next(iter(done.arrays.values())).shape[1],
+        "seed": done.seed,
+        "inputs": {
+            done.nir_name(name): {"fed": done.specs[name], "shape": list(array.shape)}
+            for name, array in done.arrays.items()
+        },
+        "outputs": {
+            done.nir_name(name): asdict(tally.told()) for name, tally in outcome.tallies.items()
+        },
+        "recorded": {
+            label.key: asdict(statistics(done.array(label)))
+            for label in done.labels
+            if not label.is_output
+        },
+        "activity": [asdict(node) for node in done.activity()],
+        "seconds": done.seconds,
+        "compiled": None
+        if done.compiler is None
+        else {
+            "programs": done.compiler.programs,
+            "seconds": done.compiler.seconds,
+            "problem": done.compiler.problem,
+        },
+        "written": {"output": files.output, "state": files.state, "plot": files.plot},
+    }
+
+
+def show_summary(done: Done) -> None:
+    """What was fed, what came out, and how much the neurons fired."""
+    from nirtorch_cli.running.activity import COLUMNS, NARROW_COLUMNS, RIGHT, activity_rows, folded
+
+    for name, array in done.arrays.items():
+        spec = printable(done.specs[name])
+        print(f"fed     {printable(done.nir_name(name))} {shape_text(array.shape)} from {spec}")
+    for name, tally in done.outcome.tallies.items():
+        told = tally.told()
+        line = f"output  {printable(done.nir_name(name))} {shape_text(told.shape)} {told.dtype}"
+        if told.mean is not None:
+            line += f", mean {told.mean:.4}, min {told.min:.4}, max {told.max:.4}"
+        print(line)
+    steps = done.outcome.steps
+    speed = f", {steps / done.seconds:,.0f} steps/s" if done.seconds else ""
+    print(f"time    {steps:,} steps of {done.dt:g} (steps x batch x shape){speed}")
+    activities = done.activity()
+    if sys.stdout.isatty():
+        activities = folded(activities)
+    if activities:
+        print()
+        narrow = (NARROW_COLUMNS, activity_rows(activities, narrow=True))
+        table(COLUMNS, activity_rows(activities), right=RIGHT, narrow=narrow)

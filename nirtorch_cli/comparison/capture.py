@@ -1,0 +1,264 @@
+"""A module over an input, to a recording on the steps of a comparison.
+
+In: a module, an input on the coarser of two steps, over which it is constant, and what is wanted
+of each node. Out: a `Recording` of what of that there is.
+
+Always holds: each step is run once, so that modules which keep their own state are compared from
+where they are; what runs on shorter steps is brought to the coarser ones part by part.
+Cost: a run, linear in nodes and steps; what is recorded stays in memory, on the coarser steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nirtorch_cli.comparison.differences import is_zero_or_one
+from nirtorch_cli.comparison.expected import nested_modules
+from nirtorch_cli.comparison.grid import coarser_spikes, coarser_values
+from nirtorch_cli.comparison.recording import Recording
+from nirtorch_cli.conversion.attribution import user_errors
+from nirtorch_cli.conversion.graph_module import ConvertedModule, first_floating, stored_tensors
+from nirtorch_cli.running.arrays import Array, as_array
+from nirtorch_cli.running.engine.stages import condensed
+from nirtorch_cli.running.recording import node_types, variables_of
+from nirtorch_cli.running.sequence import SequenceRun, run_sequence
+from nirtorch_cli.running.session import part_length
+
+_OF_STATES = ("v", "i")
+"""The variables that are seen in a node's state."""
+
+_COUNTED = "counted"
+"""An output as spikes, beside it as values."""
+
+Request = tuple[str, str]
+"""The NIR path of a node, and one of its variables."""
+
+
+def recorded(
+    name: str,
+    module: ConvertedModule,
+    inputs: Mapping[str, Tensor],
+    wanted: Mapping[str, Iterable[str]],
+    *,
+    dt: float,
+    repeats: int = 1,
+    spiking: Mapping[str, bool] | None = None,
+    state: Mapping[str, Any] | None = None,
+) -> Recording:
+    """Run a module over an input and record what of the wanted variables it has.
+
+    What its nodes keep is seen in the state after the first step, which is run by itself: a
+    module of another framework may keep what its type should have under another name. Random
+    numbers are those that the next run gets, too.
+
+    Arguments:
+        inputs: by argument name, (T, B, *shape) on the coarser steps; see `fitting`.
+        wanted: by NIR path, variables.
+        dt: the length of a coarser step.
+        repeats: how many steps of the module each of those is.
+        spiking: by NIR path, whether a node's output is spikes, where that is known.
+        state: the state to start from; None for the resting state.
+
+    Raises:
+        NirtorchError: the module raised.
+    """
+    asked = _recordable(module, wanted)
+    outputs = [request for request in asked if request[1] not in _OF_STATES]
+    steps = len(next(iter(inputs.values())))
+    gathered = _Gathered(steps, repeats, spiking or {})
+    with torch.no_grad(), torch.random.fork_rng(_devices(module)):
+        pieces = _pieces(steps, repeats, _most_steps(module, inputs, repeats))
+        first = next(pieces)
+        run = _run(module, _fed(inputs, first), state, outputs)
+        kept = dict(_kept(module, run.state, set(asked)))
+        for (path, variable), values in kept.items():
+            run.trace.setdefault(path, {})[variable] = values.unsqueeze(0)
+        gathered.add(first, run.trace)
+        for piece in pieces:
+            run = _run(module, _fed(inputs, piece), run.state, [*outputs, *kept])
+            gathered.add(piece, run.trace)
+    return Recording(name, dt, gathered.trace(), counted=gathered.counted())
+
+
+def fitting(module: ConvertedModule, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Inputs by NIR name as a module takes them: by argument name, of its device and type."""
+    like = first_floating(module)
+    named = {name: inputs[module.meta["names"].get(name, name)] for name in module.meta["inputs"]}
+    return {name: x if like is None else x.to(like) for name, x in named.items()}
+
+
+def floating_type(module: ConvertedModule) -> torch.dtype | None:
+    """The type in which a module is run; None if it takes any."""
+    like = first_floating(module)
+    return None if like is None else like.dtype
+
+
+def _recordable(module: ConvertedModule, wanted: Mapping[str, Iterable[str]]) -> list[Request]:
+    """Those of the wanted variables that the types of a module's nodes have.
+
+    Of graphs that somebody edited no more is known than what they give.
+    """
+    edited = tuple(
+        f"{path}/" if path else ""
+        for path, part in (("", module), *nested_modules(module))
+        if condensed(part.graph) is None
+    )
+    kinds = dict(node_types(module))
+    return [
+        (path, variable)
+        for path, variables in wanted.items()
+        for variable in variables
+        if path in kinds and variable in variables_of(kinds[path]) and not path.startswith(edited)
+    ]
+
+
+def _devices(module: ConvertedModule) -> list[torch.device]:
+    """The devices, besides the CPU, whose random numbers a module may draw."""
+    found = {t.device for t in stored_tensors(module) if t.is_cuda}
+    return sorted(found, key=str)
+
+
+def _most_steps(module: ConvertedModule, inputs: Mapping[str, Tensor], repeats: int) -> int:
+    """How many of a module's steps are run at a time: as many as `nirtorch run` does."""
+    whole = {
+        key: torch.empty((len(x) * repeats, *x.shape[1:]), dtype=x.dtype, device="meta")
+        for key, x in inputs.items()
+    }
+    return part_length(module, whole, next(iter(whole.values())))
+
+
+class _Piece(NamedTuple):
+    """Steps that are run at a time: `each` for every coarser step from start to stop."""
+
+    start: int
+    stop: int
+    each: int
+
+
+def _pieces(steps: int, repeats: int, most: int) -> Iterator[_Piece]:
+    """All steps in pieces of at most so many, the first step by itself."""
+    yield _Piece(0, 1, 1)
+    yield from _within(0, repeats - 1, most)
+    if most >= repeats:
+        for start in range(1, steps, most // repeats):
+            yield _Piece(start, min(steps, start + most // repeats), repeats)
+    else:
+        for step in range(1, steps):
+            yield from _within(step, repeats, most)
+
+
+def _fed(inputs: Mapping[str, Tensor], piece: _Piece) -> dict[str, Tensor]:
+    return {
+        key: values[piece.start : piece.stop].repeat_interleave(piece.each, dim=0)
+        for key, values in inputs.items()
+    }
+
+
+def _within(step: int, left: int, most: int) -> Iterator[_Piece]:
+    for done in range(0, left, most):
+        yield _Piece(step, step + 1, min(most, left - done))
+
+
+def _kept(
+    module: ConvertedModule, state: Any, requests: set[Request], prefix: str = ""
+) -> Iterator[tuple[Request, Tensor]]:
+    """Those of the requests that a state has."""
+    for name, nir_name in module.meta["names"].items():
+        path, child = prefix + nir_name, getattr(module, name, None)
+        own = state.get(name) if isinstance(state, Mapping) else None
+        if isinstance(child, ConvertedModule):
+            yield from _kept(child, own, requests, f"{path}/")
+        for variable in _OF_STATES:
+            if (path, variable) in requests:
+                by_key = own.get(variable) if isinstance(own, Mapping) else None
+                value = getattr(own, variable, None) if by_key is None else by_key
+                if isinstance(value, Tensor):
+                    yield (path, variable), value
+
+
+class _Gathered:
+    """What was recorded, on the coarser steps."""
+
+    def __init__(self, steps: int, repeats: int, spiking: Mapping[str, bool]) -> None:
+        self.steps, self.repeats, self.spiking = steps, repeats, spiking
+        self.pieces = 0
+        self.arrays: dict[Request, Array] = {}
+        self.parts: dict[Request, int] = {}
+        self.graded: set[str] = set()
+
+    def add(self, piece: _Piece, trace: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """What was recorded over a piece."""
+        self.pieces += 1
+        for path, variables in trace.items():
+            for variable, values in variables.items():
+                part = as_array(values)
+                if variable == "spikes" and self.repeats > 1:
+                    self.total((path, variable), piece, part)
+                else:
+                    self.put((path, variable), piece, part)
+                if variable == "output" and self.repeats > 1 and self.spiking.get(path, True):
+                    self.count(path, piece, part)
+
+    def put(self, request: Request, piece: _Piece, part: Array) -> None:
+        """Values at the ends of coarser steps."""
+        part = coarser_values(part, piece.each)
+        array = self.room(request, part)
+        if array is not None:
+            array[piece.start : piece.stop] = part
+
+    def total(self, request: Request, piece: _Piece, part: Array) -> None:
+        """Spikes over coarser steps."""
+        part = coarser_spikes(part.astype(float), piece.each)
+        array = self.room(request, part)
+        if array is not None:
+            array[piece.start : piece.stop] += part
+
+    def room(self, request: Request, part: Array) -> Array | None:
+        """Where a part of a variable goes; None if its shape changed, so that it does nowhere."""
+        array = self.arrays.get(request)
+        if array is None:
+            array = np.zeros((self.steps, *part.shape[1:]), part.dtype)
+        if array.shape[1:] != part.shape[1:]:
+            return None
+        self.parts[request] = self.parts.get(request, 0) + 1
+        self.arrays[request] = array.astype(np.result_type(array, part), copy=False)
+        return self.arrays[request]
+
+    def count(self, path: str, piece: _Piece, part: Array) -> None:
+        """An output that may be spikes, counted as such as long as it is nothing but 0 and 1."""
+        if not is_zero_or_one(part):
+            self.graded.add(path)
+        if path not in self.graded:
+            self.total((path, _COUNTED), piece, part)
+
+    def trace(self) -> dict[str, dict[str, Array]]:
+        """The variables that were there at every step."""
+        found: dict[str, dict[str, Array]] = {}
+        for (path, variable), array in self.arrays.items():
+            if variable != _COUNTED and self.parts[path, variable] == self.pieces:
+                found.setdefault(path, {})[variable] = array
+        return found
+
+    def counted(self) -> dict[str, Array]:
+        """The outputs that are nothing but 0 and 1."""
+        return {
+            path: array
+            for (path, variable), array in self.arrays.items()
+            if variable == _COUNTED and self.parts[path, variable] == self.pieces
+        }
+
+
+def _run(
+    module: ConvertedModule,
+    inputs: Mapping[str, Tensor],
+    state: Mapping[str, Any] | None,
+    requests: Iterable[Request],
+) -> SequenceRun:
+    record = [f"{path}:{variable}" for path, variable in requests]
+    with user_errors(module):
+        return run_sequence(module, inputs, state, record, chunk=len(next(iter(inputs.values()))))

@@ -1,0 +1,199 @@
+"""How two runs of one graph differ: numbers for each node, and by them whether that is allowed.
+
+In: what `nodes` found. Out: a `Comparison`, whose `failures` say where it does not pass;
+without any it does. Always holds: what could not be compared fails. Cost: linear in the nodes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from nirtorch_cli.comparison.differences import SpikeDifference, ValueDifference, text_of
+from nirtorch_cli.findings.errors import UsageError
+from nirtorch_cli.findings.finding import Finding
+from nirtorch_cli.findings.text import quoted
+
+DEFAULT_ATOL = 1e-5
+LACKING = {
+    (True, True): "could not be compared: neither has it",
+    (True, False): "could not be compared: A does not have it",
+    (False, True): "could not be compared: B does not have it",
+}
+"""Why a variable could not be compared that A or B lacks: by whether A does, and B."""
+
+
+@dataclass(frozen=True)
+class NodeComparison:
+    """How one node differs.
+
+    spikes: of its spikes, or of an output that is nothing but 0 and 1 in both.
+    values: of the other variables (v, i, output) by name.
+    not_compared: for each variable that could not be compared, why.
+    unknown_from: the first step from which it is not known whether the node parts, because what
+    it gives, or all of it, could not be compared; None if that is known for all steps.
+    """
+
+    node: str
+    spikes: SpikeDifference | None = None
+    values: dict[str, ValueDifference] = field(default_factory=dict)
+    not_compared: dict[str, str] = field(default_factory=dict)
+    unknown_from: int | None = None
+
+    @property
+    def first_step(self) -> int | None:
+        """The first step at which anything parts, by the tolerance given to `compare`."""
+        steps = [None if self.spikes is None else self.spikes.first_step]
+        steps += [value.first_step for value in self.values.values()]
+        return min((step for step in steps if step is not None), default=None)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How two runs of one graph differ.
+
+    a, b: what was compared. dt: the length of a step of the common grid. steps, rows: how many
+    steps and batch rows were compared. atol, max_spike_shift, tau: as given to `compare`; tau
+    in the unit of dt. not_compared: why, for what no node stands for.
+    """
+
+    a: str
+    b: str
+    dt: float
+    steps: int
+    rows: int
+    atol: float
+    max_spike_shift: int
+    tau: float
+    nodes: tuple[NodeComparison, ...]
+    not_compared: tuple[str, ...] = ()
+
+    def failures(
+        self, atol: float | None = None, max_spike_shift: int | None = None
+    ) -> list[Finding]:
+        """A finding for each node that differs by more than allowed, and all not compared.
+
+        Arguments:
+            atol: largest |difference| of v, i and outputs; None for that given to `compare`.
+                Infinity lets every difference pass, but no NaN.
+            max_spike_shift: how many steps apart spikes may be; a spike too many or too few
+                never passes.
+
+        Raises:
+            UsageError: a tolerance is negative or NaN.
+        """
+        atol = self.atol if atol is None else atol
+        shift = self.max_spike_shift if max_spike_shift is None else max_spike_shift
+        refuse_tolerances(atol, shift)
+        found = [Finding("NIR621", "error", reason) for reason in self.not_compared]
+        for node in self.nodes:
+            found += _not_compared(node)
+            parted = [*_spikes_differ(node.spikes, shift), *_values_differ(node.values, atol)]
+            if parted:
+                where = "" if node.first_step is None else f" at step {node.first_step}"
+                text = f"the runs part{where}: {'; '.join(parted)}"
+                found.append(Finding("NIR620", "error", text, node.node))
+        return found
+
+    def passes(self, atol: float | None = None, max_spike_shift: int | None = None) -> bool:
+        """Whether everything was compared and agrees; see `failures` for the reasons."""
+        return not self.failures(atol, max_spike_shift)
+
+    @property
+    def first_parting(self) -> NodeComparison | None:
+        """The node that parts first; of several at one step the first in the graph's order.
+
+        None where none parts, or where one may have parted before it that was not compared.
+        """
+        parted, unknown = self._firsts
+        if parted is None or (unknown is not None and unknown < parted):
+            return None
+        return self.nodes[parted[1]]
+
+    @property
+    def first_unknown(self) -> NodeComparison | None:
+        """The first node that was not compared, if none is known to part before it."""
+        parted, unknown = self._firsts
+        if unknown is None or (parted is not None and parted <= unknown):
+            return None
+        return self.nodes[unknown[1]]
+
+    @property
+    def _firsts(self) -> tuple[tuple[int, int] | None, tuple[int, int] | None]:
+        """Step and place of the first node that parts, and of the first that is not known to."""
+        parted = [(n.first_step, place) for place, n in enumerate(self.nodes)]
+        unknown = [(n.unknown_from, place) for place, n in enumerate(self.nodes)]
+        return _first(parted), _first(unknown)
+
+    def to_json(self) -> dict[str, Any]:
+        """The comparison as JSON; numbers that JSON lacks (infinity) are texts."""
+        first, unknown = self.first_parting, self.first_unknown
+        told = {
+            **asdict(self),
+            "passes": self.passes(),
+            "first_parting": None if first is None else first.node,
+            "first_unknown": None if unknown is None else unknown.node,
+            "nodes": [{"first_step": node.first_step, **asdict(node)} for node in self.nodes],
+        }
+        return {key: _plain(value) for key, value in told.items()}
+
+
+def _first(steps: list[tuple[int | None, int]]) -> tuple[int, int] | None:
+    return min(((step, place) for step, place in steps if step is not None), default=None)
+
+
+def refuse_tolerances(atol: float, max_spike_shift: int) -> None:
+    """Refuse tolerances with which nothing, or anything, would agree.
+
+    Raises:
+        UsageError: one is negative or NaN.
+    """
+    if not atol >= 0:
+        raise usage(f"atol must be 0 or more, not {atol:g}")
+    if not max_spike_shift >= 0:
+        raise usage(f"max_spike_shift must be 0 or more, not {max_spike_shift}")
+
+
+def usage(text: str) -> UsageError:
+    """The error that a comparison cannot be had as asked."""
+    return UsageError(Finding("NIR700", "error", text))
+
+
+def _not_compared(node: NodeComparison) -> Iterator[Finding]:
+    for name, reason in node.not_compared.items():
+        hint = None
+        if name in ("v", "i") and reason in LACKING.values():
+            hint = f"only a module whose state is a dict with {quoted(name)} tells it; "
+            hint += "--variables spikes,output leaves it out"
+        yield Finding("NIR621", "error", f"{name} {reason}", node.node, hint=hint)
+
+
+def _spikes_differ(spikes: SpikeDifference | None, max_shift: int) -> Iterator[str]:
+    if spikes is None or (spikes.least_shift is not None and spikes.least_shift <= max_shift):
+        return
+    if spikes.least_shift is None:
+        yield (
+            f"of {spikes.spikes_a:,} spikes {spikes.missing:,} missing, "
+            f"{spikes.extra:,} extra, {spikes.shifted:,} shifted"
+        )
+    else:
+        yield f"spikes shifted by up to {spikes.least_shift:,} steps"
+
+
+def _values_differ(values: dict[str, ValueDifference], atol: float) -> Iterator[str]:
+    for name, value in values.items():
+        if value.not_finite:
+            yield f"{name} is NaN or infinity in {value.not_finite:,} places"
+        if value.largest is not None and value.place is not None and value.largest > atol:
+            yield f"{name} differs by up to {value.largest:.4g} ({text_of(value.place)})"
+
+
+def _plain(value: Any) -> Any:
+    """Plain values, with what JSON has no number for as text."""
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(inner) for inner in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,163 @@
+"""Two modules that somebody has, compared: the door for users of the library.
+
+In: two converted modules and an input. Out: a `Comparison`. Always holds: the modules are left
+as they are; what runs are copies. Cost: two copies and two runs; see `capture`.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nirtorch_cli.comparison.capture import fitting, recorded
+from nirtorch_cli.comparison.comparison import DEFAULT_ATOL, Comparison, refuse_tolerances, usage
+from nirtorch_cli.comparison.expected import COMPARED, expected_of, spiking_in
+from nirtorch_cli.comparison.grid import common_grid
+from nirtorch_cli.comparison.loading import is_whole, same_inputs
+from nirtorch_cli.comparison.nodes import compare
+from nirtorch_cli.conversion.attribution import user_errors
+from nirtorch_cli.conversion.graph_module import ConvertedModule
+from nirtorch_cli.findings.errors import NirtorchError
+from nirtorch_cli.findings.finding import Finding
+from nirtorch_cli.findings.text import listed
+from nirtorch_cli.findings.tracebacks import is_interrupt, reason
+from nirtorch_cli.running.finite import tensors
+
+State = Mapping[str, Any] | None
+
+
+def compare_modules(
+    a: torch.nn.Module,
+    b: torch.nn.Module,
+    inputs: Tensor | Mapping[str, Tensor],
+    *,
+    states: tuple[State, State] = (None, None),
+    variables: Iterable[str] = COMPARED,
+    atol: float = DEFAULT_ATOL,
+    max_spike_shift: int = 0,
+    tau: float | None = None,
+    names: tuple[str, str] = ("A", "B"),
+) -> Comparison:
+    """Run two modules of one graph on the same input, and compare them node by node.
+
+    Both run in evaluation mode and without gradients, as copies: the modules, what they keep
+    and whether they are in training stay as they are. Where one has a shorter dt than the
+    other, the input is constant over each of the longer steps, spikes are counted over these,
+    and v and i are compared at their ends.
+
+    Arguments:
+        a, b: what `nir_to_torch` returned for the same graph, with any maps, dt and dtype.
+        inputs: (T, B, *shape) with the T steps of the longer dt, or for several Inputs a dict
+            of such by the Input's name. Each module gets it in its own dtype and device.
+        states: what each starts from; None for the resting state.
+        variables: which of spikes, v, i and output are compared of each node that has them.
+        atol: what |difference| of v, i and outputs is no difference.
+        max_spike_shift: how many steps apart spikes may be that are the same.
+        tau: of the distance of van Rossum, in the unit of dt; None for ten steps.
+        names: how the comparison calls the two.
+
+    Raises:
+        UsageError: no modules of one graph, dts of which neither is a whole multiple of the
+            other, an input that does not fit, or a setting that means nothing.
+        StateError: a state is another module's, or of another batch.
+        NirtorchError: a module raised when it was run, or cannot be copied.
+
+    Example:
+        >>> euler, exact = (
+        ...     nir_to_torch("model.nir", {}, default_map(1e-4, integration=name))
+        ...     for name in ("euler", "exact")
+        ... )
+        >>> found = compare_modules(euler, exact, torch.rand(100, 1, 12), atol=1e-3)
+        >>> found.passes(), found.first_parting.node
+        (False, 'lif')
+        >>> [finding.line() for finding in found.failures(atol=0.1, max_spike_shift=1)]
+        []
+    """
+    refuse_tolerances(atol, max_spike_shift)
+    chosen = tuple(variables)
+    wrong = [name for name in chosen if name not in COMPARED]
+    if wrong or not chosen:
+        text = f"variables has {listed(wrong)}" if wrong else "variables has nothing in it"
+        raise usage(f"{text}: it takes any of {listed(list(COMPARED))}")
+    one, other = copied(a, names[0]), copied(b, names[1])
+    same_inputs(one, other)
+    named = _fitting_graph(one, inputs)
+    grid = common_grid(float(one.meta["dt"]), float(other.meta["dt"]))
+    expected = expected_of((one, other), chosen, grid.a == grid.b)
+    spiking = spiking_in((one, other))
+    recordings = [
+        recorded(
+            name,
+            module,
+            fitting(module, named),
+            expected,
+            dt=grid.dt if repeats > 1 else float(module.meta["dt"]),
+            repeats=repeats,
+            spiking=spiking,
+            state=state,
+        )
+        for name, module, repeats, state in zip(
+            names, (one, other), (grid.a, grid.b), states, strict=True
+        )
+    ]
+    return compare(
+        *recordings,
+        atol=atol,
+        max_spike_shift=max_spike_shift,
+        tau=tau,
+        expected=expected,
+        spiking=spiking,
+    )
+
+
+def copied(module: torch.nn.Module, name: str) -> ConvertedModule:
+    """A copy of a converted module, in evaluation mode.
+
+    Raises:
+        UsageError: it is none of a whole graph.
+        NirtorchError: something in it cannot be copied.
+    """
+    if not is_whole(module):
+        text = f"{name} is a {type(module).__name__}, which was not made from a NIR graph"
+        raise usage(text)
+    try:
+        # torch copies no tensor with a history, as a module may keep one of its last step.
+        parts = (vars(part) for part in module.modules())
+        kept = {id(t): t.detach().clone() for part in parts for t in tensors(part) if not t.is_leaf}
+        copy_of: ConvertedModule = copy.deepcopy(module, kept)
+    except BaseException as error:  # a user's class raises whatever it likes
+        if is_interrupt(error):
+            raise
+        text = f"{name} cannot be copied, and running it would change it: {reason(error)}"
+        raise NirtorchError(Finding("NIR610", "error", text)) from error
+    with user_errors(copy_of, "when it was set to evaluation", "NIR530"):
+        copy_of.eval()
+    return copy_of
+
+
+def _fitting_graph(
+    module: ConvertedModule, inputs: Tensor | Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Inputs by NIR name, (T, B, *shape).
+
+    Raises:
+        UsageError: they are not those of the graph, or of other shapes.
+    """
+    arguments = {module.meta["names"].get(name, name): name for name in module.meta["inputs"]}
+    named = {next(iter(arguments)): inputs} if isinstance(inputs, Tensor) else dict(inputs)
+    if named.keys() != arguments.keys():
+        raise usage(f"the inputs are {listed([*arguments])}, not {listed([*named])}")
+    for name, values in named.items():
+        shape = module.meta["shapes"][arguments[name]][1]
+        fits = values.dim() > 1 if shape is None else values.shape[2:] == tuple(shape)
+        if not fits or values.dim() < 2:
+            axes = ", ".join(("T", "B", *("..." if shape is None else map(str, shape))))
+            raise usage(f"the input {name!r} must be ({axes}), not {tuple(values.shape)}")
+    if len({values.shape[:2] for values in named.values()}) > 1 or 0 in values.shape[:2]:
+        sizes = listed([f"{name} {tuple(x.shape[:2])}" for name, x in named.items()])
+        raise usage(f"inputs must have the same steps and batch rows, one at least: {sizes}")
+    return named

@@ -1,0 +1,103 @@
+"""A run as arrays by node and variable, and reading one that was written as a file.
+
+In: what `nirtorch run -o` writes. That is a file of NumPy's format .npz, with an array
+(T, B, *shape) for each `node:variable`, for each Output by its name alone, and `dt`, a number;
+or NIR data with `TimeGriddedData` for each variable of a node. Out: a `Recording`.
+Always holds: reading runs no code of the file, and unpacks no more than is allowed.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from nirtorch_cli.findings.text import quoted
+from nirtorch_cli.running.arrays import Array
+from nirtorch_cli.running.recording import VARIABLES
+from nirtorch_cli.running.signals.formats import kind_of
+from nirtorch_cli.running.signals.npz import DT, arrays_of
+from nirtorch_cli.running.signals.place import Place, bytes_of
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What was recorded of a run.
+
+    name: what it is called in a comparison. dt: the length of a step; None if it is not known.
+    trace: by NIR path and variable (spikes, v, i, output) arrays (T, B, *shape). is_flat: whether
+    they are (T, B, neurons) instead, in C order. counted: by NIR path, of a run with shorter
+    steps than dt, how often outputs were 1 in each dt that were nothing but 0 and 1.
+    """
+
+    name: str
+    dt: float | None
+    trace: Mapping[str, Mapping[str, Array]]
+    is_flat: bool = False
+    counted: Mapping[str, Array] = field(default_factory=dict)
+
+
+def read_recording(
+    path: str | os.PathLike[str],
+    *,
+    dt: float | None = None,
+    max_bytes: int | None = None,
+) -> Recording:
+    """The recording in a file.
+
+    Arguments:
+        dt: the length of a step; None for that which the file says, if it does.
+        max_bytes: refuse a file whose arrays are larger than this.
+
+    Raises:
+        ReadError: it is not there, damaged, too large, or holds no numbers of a run.
+    """
+    place = Place(os.fspath(path))
+    content = bytes_of(place, None, max_bytes)
+    kind = kind_of(content)
+    if kind == "npz":
+        named, said = _of_archive(content, place, max_bytes)
+    elif kind == "nirdata":
+        from nirtorch_cli.running.signals.nirdata import gridded_of  # takes nir and h5py along
+
+        found, said = gridded_of(content, place, max_bytes)
+        named = {_known(*key, "/".join(key)): array for key, array in found.items()}
+    else:
+        text = "is no recording of a run (.npz, or NIR data)"
+        raise place.problem(text, code="NIR023")
+    trace: dict[str, dict[str, Array]] = {}
+    for (node, variable), array in named.items():
+        if variable != "count":  # it has no time, and says less than the spikes
+            trace.setdefault(node, {})[variable] = array
+    name, step = f"trace:{place.file}", said if dt is None else dt
+    return Recording(name, step, trace, is_flat=kind == "nirdata")
+
+
+def _of_archive(
+    content: bytes, place: Place, max_bytes: int | None
+) -> tuple[dict[tuple[str, str], Array], float | None]:
+    """The arrays of a .npz file by node and variable, and dt."""
+    arrays = arrays_of(content, place, max_bytes)
+    step = _number(arrays[DT]) if DT in arrays else None
+    if DT in arrays and arrays[DT].ndim < 2:  # an Output may have that name
+        del arrays[DT]
+    for key, array in arrays.items():
+        if array.dtype.kind not in "biuf":
+            text = f"{quoted(key)} holds {array.dtype}, not real numbers"
+            raise place.problem(text, code="NIR023")
+    parts = {key: key.rpartition(":") for key in arrays}
+    return {_known(parts[key][0], parts[key][2], key): a for key, a in arrays.items()}, step
+
+
+def _known(node: str, variable: str, key: str) -> tuple[str, str]:
+    """Node and variable; of a key that has no variable in it, its output."""
+    return (node, variable) if node and variable in VARIABLES else (key, "output")
+
+
+def _number(array: Array) -> float | None:
+    """The positive number that an array holds, if it does."""
+    if array.size != 1 or array.dtype.kind not in "fiu":
+        return None
+    number = float(array.item())
+    return number if 0 < number < math.inf else None

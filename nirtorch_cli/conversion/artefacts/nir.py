@@ -1,0 +1,196 @@
+"""A sound graph to the bytes of a `.nir` file that `nir.read` accepts with its type check on.
+
+In: a graph with every shape filled in. Out: bytes. nir compares the shapes of parameters
+where we compare what they mean, so parameters are written with one value for each neuron,
+shapes where nir looks for them, and sizes as pairs. No number changes.
+Cost: linear in nodes, edges and parameters; nir's type check is quadratic in nodes.
+"""
+
+from __future__ import annotations
+
+import copy
+import io
+import os
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import nir
+import numpy as np
+
+from nirtorch_cli.findings.errors import ConversionError, NirtorchError
+from nirtorch_cli.findings.finding import Finding
+from nirtorch_cli.graph.shapes import input_shape, output_shape
+from nirtorch_cli.graph.sound import errors_in, required_sound
+from nirtorch_cli.primitives.shape_rules import CONV, ELEMENTWISE, POOL, padding_mode, pair, single
+from nirtorch_cli.reading.graphs import read
+from nirtorch_cli.reading.outline import Change, difference, outline
+from nirtorch_cli.reading.sources import Source, name_of
+
+_SIZES = ("kernel_size", "stride", "padding", "dilation")
+_LONGEST_REASON = 200
+
+
+@dataclass(frozen=True)
+class RepairedFile:
+    """A mended file.
+
+    content: its bytes. findings: what there was to say about the file as it was, repairs
+    included. changes: what is not the same in the two files.
+    """
+
+    content: bytes
+    findings: tuple[Finding, ...]
+    changes: tuple[Change, ...]
+
+
+def repaired_file(
+    source: Source, *, max_bytes: int | None = None, type_check: bool = True
+) -> RepairedFile:
+    """Read a `.nir` file, mend it, and write it in the form of today.
+
+    Arguments:
+        source: a path, the bytes of a file, or a binary stream, which is read to its end.
+        max_bytes: refuse a file whose data claim more than this, all together.
+        type_check: whether nir must accept the result with its type check on.
+
+    Raises:
+        ReadError: see `reading.read`.
+        ConversionError: it cannot be mended; says every reason.
+    """
+    if not isinstance(source, (str, os.PathLike, bytes)):
+        name, source = name_of(source), source.read()
+    else:
+        name = name_of(source)
+    try:
+        file = read(source, max_bytes=max_bytes)
+        examination = required_sound(file.graph, file.findings)
+        errors = errors_in(examination.findings)
+        if errors:
+            raise ConversionError(errors, examination.findings)
+        content = exported(examination.graph, type_check=type_check)
+    except NirtorchError as error:
+        raise error.of(name) from error.__cause__
+    before = outline(source, max_bytes=max_bytes)
+    changes = difference(before, outline(content, max_bytes=max_bytes))
+    findings = tuple(finding.of(name) for finding in examination.findings)
+    return RepairedFile(content, findings, tuple(changes))
+
+
+def exported(graph: nir.NIRGraph, *, type_check: bool = True) -> bytes:
+    """A graph as a `.nir` file.
+
+    Arguments:
+        graph: what `sound.required_sound` gave.
+        type_check: whether nir must accept it with its type check on.
+
+    Raises:
+        ConversionError: a shape is not known, or nir cannot write it or does not accept it.
+    """
+    unknown = _nodes_of_unknown_shape(graph, "")
+    if unknown:
+        text = "its shape is not known, and nir's type check wants it"
+        raise ConversionError([Finding("NIR205", "error", text, where) for where in unknown])
+    content = io.BytesIO()
+    try:
+        nir.write(content, portable(graph))
+    except (TypeError, ValueError, OSError, RuntimeError) as error:
+        raise _refusal("nir.write cannot write it", error) from error
+    reason = refusal_by_nir(content.getvalue(), type_check=type_check)
+    if reason is not None:
+        hint = "what NIR can say is more than nir's type check knows; --no-type-check writes it"
+        text = f"nir {nir.version} does not accept it: {reason}"
+        raise ConversionError(Finding("NIR802", "error", text, hint=hint if type_check else None))
+    return content.getvalue()
+
+
+def refusal_by_nir(source: str | bytes, *, type_check: bool) -> str | None:
+    """Why nir cannot read a file, in a line, or None if it can.
+
+    Arguments:
+        source: a path or a file's bytes. Look at a stranger's file with `reading` first.
+    """
+    stream = source if isinstance(source, str) else io.BytesIO(source)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            nir.read(stream, type_check=type_check)
+    except Exception as error:  # nir raises whatever numpy, h5py and its own asserts raise
+        return _one_line(error)
+    return None
+
+
+def portable(graph: nir.NIRGraph) -> nir.NIRGraph:
+    """A copy of a graph with shapes, in the form that nir's type check wants."""
+    nodes = {name: _portable_node(node) for name, node in graph.nodes.items()}
+    metadata = _storable(graph.metadata or {})
+    return nir.NIRGraph(nodes, list(graph.edges), metadata, type_check=False)
+
+
+def _portable_node(node: nir.NIRNode) -> nir.NIRNode:
+    if isinstance(node, nir.NIRGraph):
+        return portable(node)
+    written = copy.copy(node)
+    written.metadata = _storable(node.metadata or {})
+    shape = input_shape(node)
+    if type(node) in ELEMENTWISE:
+        for name in _parameters(node):
+            value = np.asarray(getattr(node, name))
+            setattr(written, name, _storable(np.broadcast_to(value, shape or ()).copy()))
+    elif type(node) in CONV:
+        _settle_convolution(written)
+    elif type(node) in POOL:
+        for name in ("kernel_size", "stride", "padding"):
+            setattr(written, name, np.array(pair(getattr(node, name))))
+    elif type(node) is nir.Flatten:
+        rank = len(shape or ())
+        start, end = single(node.start_dim), single(node.end_dim)
+        written.start_dim = start + rank if start < 0 else start
+        # nir understands -1 and nothing below it.
+        written.end_dim = end + rank if end < -1 else end
+    return written
+
+
+def _settle_convolution(node: Any) -> None:
+    sizes = single if type(node) is nir.Conv1d else lambda value: np.array(pair(value))
+    for name in ("stride", "dilation"):
+        setattr(node, name, sizes(getattr(node, name)))
+    mode = padding_mode(node.padding)
+    node.padding = sizes(node.padding) if mode is None else mode
+    node.groups = single(node.groups)
+    if node.bias is None:  # which nir.write cannot say
+        node.bias = np.zeros(node.weight.shape[0], dtype=node.weight.dtype)
+
+
+def _parameters(node: nir.NIRNode) -> list[str]:
+    return [n for n in vars(node) if n not in ("metadata", "input_type", "output_type")]
+
+
+def _storable(value: Any) -> Any:
+    """A value as `nir.write` can store it: no array without axes, no array of objects."""
+    if isinstance(value, dict):
+        return {name: _storable(inner) for name, inner in value.items()}
+    if isinstance(value, np.ndarray):
+        if value.dtype.hasobject or value.dtype.kind == "U":
+            return np.char.encode(value.astype(str), "utf8")
+        return value if value.ndim else value[()]
+    return value
+
+
+def _nodes_of_unknown_shape(graph: nir.NIRGraph, path: str) -> list[str]:
+    found = []
+    for name, node in graph.nodes.items():
+        if isinstance(node, nir.NIRGraph):
+            found += _nodes_of_unknown_shape(node, f"{path}{name}/")
+        elif input_shape(node) is None or output_shape(node) is None:
+            found.append(path + name)
+    return found
+
+
+def _refusal(message: str, error: Exception) -> ConversionError:
+    return ConversionError(Finding("NIR801", "error", f"{message}: {_one_line(error)}"))
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    return text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON]}..."

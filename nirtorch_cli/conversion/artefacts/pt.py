@@ -1,0 +1,132 @@
+"""Storing converted modules and loading them back.
+
+A module is stored with `torch.save` as a whole: code, weights, meta. That file is a pickle:
+loading it runs code that the file names, so load only what you or somebody you trust wrote.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import sys
+from typing import Any, BinaryIO
+
+import torch
+
+from nirtorch_cli.conversion.artefacts.atomic import written
+from nirtorch_cli.findings.errors import NirtorchError, ReadError, SaveError
+from nirtorch_cli.findings.finding import Finding
+from nirtorch_cli.findings.suggestions import did_you_mean_file
+from nirtorch_cli.findings.text import quoted
+from nirtorch_cli.findings.tracebacks import is_interrupt, lacks_memory, message, reason
+from nirtorch_cli.reading.file_kinds import is_saved_file, kind_of_file
+
+Target = str | os.PathLike[str] | BinaryIO
+
+
+def save(module: torch.nn.Module, target: Target, *, clobber: bool = True) -> None:
+    """Store a converted module, to be read by `load` or `torch.load(..., weights_only=False)`.
+
+    Arguments:
+        module: what `nir_to_torch` returned.
+        target: a path, or a binary stream that is written to.
+        clobber: replace a file that is there already.
+
+    Raises:
+        SaveError: a submodule cannot be pickled; names the node.
+        OutputError: the target cannot be written, or exists and `clobber` is False.
+    """
+    content = io.BytesIO()
+    try:
+        torch.save(module, content)
+    except BaseException as error:  # pickle raises whatever a user's class raises
+        if is_interrupt(error) or lacks_memory(error):
+            raise
+        raise SaveError(_unpicklable(module, error)) from error
+    # Python 3.12.1 crashes when it collects a buffer that a kept error still holds.
+    with content.getbuffer() as data:
+        if isinstance(target, (str, os.PathLike)):
+            with written(target, clobber=clobber) as file:
+                file.write(data)
+        else:
+            target.write(data)
+
+
+def load(
+    source: str | os.PathLike[str] | BinaryIO,
+    *,
+    map_location: torch.device | str | None = None,
+) -> torch.fx.GraphModule:
+    """Load a module that `save` stored. Runs code that the file names: trust it first.
+
+    Arguments:
+        source: a path or a binary stream.
+        map_location: the device to put it on; None for the one it was saved from.
+
+    Raises:
+        ReadError: it is not there, no saved module, or needs Python code that is not here.
+    """
+    name = str(getattr(source, "name", "<stream>"))
+    if isinstance(source, (str, os.PathLike)):
+        name = os.fspath(source)
+    path = list(sys.path)
+    try:
+        module = torch.load(source, map_location=map_location, weights_only=False)
+    except NirtorchError:
+        raise
+    except ModuleNotFoundError as error:
+        text = f"needs the Python module {error.name!r}, which is not importable here"
+        hint = "put it on the import path (PYTHONPATH): the saved classes live there"
+        raise ReadError(Finding("NIR021", "error", text, hint=hint, file=name)) from error
+    except FileNotFoundError as error:
+        finding = Finding(
+            "NIR001", "error", "no such file", hint=did_you_mean_file(name), file=name
+        )
+        raise ReadError(finding) from error
+    except BaseException as error:  # unpickling raises whatever bytes or a user's class make it
+        if is_interrupt(error) or lacks_memory(error):
+            raise
+        text = _why_unreadable(name, error)
+        raise ReadError(Finding("NIR020", "error", text, file=name)) from error
+    finally:
+        sys.path[:] = path
+    if not isinstance(module, torch.fx.GraphModule):
+        text = f"holds a {type(module).__name__}, not a converted module"
+        raise ReadError(Finding("NIR020", "error", text, file=name))
+    return module
+
+
+def _why_unreadable(name: str, error: BaseException) -> str:
+    """Why nothing was loaded from a file, by what is there in place of a saved module."""
+    if isinstance(error, OSError) and error.filename == name:
+        return f"cannot be read: {error.strerror}"
+    other = kind_of_file(name)
+    if other is not None and not is_saved_file(name):
+        return f"{other[0]}, not a saved module"
+    return f"is no saved module, or a damaged one: {reason(error)}"
+
+
+def _unpicklable(module: torch.nn.Module, error: BaseException) -> Finding:
+    """Name the submodule that cannot be pickled."""
+    why = message(error)
+    hint = "define its class and functions at the top level of an importable module"
+    names: dict[str, str] = getattr(module, "meta", {}).get("names", {})
+    for name, child in module.named_children():
+        try:
+            pickle.dumps(child)
+        except BaseException as child_error:
+            if is_interrupt(child_error):
+                raise
+            node = names.get(name, name)
+            kind = getattr(module, "meta", {}).get("origins", {}).get(name, type(child).__name__)
+            inner = _unpicklable(child, child_error) if _is_graph(child) else None
+            if inner is not None and inner.node is not None:
+                return inner.inside(node)
+            text = f"its module {kind} cannot be saved: {message(child_error)}"
+            return Finding("NIR508", "error", text, node, hint=hint)
+    return Finding("NIR508", "error", f"{quoted(type(module).__name__)} cannot be saved: {why}")
+
+
+def _is_graph(module: Any) -> bool:
+    return isinstance(module, torch.fx.GraphModule)

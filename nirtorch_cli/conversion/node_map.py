@@ -1,0 +1,101 @@
+"""Node maps: from NIR node types to functions that make a torch module of a node.
+
+In: the user's map and the default one. Out: one map, every entry of which was looked at,
+and the function that it holds for a node. Loads no torch.
+"""
+
+from __future__ import annotations
+
+import functools
+import types
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import nir
+
+from nirtorch_cli.findings.errors import MapError
+from nirtorch_cli.findings.finding import Finding
+from nirtorch_cli.findings.tracebacks import reason
+from nirtorch_cli.reading.unknown_nodes import UnknownNode
+
+Mapper = Callable[[Any], Any]
+"""Takes a node; returns a `torch.nn.Module`, or None to skip the node."""
+
+NodeMapping = Mapping[Any, Mapper]
+"""By node type of nir, or by the name of a type, which may be one that nir does not have."""
+
+
+def merged_map(node_map: NodeMapping, default_map: NodeMapping) -> NodeMapping:
+    """`node_map` over `default_map`.
+
+    Raises:
+        MapError: one is no mapping, a key is no NIR node type, or a value cannot be called.
+    """
+    for name, mapping in (("node_map", node_map), ("default_map", default_map)):
+        if not isinstance(mapping, Mapping):
+            text = f"{name} is no mapping but {type(mapping).__name__}"
+            raise MapError(Finding("NIR503", "error", text))
+        check_entries(mapping, name)
+    named = {meant.__name__: meant for meant in _types()}
+    return {**default_map, **{named.get(str(key), key): value for key, value in node_map.items()}}
+
+
+def _types() -> list[type[nir.NIRNode]]:
+    """The node types of nir."""
+    types = [kind for kind in vars(nir.ir).values() if isinstance(kind, type)]
+    return [kind for kind in types if issubclass(kind, nir.NIRNode)]
+
+
+def check_entries(mapping: Mapping[Any, Any], name: str) -> None:
+    """Look at every entry of a map; `name` is what messages call it.
+
+    Raises:
+        MapError: lists every key that is no NIR node type and every value that cannot be called.
+    """
+    findings = []
+    for key, value in mapping.items():
+        is_type = isinstance(key, type) and issubclass(key, nir.NIRNode)
+        if not is_type and not (isinstance(key, str) and key):
+            text = f"{name}: the key {shown(key)} is no NIR node type"
+            hint = "use a class such as nir.LIF, or the name of a type"
+            findings.append(Finding("NIR504", "error", text, hint=hint))
+        elif not callable(value):
+            kind = key if isinstance(key, str) else key.__name__
+            text = f"{name}: the value for {kind} is {shown(value)}, which cannot be called"
+            hint = "use a function that takes a node and returns a module"
+            findings.append(Finding("NIR505", "error", text, hint=hint))
+    if findings:
+        raise MapError(findings)
+
+
+def key_of(node: nir.NIRNode, node_map: NodeMapping) -> Any:
+    """The key of a map that is for a node: its own type, or the nearest base class in the map."""
+    if isinstance(node, UnknownNode):
+        return node.type_name if node.type_name in node_map else None
+    return next((kind for kind in type(node).__mro__ if kind in node_map), None)
+
+
+def mapper_of(node: nir.NIRNode, node_map: NodeMapping) -> Mapper | None:
+    """The function for a node: of its own type, or of the nearest base class in the map.
+
+    For a type that nir does not have, the one under the name of the type.
+    """
+    key = key_of(node, node_map)
+    return None if key is None else node_map[key]
+
+
+def mapper_name(mapper: Mapper) -> str:
+    """What messages call a mapper: the name under which it was defined, and in which module."""
+    while isinstance(mapper, functools.partial):
+        mapper = mapper.func
+    has_name = isinstance(mapper, (types.FunctionType, types.BuiltinFunctionType, type))
+    named: Any = mapper if has_name else type(mapper)
+    return f"{named.__module__}.{named.__qualname__}"
+
+
+def shown(value: Any) -> str:
+    """A value's repr, or why there is none."""
+    try:
+        return repr(value)
+    except BaseException as error:  # a user's __repr__ may raise whatever it likes
+        return f"a {type(value).__name__} whose repr raised {reason(error)}"

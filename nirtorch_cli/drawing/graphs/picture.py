@@ -1,0 +1,57 @@
+"""The graph of a model as a picture: SVG, DOT or Mermaid.
+
+In: an `Inspection`. Out: the text of a picture, and what there is to know about it.
+Always holds: the same inspection gives the same text, whatever the hash seed. Nothing but the
+standard library is used. Cost: linear in nodes and edges, apart from sorting.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from nirtorch_cli.drawing.graphs.dot import dot
+from nirtorch_cli.drawing.graphs.layering import Wrap
+from nirtorch_cli.drawing.graphs.layout import Direction
+from nirtorch_cli.drawing.graphs.mermaid import MOST_CHARACTERS, MOST_EDGES, mermaid
+from nirtorch_cli.drawing.graphs.scene import scene_of
+from nirtorch_cli.drawing.graphs.svg import svg
+from nirtorch_cli.graph.inspection import Inspection
+
+PictureFormat = Literal["svg", "dot", "mermaid"]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture as text, and what a person should know before looking at it."""
+
+    text: str
+    notes: tuple[str, ...] = ()
+
+
+def draw(
+    inspection: Inspection,
+    form: PictureFormat,
+    *,
+    direction: Direction = "down",
+    wrap: Wrap = "auto",
+) -> Picture:
+    """Draw everything that an inspection lists: every node and every edge, once each.
+
+    Delayed edges are dashed and say so; nested graphs are boxes around their nodes; an end of
+    an edge that is no node of the graph is marked as missing; a node that findings name is
+    marked, and its tooltip says why.
+
+    Arguments:
+        direction: where edges lead, as a rule.
+        wrap: of SVG, when rows of nodes are cut into columns; `auto` where they would be higher
+            (to the right: longer) than `layering.TALLEST`, 3,000 pixels.
+    """
+    scene = scene_of(inspection)
+    if form == "svg":
+        return Picture(svg(scene, direction, wrap))
+    text = (dot if form == "dot" else mermaid)(scene, direction)
+    if form == "mermaid" and (len(scene.links) > MOST_EDGES or len(text) > MOST_CHARACTERS):
+        limits = f"{MOST_EDGES} edges and {MOST_CHARACTERS:,} characters"
+        return Picture(text, (f"Mermaid draws at most {limits} unless it is configured; try svg",))
+    return Picture(text)

@@ -1,0 +1,136 @@
+"""Which neurons are drawn as lines: those that a user names, else those that do most.
+
+In: `[NODE=]N,N,...` as a user says it, and how many neurons there are of what is drawn; or
+values (T, N) and spikes. Out: a `Choice`, or numbers of neurons in ascending order. Neurons
+are numbered from 0 in a line through their node's shape, as in rasters.
+Cost: linear in T times N.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from nirtorch_cli.findings.errors import UsageError
+from nirtorch_cli.findings.finding import Finding
+from nirtorch_cli.findings.suggestions import did_you_mean
+from nirtorch_cli.findings.text import counted, listed, quoted
+from nirtorch_cli.running.arrays import Array
+
+MOST_LINES = 5
+"""So many lines can be told apart."""
+
+_GRAMMAR = "give [NODE=]N,N,... such as 0,3,7 or lif1=0,3"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The neurons that a user chose.
+
+    by_name: of a node, an input or an output. others: of all that are not named there.
+    """
+
+    by_name: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    others: tuple[int, ...] = ()
+
+    def of(self, name: str, neurons: int) -> tuple[int, ...]:
+        """The chosen ones of so many neurons; empty if none was chosen."""
+        asked = self.by_name.get(name, self.others)
+        return tuple(sorted(neuron for neuron in asked if neuron < neurons))
+
+
+def choice_of(texts: Iterable[str], drawn: Mapping[str, int | None]) -> Choice:
+    """What `--neurons` asks for.
+
+    Arguments:
+        texts: each `[NODE=]N,N,...`.
+        drawn: how many neurons there are of each name that is drawn; None if that is not known.
+
+    Raises:
+        UsageError: a text that is no such list, a name of which nothing is drawn or that is
+            given twice, more lines than can be told apart, or a neuron that is not there.
+    """
+    by_name: dict[str, tuple[int, ...]] = {}
+    others: tuple[int, ...] = ()
+    for text in texts:
+        name, equals, numbers = text.rpartition("=")
+        asked = _numbers(text, numbers)
+        if not equals:
+            if others:
+                raise _refused(f"{quoted(text)}: a list for all nodes is given twice", "join them")
+            others = asked
+        elif name in by_name:
+            raise _refused(f"{quoted(text)}: {quoted(name)} is given twice", "join the lists")
+        elif name not in drawn:
+            near = did_you_mean(name, drawn)
+            there = f"; drawn are {listed(list(drawn), most=5)}" if drawn else ""
+            hint = f"record it, or {near}" if near else f"record it{there}"
+            raise _refused(f"{quoted(text)}: nothing is drawn of {quoted(name)}", hint)
+        else:
+            by_name[name] = asked
+            _refuse_missing(text, asked, [drawn[name]])
+    if others:
+        rest = [count for name, count in drawn.items() if name not in by_name]
+        _refuse_missing(",".join(map(str, others)), others, rest)
+    return Choice(by_name, others)
+
+
+def _numbers(text: str, numbers: str) -> tuple[int, ...]:
+    parts = [part.strip() for part in numbers.split(",")]
+    if not all(part.isascii() and part.isdigit() and len(part) < 16 for part in parts):
+        raise _refused(f"{quoted(text)} is no list of neurons", _GRAMMAR)
+    asked = tuple(dict.fromkeys(map(int, parts)))
+    if len(asked) > MOST_LINES:
+        what = f"{quoted(text)}: {len(asked)} lines cannot be told apart"
+        raise _refused(what, f"give at most {MOST_LINES} neurons")
+    return asked
+
+
+def _refuse_missing(text: str, asked: tuple[int, ...], counts: list[int | None]) -> None:
+    """Refuse a neuron that none of these has; what is not known may have it."""
+    known = [count for count in counts if count is not None]
+    if len(known) < len(counts) or not known:
+        return
+    most = max(known)
+    missing = [str(neuron) for neuron in asked if neuron >= most]
+    if missing:
+        has = f"there {'is' if most == 1 else 'are'} {counted(most, 'neuron')}, from 0 on"
+        raise _refused(f"{quoted(text)}: no neuron {', '.join(missing)}", has)
+
+
+def _refused(text: str, hint: str) -> UsageError:
+    return UsageError(Finding("NIR700", "error", f"--neurons {text}", hint=hint))
+
+
+def most_active(values: Array, most: int, spikes: Array | None = None) -> Array:
+    """So many neurons of (T, N), or all of fewer.
+
+    First those that fired most; without spikes, those whose values change most. Where neurons
+    that fired are too few, those come next that came highest. Alike ones are taken at equal
+    distances. What does nothing is left out, unless nothing does anything.
+    """
+    steps, neurons = values.shape
+    if neurons <= most or not steps:
+        return _spread(np.arange(neurons), most)
+    fired = np.zeros(neurons, np.int64) if spikes is None else np.count_nonzero(spikes, axis=0)
+    numbers = np.where(np.isfinite(values), values, np.nan)
+    highest, lowest = (np.nan_to_num(of.reduce(numbers, axis=0)) for of in (np.fmax, np.fmin))
+    change = highest - lowest
+    rank = highest if fired.any() else change
+    candidates = np.flatnonzero((fired > 0) | (change > 0))
+    if not len(candidates):
+        return _spread(np.arange(neurons), most)
+    order = candidates[np.lexsort((-rank[candidates], -fired[candidates]))]
+    last = order[:most][-1]
+    is_last = (fired[order] == fired[last]) & (rank[order] == rank[last])
+    before = int(np.flatnonzero(is_last)[0])
+    alike = np.sort(order[is_last])
+    return np.sort(np.concatenate([order[:before], _spread(alike, most - before)]))
+
+
+def _spread(places: Array, most: int) -> Array:
+    """So many of these at equal distances."""
+    turns = np.linspace(0, len(places) - 1, min(len(places), most)).round().astype(int)
+    return np.unique(places[turns])

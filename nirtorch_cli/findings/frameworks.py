@@ -1,0 +1,60 @@
+"""What an exception says of the libraries that this program stands on: is one not here?
+
+In: an exception. Out: the error for the user, if it was raised because a library is not installed,
+or is and cannot be imported. Loads nothing: where a library is missing this still works.
+"""
+
+from __future__ import annotations
+
+import traceback
+
+from nirtorch_cli.findings.errors import MissingFrameworkError
+from nirtorch_cli.findings.finding import Finding
+from nirtorch_cli.findings.tracebacks import is_user_code, package_of, place_in_user_code, reason
+
+_INSTALLED_WITH = {
+    "torch": "pip install torch",
+    "nir": "pip install nir",
+    "numpy": "pip install numpy",
+    "h5py": "pip install h5py",
+    "rich": "pip install rich",
+    "matplotlib": "pip install 'nirtorch-cli[plot]'",
+}
+"""The libraries by the name under which they are imported, and what installs each."""
+
+
+def missing_framework(error: BaseException) -> MissingFrameworkError | None:
+    """The error that a library is not here; None if an exception was raised for another reason.
+
+    What a user's code imports, or fails to, is none of this.
+    """
+    if not isinstance(error, Exception) or isinstance(error, MemoryError):
+        return None
+    importing = _imported_library(error)
+    named = error.name or "" if isinstance(error, ImportError) else ""
+    name = named.partition(".")[0]
+    is_ours = importing is not None or place_in_user_code(error) is None
+    if isinstance(error, ModuleNotFoundError) and named in _INSTALLED_WITH and is_ours:
+        return _error(f"{name} is not installed", _INSTALLED_WITH[name])
+    if importing is None and name in _INSTALLED_WITH and is_ours:
+        importing = name  # it is there, and lacks what we import from it
+    if importing is None:
+        return None
+    text = f"{importing} is installed and cannot be imported: {reason(error)}"
+    again = _INSTALLED_WITH[importing].replace("install", "install --force-reinstall")
+    return _error(text, f"install it again: {again}")
+
+
+def _imported_library(error: BaseException) -> str | None:
+    """The library that was being imported when an exception was raised, if no user's code did."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        package = package_of(frame)
+        if package in _INSTALLED_WITH and frame.f_code.co_name == "<module>":
+            return package
+        if is_user_code(package):
+            return None
+    return None
+
+
+def _error(text: str, hint: str) -> MissingFrameworkError:
+    return MissingFrameworkError(Finding("NIR520", "error", text, hint=hint))

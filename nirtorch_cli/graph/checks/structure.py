@@ -1,0 +1,211 @@
+"""Is this graph one that can be executed? One small function a rule.
+
+In: a `nir.NIRGraph` with names as text. Out: findings, those of nested graphs included.
+Cost: linear in nodes and edges.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+import nir
+
+from nirtorch_cli.findings.finding import Finding
+from nirtorch_cli.findings.text import listed, quoted
+from nirtorch_cli.graph.loops import Neighbours, neighbours
+from nirtorch_cli.reading.limits import MAX_NESTING
+
+
+def examine(graph: nir.NIRGraph) -> list[Finding]:
+    """What the rules find in a graph and in those nested in it."""
+    return list(_examined(graph, "", 0))
+
+
+def _examined(graph: nir.NIRGraph, path: str, depth: int) -> Iterator[Finding]:
+    """`examine` for a graph nested in `depth` others; `path` has their names and its own."""
+    if depth > MAX_NESTING:
+        yield Finding("NIR011", "error", f"graphs nested over {MAX_NESTING} deep", path)
+        return
+    found = [finding for rule in RULES for finding in rule(graph)]
+    if not any(finding.severity == "error" for finding in found):
+        # What is not reached only follows from what is broken, if anything is.
+        found += [finding for rule in PATH_RULES for finding in rule(graph)]
+    for finding in found:
+        yield finding.inside(path) if path else finding
+    for name, node in graph.nodes.items():
+        if isinstance(node, nir.NIRGraph):
+            yield from _examined(node, f"{path}/{name}" if path else name, depth + 1)
+
+
+def dangling_edges(graph: nir.NIRGraph) -> Iterator[Finding]:
+    """NIR101: an edge whose source or target is no node of the graph."""
+    lonely = unconnected(graph)
+    if len(lonely) == 1:
+        hint = f"{quoted(lonely[0])} has no edge: is it meant?"
+    elif lonely:
+        hint = f"without an edge are {listed(lonely)}"
+    else:
+        hint = f"the graph has {listed(sorted(graph.nodes))}"
+    for name, edges in sorted(astray(graph).items()):
+        source, target = edges[0]
+        yield Finding(
+            "NIR101",
+            "error",
+            f"{len(edges)} of this graph's edges lead to or from {quoted(name)}, which is none "
+            f"of its nodes (first {quoted(source)} -> {quoted(target)})",
+            hint=hint,
+        )
+
+
+def unconnected(graph: nir.NIRGraph) -> list[str]:
+    """The nodes without any edge."""
+    connected = {name for edge in graph.edges for name in edge}
+    return [name for name in graph.nodes if name not in connected]
+
+
+def astray(graph: nir.NIRGraph) -> dict[str, list[tuple[str, str]]]:
+    """The edges that lead to or from a name that no node has, by that name."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for edge in graph.edges:
+        for name in dict.fromkeys(edge):
+            if name not in graph.nodes:
+                found.setdefault(name, []).append(edge)
+    return found
+
+
+def ports(graph: nir.NIRGraph) -> Iterator[Finding]:
+    """NIR102, NIR103, NIR108: a graph needs an Input and an Output."""
+    if not graph.nodes:
+        yield Finding("NIR108", "error", "the graph has no nodes")
+        return
+    for code, kind in (("NIR102", nir.Input), ("NIR103", nir.Output)):
+        if not any(isinstance(node, kind) for node in graph.nodes.values()):
+            message = f"the graph has no {kind.__name__} node"
+            yield Finding(code, "error", message, hint="connect one to say where data go")
+
+
+def duplicate_edges(graph: nir.NIRGraph) -> Iterator[Finding]:
+    """NIR104: NIR's edges are a set, so an edge that is written twice counts once."""
+    for (source, target), count in Counter(graph.edges).items():
+        if count > 1:
+            text = f"the edge {quoted(source)} -> {quoted(target)} stands there {count} times"
+            repair = "duplicate-edges"
+            yield Finding("NIR104", "warning", text, target, hint="used once", repair=repair)
+
+
+def edges_into_inputs(graph: nir.NIRGraph) -> Iterator[Finding]:
+    """NIR105: an Input hears the outside only."""
+    for source, target in graph.edges:
+        if isinstance(graph.nodes.get(target), nir.Input):
+            text = f"an Input with an edge from {quoted(source)}"
+            yield Finding("NIR105", "error", text, target, hint="remove the edge")
+
+
+def nodes_without_input(graph: nir.NIRGraph) -> Iterator[Finding]:
+    """NIR106: a node that no edge leads to; the sum of no inputs is zero."""
+    fed = {target for _, target in graph.edges}
+    for name, node in graph.nodes.items():
+        if name not in fed and not isinstance(node, nir.Input):
+            if isinstance(node, nir.Output):
+                yield Finding("NIR106", "error", "no edge leads to it", name)
+            else:
+                text = "no edge leads to it; its input is zero"
+                yield Finding("NIR106", "warning", text, name)
+
+
+def nested_ports(graph: nir.NIRGraph) -> Iterator[Finding]:
+    """NIR107: an edge names a nested graph and not its port, so there can be one each."""
+    for name, node in graph.nodes.items():
+        if not isinstance(node, nir.NIRGraph):
+            continue
+        for kind in (nir.Input, nir.Output):
+            count = sum(isinstance(inner, kind) for inner in node.nodes.values())
+            if count > 1:
+                yield Finding(
+                    "NIR107",
+                    "error",
+                    f"a nested graph with {count} {kind.__name__} nodes",
+                    name,
+                    hint="an edge cannot say which one it means; move its nodes up",
+                )
+
+
+def self_edges(graph: nir.NIRGraph) -> Iterator[Finding]:
+    """NIR113: a node that hears itself, a step later and without a weight."""
+    for source, target in dict.fromkeys(graph.edges):
+        if source == target and target in graph.nodes:
+            text = "an edge leads from it to itself; it carries last step's value"
+            yield Finding("NIR113", "warning", text, target)
+
+
+RULES = (
+    ports,
+    dangling_edges,
+    duplicate_edges,
+    edges_into_inputs,
+    nodes_without_input,
+    nested_ports,
+    self_edges,
+)
+"""The rules about nodes and edges one by one, in the order in which they are reported."""
+
+
+def outputs_out_of_reach(graph: nir.NIRGraph) -> Iterator[Finding]:
+    """NIR110, NIR111: an Output that does not depend on any Input."""
+    following = neighbours(graph.nodes, graph.edges)
+    reached = _reached(following, _of_type(graph, nir.Input))
+    outputs = _of_type(graph, nir.Output)
+    astray = [name for name in outputs if name not in reached]
+    if astray and len(astray) == len(outputs):
+        text = "no Input reaches any Output: what comes out does not depend on what goes in"
+        yield Finding("NIR111", "error", text, hint="is an edge missing?")
+    else:
+        for name in astray:
+            yield Finding("NIR110", "warning", "no Input reaches it", name)
+
+
+def nodes_out_of_reach(graph: nir.NIRGraph) -> Iterator[Finding]:
+    """NIR110: loops that nothing leads into."""
+    fed = {target for _, target in graph.edges}
+    following = neighbours(graph.nodes, graph.edges)
+    reached = _reached(following, [name for name in graph.nodes if name not in fed])
+    outside = [name for name in graph.nodes if name not in reached]
+    outside = [name for name in outside if not isinstance(graph.nodes[name], nir.Output)]
+    if outside:
+        text = f"nothing leads into {listed(outside)}: no Input reaches them"
+        yield Finding("NIR110", "warning", text, outside[0])
+
+
+def dead_ends(graph: nir.NIRGraph) -> Iterator[Finding]:
+    """NIR112: nodes that are computed in vain; those without input are reported as such."""
+    coming = neighbours(graph.nodes, ((target, source) for source, target in graph.edges))
+    useful = _reached(coming, _of_type(graph, nir.Output))
+    idle = [
+        name
+        for name, node in graph.nodes.items()
+        if name not in useful and (coming[name] or isinstance(node, nir.Input))
+    ]
+    if idle:
+        text = f"no Output is reached from {listed(idle)}"
+        yield Finding("NIR112", "warning", text, idle[0])
+
+
+PATH_RULES = (outputs_out_of_reach, nodes_out_of_reach, dead_ends)
+"""The rules about what leads where, for graphs whose edges all lead somewhere."""
+
+
+def _of_type(graph: nir.NIRGraph, kind: type[nir.NIRNode]) -> list[str]:
+    return [name for name, node in graph.nodes.items() if isinstance(node, kind)]
+
+
+def _reached(following: Neighbours, starts: Iterable[str]) -> set[str]:
+    """What can be reached from some nodes, themselves included; to be asked, not iterated."""
+    waiting = list(starts)
+    seen = set(waiting)
+    while waiting:
+        for name in following[waiting.pop()]:
+            if name not in seen:
+                seen.add(name)
+                waiting.append(name)
+    return seen

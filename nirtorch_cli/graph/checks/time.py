@@ -1,0 +1,130 @@
+"""Does the length of a step suit the nodes? For those that the reference modules step.
+
+In: a node's NIR path, the node, and dt in the unit of its time constants. Out: findings.
+Cost: linear in the parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import nir
+import numpy as np
+
+from nirtorch_cli.findings.finding import Finding
+from nirtorch_cli.graph.checks.parameters import TIME_CONSTANTS
+from nirtorch_cli.graph.time_step import TimeStep
+
+_EVEN = 1e-3
+"""How far from a whole number of steps a delay may be: float32 files are a little off."""
+
+
+def time_steps(nodes: Mapping[str, nir.NIRNode], dt: float) -> Iterator[Finding]:
+    """NIR401, NIR402: forward Euler overshoots with dt > tau and diverges from 2 tau on."""
+    for name, node in nodes.items():
+        for parameter in TIME_CONSTANTS:
+            tau = np.asarray(getattr(node, parameter, ()))
+            if tau.dtype.kind not in "fiu":
+                continue  # its mapper says what is wrong with it
+            known = tau[~np.isnan(tau)]
+            if known.size == 0 or dt <= (shortest := float(known.min())):
+                continue
+            diverges = dt >= 2 * shortest
+            yield Finding(
+                "NIR402" if diverges else "NIR401",
+                "error" if diverges else "warning",
+                f"dt {dt:g} is longer than the time constant {shortest:g}: Euler steps "
+                + ("diverge" if diverges else "overshoot"),
+                name,
+                parameter,
+                "choose a shorter --dt or --integration exact",
+            )
+
+
+_MANY_STEPS = 1000
+"""A Delay of so many steps of a guessed dt is more likely one that counts steps."""
+
+
+def delays_in_steps(nodes: Mapping[str, nir.NIRNode], step: TimeStep) -> Iterator[Finding]:
+    """NIR405: whole numbers for delays, and a dt that is but a guess."""
+    for name, node in nodes.items() if step.is_guess else ():
+        delays = np.asarray(node.delay) if isinstance(node, nir.Delay) else np.empty(0)
+        if delays.dtype.kind not in "fiu" or not delays.size:
+            continue
+        longest = float(delays.max())
+        if longest >= _MANY_STEPS * step.dt and np.array_equal(delays, np.floor(delays)):
+            text = f"whole numbers up to {longest:g}, which look like numbers of steps"
+            hint = f"of the guessed dt {step.dt:g} that is {longest / step.dt:,.0f} steps; --dt 1 "
+            hint += "takes them as they are"
+            yield Finding("NIR405", "warning", text, name, "delay", hint)
+
+
+_EPSILON = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23, "float64": 2.0**-52}
+"""The distance from 1 to the next number of a floating type."""
+
+
+def lost_increments(
+    nodes: Mapping[str, nir.NIRNode], dt: float, dtype: str, *, is_current: bool = False
+) -> Iterator[Finding]:
+    """NIR308: steps that are too small for a floating type to add to a voltage at the threshold.
+
+    A variable covers dt/tau of its distance to equilibrium in a step. Where that part of the way
+    from v_leak to the threshold is less than the type tells apart there, a neuron is stuck below
+    the threshold, or comes there at another time.
+
+    Arguments:
+        dtype: the name of a floating type of torch; of others nothing is known.
+        is_current: whether I and IF take a current, which is times dt.
+    """
+    epsilon = _EPSILON.get(dtype)
+    for name, node in nodes.items() if epsilon is not None else ():
+        for parameter, steps, grain in _increments(node, dt, is_current):
+            lost = np.count_nonzero(steps < epsilon * grain) if steps.size else 0
+            if lost:
+                text = (
+                    f"{lost} of {steps.size} neurons cannot add what a step of dt {dt:g} adds in "
+                    f"{dtype}: {float(steps.min()):.2g} of the way to the threshold"
+                )
+                hint = "their voltage is stuck or wrong; choose a wider --dtype, or a longer --dt"
+                yield Finding("NIR308", "warning", text, name, parameter, hint)
+
+
+def _increments(
+    node: nir.NIRNode, dt: float, is_current: bool
+) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """What a step adds, in parts of the way to the threshold, and how fine that has to be told."""
+    if not isinstance(node, (nir.I, nir.IF, nir.LI, nir.LIF, nir.CubaLI, nir.CubaLIF)):
+        return
+    with np.errstate(all="ignore"):
+        threshold = np.abs(np.asarray(getattr(node, "v_threshold", 1.0), dtype=np.float64))
+        leak = np.asarray(getattr(node, "v_leak", 0.0), dtype=np.float64)
+        way = np.abs(np.asarray(getattr(node, "v_threshold", 1.0), dtype=np.float64) - leak)
+        # Numbers are as coarse as the largest that is met on the way.
+        grain = np.maximum(np.maximum(threshold, np.abs(leak)) / way, 1.0)
+        grain = np.where(np.isfinite(grain), grain, 0.0)
+        if isinstance(node, (nir.I, nir.IF)):
+            gain = np.abs(np.asarray(node.r, dtype=np.float64)) * (dt if is_current else 1.0)
+            part = np.where(gain > 0, gain / way, np.inf)  # what hears nothing is another rule's
+            yield "r", part, grain
+        for parameter in TIME_CONSTANTS:
+            tau = np.asarray(getattr(node, parameter, ()), dtype=np.float64)
+            if tau.size:
+                part = np.where(np.isfinite(tau) & (tau > 0), dt / tau, np.inf)
+                coarse = np.float64(1.0) if parameter == "tau_syn" else grain
+                yield parameter, part, np.asarray(coarse)
+
+
+def uneven_delays(nodes: Mapping[str, nir.NIRNode], dt: float) -> Iterator[Finding]:
+    """NIR403: a delay is a whole number of steps, so another is rounded."""
+    for name, node in nodes.items():
+        if not isinstance(node, nir.Delay):
+            continue
+        delays = np.asarray(node.delay)
+        if delays.dtype.kind not in "fiu" or not np.all(np.isfinite(delays)):
+            continue  # its mapper says what is wrong with it
+        steps = delays.astype(np.float64).reshape(-1) / dt
+        uneven = steps[np.abs(steps - np.round(steps)) > _EVEN * np.maximum(steps, 1)]
+        if uneven.size:
+            text = f"{uneven.size} of {steps.size} delays are no multiple of dt {dt:g}"
+            hint = f"rounded: the first is {uneven[0]:.4g} steps; choose a --dt that divides it"
+            yield Finding("NIR403", "warning", text, name, "delay", hint)

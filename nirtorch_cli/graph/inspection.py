@@ -1,0 +1,172 @@
+"""What a .nir file holds, as plain values, without torch.
+
+In: a `ModelFile`. Out: an `Inspection` with every node in execution order, its parameters,
+every edge and whether it is delayed, and findings. A graph that cannot be scheduled is
+listed as it stands in the file. Cost: linear in nodes, edges and bytes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import nir
+import numpy as np
+
+from nirtorch_cli.findings.finding import Finding
+from nirtorch_cli.graph.checks.time import delays_in_steps
+from nirtorch_cli.graph.inlining import dissolve
+from nirtorch_cli.graph.plan import plan_graph
+from nirtorch_cli.graph.shapes import input_shape, output_shape
+from nirtorch_cli.graph.sound import examined
+from nirtorch_cli.graph.time_step import TimeStep, infer_time_step
+from nirtorch_cli.primitives.shape_rules import Shape
+from nirtorch_cli.reading.graphs import ModelFile
+from nirtorch_cli.reading.unknown_nodes import UnknownNode, type_name
+
+
+@dataclass(frozen=True)
+class InspectedNode:
+    """A node: `parameters` describes each of its parameters, `numbers` counts their values."""
+
+    node: str
+    type: str
+    input_shape: Shape | None
+    output_shape: Shape | None
+    parameters: dict[str, str]
+    numbers: int
+
+
+@dataclass(frozen=True)
+class InspectedEdge:
+    """An edge; a delayed one carries last step's value."""
+
+    source: str
+    target: str
+    delayed: bool
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What a file holds; `metadata` by the path of the node and the name of the entry."""
+
+    file: str
+    size: int | None
+    version: str | None
+    dt: float
+    dt_reason: str
+    nodes: list[InspectedNode] = field(default_factory=list)
+    edges: list[InspectedEdge] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+def inspect_file(file: ModelFile) -> Inspection:
+    """Everything there is to say about a file that was read."""
+    examination = examined(file.graph)
+    findings = [*file.findings, *examination.findings]
+    step = infer_time_step(examination.graph)
+    inspection = Inspection(
+        file=file.name,
+        size=os.path.getsize(file.name) if os.path.isfile(file.name) else None,
+        version=file.version,
+        dt=step.dt,
+        dt_reason=step.reason,
+        metadata=dict(_metadata(examination.graph, "")),
+    )
+    _Lister(inspection, step, examination.is_structured).list_graph(examination.graph, "")
+    inspection.findings[:0] = [finding.of(file.name) for finding in findings]
+    return inspection
+
+
+@dataclass
+class _Lister:
+    """Fills an inspection with the nodes and edges of a graph and of those nested in it."""
+
+    inspection: Inspection
+    step: TimeStep
+    is_sound: bool
+
+    def list_graph(self, graph: nir.NIRGraph, path: str) -> None:
+        """Each nested graph's inside follows its own row."""
+        if not self.is_sound:
+            self.list_edges([(path + s, path + t) for s, t in graph.edges], set())
+            for name, node in graph.nodes.items():
+                self.list_node(path + name, node)
+            return
+        flat = dissolve(graph, lambda node: False)
+        plan, ambiguous = plan_graph(flat, self.inspection.dt, path)
+        self.inspection.findings.extend(ambiguous)
+        where = {name: path + origin for name, origin in flat.origin.items()}
+        delayed = {(where[s], where[t]) for s, t in plan.delayed}
+        place = {name: number for number, name in enumerate(plan.order)}
+        edges = sorted(flat.edges, key=lambda edge: (place[edge[0]], place[edge[1]]))
+        self.list_edges([(where[s], where[t]) for s, t in edges], delayed)
+        for name in plan.order:
+            self.list_node(where[name], flat.nodes[name])
+
+    def list_node(self, path: str, node: nir.NIRNode) -> None:
+        parameters = dict(_parameters(node))
+        row = InspectedNode(
+            node=path,
+            type=type_name(node),
+            input_shape=input_shape(node),
+            output_shape=output_shape(node),
+            parameters={name: _described(value) for name, value in parameters.items()},
+            numbers=sum(map(_count, parameters.values())),
+        )
+        self.inspection.nodes.append(row)
+        self.inspection.findings.extend(delays_in_steps({path: node}, self.step))
+        if isinstance(node, nir.NIRGraph):
+            self.list_graph(node, f"{path}/")
+
+    def list_edges(self, edges: list[tuple[str, str]], delayed: set[tuple[str, str]]) -> None:
+        self.inspection.edges.extend(
+            InspectedEdge(source, target, (source, target) in delayed) for source, target in edges
+        )
+
+
+def _parameters(node: nir.NIRNode) -> Iterator[tuple[str, Any]]:
+    if isinstance(node, nir.NIRGraph):
+        return
+    fields = node.parameters if isinstance(node, UnknownNode) else vars(node)
+    for name, value in fields.items():
+        if name not in ("input_type", "output_type", "metadata", "input_shape"):
+            yield name, value
+
+
+def _metadata(node: nir.NIRNode, path: str) -> Iterator[tuple[str, str]]:
+    """The entries of the metadata of a graph and of the nodes in it, in few characters each."""
+    for key, value in (getattr(node, "metadata", None) or {}).items():
+        if isinstance(value, dict):
+            shown = ", ".join(f"{name} {_described(inner)}" for name, inner in value.items())
+        else:
+            shown = _described(value)
+        yield f"{path}: {key}" if path else str(key), shown
+    if isinstance(node, nir.NIRGraph):
+        for name, inner in node.nodes.items():
+            yield from _metadata(inner, f"{path}/{name}" if path else name)
+
+
+def _count(value: Any) -> int:
+    array = np.asarray(value)
+    return array.size if array.dtype.kind in "fiub" else 0
+
+
+def _described(value: Any) -> str:
+    """A parameter in few characters: one value if all are the same, else shape and range."""
+    if value is None or isinstance(value, str):
+        return str(value)
+    array = np.asarray(value)
+    if array.dtype.kind == "b":
+        array = array.astype(np.int64)
+    if array.dtype.kind not in "fiu" or array.size == 0:
+        return f"{array.dtype} {array.shape}"
+    low, high = array.min(), array.max()
+    if low == high:
+        return f"{low:g}" if array.ndim <= 1 else f"{'x'.join(map(str, array.shape))} of {low:g}"
+    if array.size <= 3:
+        return str(array.tolist()).replace(" ", "")
+    return f"{'x'.join(map(str, array.shape))} in {low:.3g}..{high:.3g}"

@@ -1,0 +1,429 @@
+"""The shapes of one graph, carried along its edges from the Inputs.
+
+In: a graph whose edges all lead somewhere, and what its Inputs are read as. Out: a copy of it in
+which each node that can be reached knows its input and output shape, and the findings on the way.
+Who decides what an Input is read as is `shapes`.
+
+Cost: linear in nodes and edges; each node gets its shapes once, cycles included.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import nir
+import numpy as np
+
+from nirtorch_cli.findings.finding import Finding
+from nirtorch_cli.findings.text import quoted
+from nirtorch_cli.primitives.broadcasting import laid_over, way_over
+from nirtorch_cli.primitives.shape_rules import (
+    CONV,
+    ELEMENTWISE,
+    LINEAR,
+    POOL,
+    RANK,
+    Shape,
+    UnfitError,
+    channels,
+    conv_output,
+    elementwise_parameters,
+    flattened,
+    input_shape,
+    intrinsic_output,
+    is_stale,
+    linear_output,
+    output_shape,
+    parameter_shape,
+    pool_output,
+    shape_of,
+    single,
+    single_shape,
+)
+
+_FAR_AHEAD = 8
+"""How many nodes that keep shapes are looked past for what comes after them."""
+
+
+ENOUGH = 2
+"""So many places that agree on a shape win over one that declares another."""
+
+
+def settled_input(node: nir.NIRNode) -> Shape | None:
+    """The one input shape that the parameters of a node allow, or of those in a nested graph."""
+    if type(node) in LINEAR:
+        return (*node.weight.shape[:-2], node.weight.shape[-1])
+    if type(node) in ELEMENTWISE:
+        shape = parameter_shape(node)
+        # A size of one may be one value for a whole layer.
+        return shape if shape and 1 not in shape else None
+    if isinstance(node, nir.NIRGraph):
+        fed = (t for s, t in sorted(node.edges) if isinstance(node.nodes[s], nir.Input))
+        settled = (settled_input(node.nodes[target]) for target in fed)
+        return next((shape for shape in settled if shape is not None), None)
+    return None
+
+
+@dataclass
+class Inference:
+    """The shapes of one graph while they are being found.
+
+    path: the names of the graphs that hold it. readings: what Inputs are read as, where that is
+    not what they declare.
+    """
+
+    graph: nir.NIRGraph
+    path: str = ""
+    readings: Mapping[str, Shape] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        names = sorted(self.graph.nodes)
+        self.nodes = {name: copy.copy(self.graph.nodes[name]) for name in names}
+        self.successors: dict[str, list[str]] = {name: [] for name in names}
+        self.coming: dict[str, list[str]] = {}
+        for source, target in sorted(set(self.graph.edges)):
+            self.successors[source].append(target)
+            self.coming.setdefault(target, []).append(source)
+        self.taken: dict[str, Shape] = {}
+        self.given: dict[str, Shape] = {}
+        self.nested: set[str] = set()
+        self.queue: deque[str] = deque()
+        self.failed: set[str] = set()
+
+    def run(self, outside: Shape | None = None) -> None:
+        """`outside` is the shape of what arrives at a nested graph's Input, if known."""
+        for name, node in self.nodes.items():
+            if isinstance(node, nir.Input):
+                self.start(name, node, outside)
+        self.spread()
+        if len(self.taken) < len(self.nodes):
+            self.guess()
+
+    def guess(self) -> None:
+        """What no Input reaches with a known shape starts from its own parameters."""
+        order = self.downstream()
+        for own_shape, names in (
+            (self.strict_input, order),
+            (self.wanted_input, order[::-1]),
+            (self.loose_input, order),
+            (self.wanted_input, order[::-1]),
+        ):
+            for name in names:
+                if name in self.taken:
+                    continue
+                try:
+                    shape = own_shape(name)
+                except ValueError as error:
+                    self.error("NIR203", name, f"{type(self.nodes[name]).__name__} {error}")
+                    continue
+                if shape is not None:
+                    self.take(name, shape)
+                elif own_shape == self.loose_input and isinstance(self.nodes[name], nir.NIRGraph):
+                    self.nest(name, None)
+                self.spread()
+
+    def downstream(self) -> list[str]:
+        """The nodes, each before those that it feeds, as far as cycles allow."""
+        seen: set[str] = set()
+        finished: list[str] = []
+        # From the Inputs first: a cycle then begins where it is entered.
+        for root in sorted(
+            self.nodes, key=lambda name: not isinstance(self.nodes[name], nir.Input)
+        ):
+            if root in seen:
+                continue
+            seen.add(root)
+            walk = [(root, iter(self.successors[root]))]
+            while walk:
+                name, targets = walk[-1]
+                target = next((target for target in targets if target not in seen), None)
+                if target is None:
+                    finished.append(name)
+                    walk.pop()
+                else:
+                    seen.add(target)
+                    walk.append((target, iter(self.successors[target])))
+        return finished[::-1]
+
+    def start(self, name: str, node: nir.Input, outside: Shape | None) -> None:
+        """An Input: as what arrives, as it is read, as it declares, or as what it feeds says."""
+        declared = input_shape(node)
+        shape = outside if outside is not None else self.readings.get(name, declared)
+        if shape is None:
+            shape = next(filter(None, map(self.strict_input, self.successors[name])), None)
+        if shape is None:
+            return
+        if declared is not None and shape != declared:
+            text = f"declares the shape {declared}, but feeds {shape}"
+            self.mended("NIR202", name, text, "shape", "stale-shape", f"taken as {shape}")
+        self.take(name, shape)
+
+    def spread(self) -> None:
+        """Carry each known output shape along the edges; every edge is looked at once."""
+        while self.queue:
+            source = self.queue.popleft()
+            shape = self.given[source]
+            for target in self.successors[source]:
+                if target not in self.taken:
+                    self.take(target, shape)
+                elif shape != self.taken[target]:
+                    self.error(
+                        "NIR203",
+                        target,
+                        f"takes the shape {self.taken[target]}, "
+                        f"but {quoted(source)} gives it {shape}",
+                    )
+
+    def take(self, name: str, shape: Shape) -> None:
+        """Node `name` takes inputs of this shape: settle what it gives."""
+        node = self.nodes[name]
+        self.taken[name] = shape
+        if isinstance(node, nir.NIRGraph):
+            self.nest(name, shape)
+            return
+        try:
+            given = self.transfer(name, node, shape)
+        except ValueError as error:
+            self.error("NIR203", name, f"{type(node).__name__} {error}", self.hint(name, error))
+            self.failed.add(name)
+            given = intrinsic_output(node)
+        if given is not None:
+            self.given[name] = given
+            self.queue.append(name)
+
+    def nest(self, name: str, shape: Shape | None) -> None:
+        """A nested graph: infer its inside from what arrives, once."""
+        if name in self.nested:
+            return
+        self.nested.add(name)
+        inference = Inference(self.nodes[name], f"{self.path}{name}/")
+        inference.run(shape)
+        self.findings += inference.findings
+        self.nodes[name] = inner = inference.result()
+        taken, given = input_shape(inner), output_shape(inner)
+        if taken is not None:
+            self.taken.setdefault(name, taken)
+        if given is not None:
+            self.given[name] = given
+            self.queue.append(name)
+
+    def transfer(self, name: str, node: nir.NIRNode, shape: Shape) -> Shape | None:
+        """The output shape of a node for an input shape; ValueError says why there is none."""
+        kind = type(node)
+        if kind in ELEMENTWISE:
+            return self.elementwise_output(name, node, shape)
+        if kind in LINEAR:
+            self.lay_bias(name, node, node.weight.shape[:-1])
+            return linear_output(node, shape)
+        if kind in CONV:
+            return self.conv_output(name, node, shape)
+        if kind in POOL:
+            return pool_output(node, shape)
+        if kind is nir.Flatten:
+            return self.flatten_output(name, node, shape)
+        if kind is nir.Output:
+            return self.port_output(name, node, shape)
+        if kind is nir.Input:
+            return shape
+        return output_shape(node)  # a type of somebody else's: as it says itself
+
+    def lay_bias(self, name: str, node: Any, outputs: Shape) -> None:
+        """A bias of one value is for all outputs; of another shape a rule says what is wrong."""
+        bias = getattr(node, "bias", None)
+        if bias is not None and np.size(bias) == 1 and np.shape(bias) != outputs:
+            text = f"has the shape {np.shape(bias)}, for outputs of shape {outputs}"
+            node.bias = laid_over(np.asarray(bias), outputs)
+            done = "taken for all outputs"
+            self.mended("NIR206", name, text, "bias", "scalar-parameters", done)
+
+    def elementwise_output(self, name: str, node: Any, shape: Shape) -> Shape:
+        """A node with a parameter for each element; its parameters are laid over what arrives."""
+        parameters = parameter_shape(node)
+        way = way_over(parameters, shape)
+        if way is None:
+            raise UnfitError.of_parameters(parameters, shape)
+        if way == "same":
+            return shape
+        text = f"has parameters of shape {parameters} for an input of shape {shape}"
+        if way == "axes of one":
+            self.mended("NIR208", name, text, None, "size-one-axes", f"taken as {shape}")
+        else:
+            done = "each taken for all neurons that it stands for"
+            self.mended("NIR206", name, text, None, "scalar-parameters", done)
+        if way == "axes of one" or len(parameters) > len(shape):
+            for parameter, values in elementwise_parameters(node).items():
+                setattr(node, parameter, laid_over(values, shape))
+        return shape
+
+    def port_output(self, name: str, node: nir.Output, shape: Shape) -> Shape:
+        """An Output: what arrives wins over what it declares, if that is all it contradicts."""
+        declared = single_shape(node.output_type)
+        if declared is None or declared == shape:
+            return shape
+        text = f"declares the shape {declared}, but gets {shape}"
+        if is_stale(declared, shape) or self.evidence(name) >= ENOUGH:
+            self.mended("NIR202", name, text, "shape", "stale-shape", f"taken as {shape}")
+        elif self.failed.isdisjoint(self.coming.get(name, ())):  # else it only follows from that
+            hint = "nothing else says which of the two is wrong: export it again"
+            self.error("NIR203", name, text, hint)
+        return shape
+
+    def evidence(self, name: str) -> int:
+        """How many places upstream of an Output say that what arrives has the shape it has.
+
+        An Input and a weight each say it, a bias says it too, and so does each parameter of a
+        neuron, unless it is one for all.
+        """
+        found = 0
+        for _ in range(_FAR_AHEAD):
+            sources = self.coming.get(name, [])
+            if not sources:
+                break
+            name = sources[0]
+            node = self.nodes[name]
+            if isinstance(node, nir.NIRGraph):
+                return found + ENOUGH
+            if type(node) in ELEMENTWISE:
+                shapes = [np.shape(values) for values in elementwise_parameters(node).values()]
+                found += sum(shape == self.given.get(name) and shape != (1,) for shape in shapes)
+            else:
+                found += 1 + (getattr(node, "bias", None) is not None)
+            if found >= ENOUGH or type(node) not in ELEMENTWISE:
+                break
+        return found
+
+    def hint(self, name: str, error: ValueError) -> str | None:
+        """What to do about a shape that a node cannot take."""
+        node = self.nodes[name]
+        if type(node) in LINEAR:
+            takes, gives = node.weight.shape[-1], node.weight.shape[-2]
+            following = [self.expected(target) for target in self.successors[name]]
+            swapped = self.taken[name][-1:] == (gives,)
+            if node.weight.ndim == 2 and swapped and takes != gives:
+                after = f", what follows {(takes,)}" if (takes,) in following else ""
+                return (
+                    f"it looks transposed: what comes in has {(gives,)}{after}, and a weight of "
+                    "NIR has the axes (outputs, inputs)"
+                )
+            if node.weight.ndim > 2 and set(node.weight.shape[2:]) == {1}:
+                return (
+                    "it looks like that of a convolution; a Linear has the axes (outputs, inputs)"
+                )
+        return getattr(error, "hint", None)
+
+    def conv_output(self, name: str, node: Any, shape: Shape) -> Shape:
+        rank, count = RANK[type(node)], channels(node)
+        if len(shape) != rank or shape[0] != count:
+            axes = "(channels, length)" if rank == 2 else "(channels, height, width)"
+            raise ValueError(f"takes {axes} with {count} channels, not the shape {shape}")
+        declared = shape_of(node.input_shape)
+        done = f"taken as {shape[1:]}"
+        if declared is None:
+            text, repair = "is not given", "conv-input-shape"
+            self.mended("NIR207", name, text, "input_shape", repair, done)
+        elif declared != shape[1:]:
+            text, repair = f"is {declared}, but its input has {shape[1:]}", "stale-shape"
+            self.mended("NIR202", name, text, "input_shape", repair, done)
+        node.input_shape = shape[1] if rank == 2 else shape[1:]
+        self.lay_bias(name, node, node.weight.shape[:1])
+        return conv_output(node, shape)
+
+    def flatten_output(self, name: str, node: Any, shape: Shape) -> Shape:
+        """Flatten counts NIR axes, but some exporters leave the batch axis in the count."""
+        start, end = single(node.start_dim), single(node.end_dim)
+        without_batch = max(start - 1, 0), end - 1 if end > 0 else end
+        plain, shifted = flattened(shape, start, end), flattened(shape, *without_batch)
+        declared = shape_of(node.input_type["input"])
+        counted = declared is not None and len(declared) == len(shape) + 1 and start > 0
+        if not counted and start > 0 and shifted is not None and shifted != plain:
+            targets = self.successors[name]
+            wanted = [self.expected(target) for target in targets]
+            fits = plain in wanted or any(self.is_taken_by_rows(t, plain) for t in targets)
+            counted = plain is None or (shifted in wanted and not fits)
+        if counted:
+            text, done = f"{start} counts a batch axis", f"taken as {without_batch[0]}"
+            self.mended("NIR204", name, text, "start_dim", "flatten-batch-axis", done)
+            node.start_dim, node.end_dim = without_batch
+            plain = shifted
+        if plain is None:
+            raise ValueError(f"from axis {start} to {end} does not fit the shape {shape}")
+        return plain
+
+    def is_taken_by_rows(self, name: str, shape: Shape | None) -> bool:
+        """Whether a matrix acts on the last axis of a shape, as what follows it says too."""
+        node = self.nodes[name]
+        if shape is None or type(node) not in LINEAR or node.weight.shape[1:] != shape[-1:]:
+            return False
+        gives = (*shape[:-1], node.weight.shape[0])
+        following = [(target, self.nodes[target]) for target in self.successors[name]]
+        said = [parameter_shape(after) for _, after in following if type(after) in ELEMENTWISE]
+        return gives in said or any(self.expected(target) == gives for target, _ in following)
+
+    def expected(self, name: str) -> Shape | None:
+        """What a node will take, for judging the node before it."""
+        for _ in range(_FAR_AHEAD):
+            node, following = self.nodes[name], self.successors[name]
+            strict = self.strict_input(name)
+            if strict is not None or isinstance(node, nir.Output):
+                return strict or single_shape(node.output_type)
+            if type(node) not in ELEMENTWISE or not following:
+                return None
+            name = following[0]  # what keeps shapes takes what the next one takes
+        return None
+
+    def strict_input(self, name: str) -> Shape | None:
+        """The one input shape that a node's parameters allow, if they settle it."""
+        return settled_input(self.nodes[name])
+
+    def wanted_input(self, name: str) -> Shape | None:
+        """What a node that keeps shapes takes, if what it feeds takes that."""
+        if type(self.nodes[name]) not in (nir.Input, *ELEMENTWISE):
+            return None
+        return next((self.taken[t] for t in self.successors[name] if t in self.taken), None)
+
+    def loose_input(self, name: str) -> Shape | None:
+        """The input shape that a node declares, where nothing else is known."""
+        node = self.nodes[name]
+        if type(node) in ELEMENTWISE and name not in self.coming:
+            return parameter_shape(node)
+        if type(node) in CONV and node.input_shape is not None:
+            return (channels(node), *(shape_of(node.input_shape) or ()))
+        if isinstance(node, nir.NIRGraph) or type(node) in (*ELEMENTWISE, *CONV, *POOL):
+            return None
+        return input_shape(node)
+
+    def result(self) -> nir.NIRGraph:
+        """A copy of the graph with the shapes in its nodes."""
+        graph = copy.copy(self.graph)
+        graph.nodes = {name: self.nodes[name] for name in self.graph.nodes}
+        graph.edges = list(self.graph.edges)
+        for name, node in graph.nodes.items():
+            if isinstance(node, nir.NIRGraph):
+                continue
+            node.input_type = {"input": _array(self.taken.get(name))}
+            node.output_type = {"output": _array(self.given.get(name))}
+        ports = graph.nodes.items()
+        graph.input_type = {n: m.input_type["input"] for n, m in ports if isinstance(m, nir.Input)}
+        graph.output_type = {
+            n: m.output_type["output"] for n, m in ports if isinstance(m, nir.Output)
+        }
+        return graph
+
+    def mended(
+        self, code: str, name: str, message: str, parameter: str | None, repair: str, done: str
+    ) -> None:
+        where = self.path + name
+        finding = Finding(code, "warning", message, where, parameter, done, repair=repair)
+        self.findings.append(finding)
+
+    def error(self, code: str, name: str, message: str, hint: str | None = None) -> None:
+        self.findings.append(Finding(code, "error", message, self.path + name, hint=hint))
+
+
+def _array(shape: Shape | None) -> np.ndarray | None:
+    return None if shape is None else np.array(shape, dtype=np.int64)

@@ -1,0 +1,138 @@
+"""Shape inference: a structurally sound graph to the same graph with every shape filled in.
+
+In: a graph whose edges all lead somewhere. Out: a `ShapedGraph`, a copy in which
+each node that can be reached knows its input and output shape (in `input_type` and
+`output_type`, as nir keeps them), and the findings on the way. The given graph and
+its nodes are never changed.
+
+A shape is a tuple of ints without batch axes; None stands for a shape that is not known. What
+several places agree on wins over one: an Input whose shape nothing can take as it stands is read
+without the batch or time axes in front, or as two places that take it say together. Where one place
+contradicts another, or two readings remain, it is an error.
+
+Cost: linear in nodes and edges; that times the axes of the Inputs where they declare something odd.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import nir
+
+from nirtorch_cli.findings.finding import Finding
+from nirtorch_cli.graph.shape_inference import ENOUGH, Inference, settled_input
+from nirtorch_cli.primitives.broadcasting import Shape, without_ones
+from nirtorch_cli.primitives.shape_rules import (
+    ELEMENTWISE,
+    elementwise_parameters,
+    input_shape,
+    output_shape,
+)
+
+__all__ = ["NEURONS", "ShapedGraph", "infer_shapes", "input_shape", "output_shape"]
+
+NEURONS: tuple[type[nir.NIRNode], ...] = (
+    nir.I,
+    nir.IF,
+    nir.LI,
+    nir.LIF,
+    nir.CubaLI,
+    nir.CubaLIF,
+)
+"""The node types with a membrane voltage."""
+
+
+@dataclass(frozen=True)
+class ShapedGraph:
+    """A graph whose nodes know their shapes, and what was found out about them."""
+
+    graph: nir.NIRGraph
+    findings: tuple[Finding, ...]
+
+
+def infer_shapes(graph: nir.NIRGraph) -> ShapedGraph:
+    """Fill in the shapes of a graph and of the graphs nested in it, as far as they are known."""
+    best = _attempt(graph, {})
+    ambiguous: list[Finding] = []
+    ports = sorted(name for name, node in graph.nodes.items() if isinstance(node, nir.Input))
+    for name in ports[:_MOST_INPUTS] if _cost(best) > (0, 0) else ():
+        declared, cost = input_shape(graph.nodes[name]), _cost(best)
+        if declared is None:
+            continue
+        better = list(_better(best, name, declared))
+        cheapest = min((_cost(attempt) for attempt in better), default=cost)
+        equal = [attempt for attempt in better if _cost(attempt) == cheapest]
+        if cheapest < cost and len(equal) > 1:
+            ambiguous.append(_two_readings(name, declared, equal))
+        elif equal:
+            best = equal[0]
+    return ShapedGraph(best.result(), (*ambiguous, *best.findings))
+
+
+_MOST_INPUTS = 16
+"""Of so many Inputs other readings are tried where shapes contradict each other."""
+
+
+def _attempt(graph: nir.NIRGraph, readings: dict[str, Shape]) -> Inference:
+    inference = Inference(graph, readings=readings)
+    inference.run()
+    return inference
+
+
+def _cost(inference: Inference) -> tuple[int, int]:
+    """How many shapes contradict each other, and how many had to be read otherwise."""
+    errors = sum(finding.severity == "error" for finding in inference.findings)
+    return errors, sum(finding.repair in _OF_SHAPES for finding in inference.findings)
+
+
+_OF_SHAPES = ("stale-shape", "size-one-axes", "flatten-batch-axis")
+"""The repairs that a shape declared by an Input may ask for."""
+
+
+def _better(best: Inference, name: str, declared: Shape) -> Iterator[Inference]:
+    """Other readings of an Input with which less contradicts, or as much that it says itself."""
+    shorter = _shorter(declared)
+    attempts = [_attempt(best.graph, {**best.readings, name: one}) for one in shorter]
+    # Of axes in front as few are left out as will do.
+    cheapest = min(attempts, key=_cost, default=best)
+    if cheapest is not best and _cost(cheapest) <= _cost(best):
+        yield cheapest
+    for wanted in dict.fromkeys(map(best.strict_input, best.successors[name])):
+        if wanted is not None and wanted not in (declared, *shorter):
+            attempt = _attempt(best.graph, {**best.readings, name: wanted})
+            if _cost(attempt) < _cost(best) and _is_agreed(attempt, name, wanted):
+                yield attempt
+
+
+def _shorter(declared: Shape) -> list[Shape]:
+    """A shape less axes in front, less one axis of size one, less all of these."""
+    readings = [declared[axis:] for axis in range(1, len(declared))]
+    ones = [axis for axis, size in enumerate(declared) if size == 1]
+    readings += [declared[:axis] + declared[axis + 1 :] for axis in ones]
+    readings.append(without_ones(declared))
+    return [reading for reading in dict.fromkeys(readings) if reading not in ((), declared)]
+
+
+def _is_agreed(attempt: Inference, name: str, wanted: Shape) -> bool:
+    """Whether an Input is alone with what it declares, against two places that say otherwise.
+
+    A weight that it feeds says so once: it could as well be the weight that lost a column. So does
+    each parameter of a neuron. If an Output must be read otherwise, too, the two ports agree.
+    """
+    others = {f.node for f in attempt.findings if f.repair == "stale-shape"} & attempt.nodes.keys()
+    if _cost(attempt)[0] or any(isinstance(attempt.nodes[n], nir.Output) for n in others):
+        return False
+    targets = [attempt.nodes[target] for target in attempt.successors[name]]
+    votes = [
+        len(elementwise_parameters(node)) if type(node) in ELEMENTWISE else 1
+        for node in targets
+        if settled_input(node) == wanted
+    ]
+    return sum(votes) >= ENOUGH
+
+
+def _two_readings(name: str, declared: Shape, attempts: list[Inference]) -> Finding:
+    said = " or ".join(str(attempt.given[name]) for attempt in attempts)
+    text = f"declares the shape {declared}, which nothing takes; it could be {said}"
+    return Finding("NIR203", "error", text, name, "shape", "export it again with one of them")

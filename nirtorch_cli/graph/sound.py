@@ -1,0 +1,100 @@
+"""A graph as somebody wrote it to one that can be executed, or every reason why not.
+
+In: a `nir.NIRGraph`. Out: an `Examination`: the graph with its structure mended and, where
+that is sound, with every shape filled in, and all findings on the way. The given graph is
+not changed. Cost: linear in nodes, edges and parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+import nir
+
+from nirtorch_cli.findings.errors import ConversionError, ShapeError, StructureError
+from nirtorch_cli.findings.finding import Finding
+from nirtorch_cli.graph.checks import parameters, structure
+from nirtorch_cli.graph.repairs import mended
+from nirtorch_cli.graph.shapes import infer_shapes
+
+
+@dataclass(frozen=True)
+class Examination:
+    """A graph and what was found out about it.
+
+    is_structured: whether its edges make it a graph that could be scheduled.
+    """
+
+    graph: nir.NIRGraph
+    findings: tuple[Finding, ...]
+    is_structured: bool
+
+
+def examined(
+    graph: nir.NIRGraph, is_known: Callable[[nir.NIRNode], bool] = lambda node: False
+) -> Examination:
+    """Mend and examine a graph as far as it can be understood.
+
+    Arguments:
+        is_known: whether a node of a type that nir does not have is no error all the same.
+    """
+    clean, findings = mended(graph)
+    findings += structure.examine(clean)
+    is_structured = not errors_in(findings)
+    if is_structured:
+        shaped = infer_shapes(clean)
+        clean, findings = shaped.graph, [*findings, *shaped.findings]
+    findings += parameters.examine(clean, is_known=is_known)
+    return Examination(clean, tuple(findings), is_structured)
+
+
+def required_sound(
+    graph: nir.NIRGraph,
+    known: Iterable[Finding] = (),
+    *,
+    repair: bool = True,
+    is_known: Callable[[nir.NIRNode], bool] = lambda node: False,
+) -> Examination:
+    """`examined`, for graphs that are to be executed.
+
+    What a graph can be executed with all the same, such as a NaN, stays a finding.
+
+    Arguments:
+        known: what reading the graph told; it comes first.
+        repair: if not, what would have been mended is refused.
+        is_known: see `examined`.
+
+    Raises:
+        StructureError: the graph cannot be executed; lists every reason, nested ones too.
+        ShapeError: shapes contradict each other; lists every contradiction.
+        ConversionError: it could be executed, but not without a repair.
+    """
+    examination = examined(graph, is_known)
+    findings = [*known, *examination.findings]
+    if not repair:
+        findings = [_refused(finding) for finding in findings]
+    fatal = [f for f in errors_in(findings) if f.code.startswith(_FATAL)]
+    if fatal:
+        groups = {finding.code[:4] for finding in fatal}
+        if "NIR1" in groups or not examination.is_structured:
+            raise StructureError(fatal, findings)
+        raise (ShapeError if "NIR2" in groups else ConversionError)(fatal, findings)
+    return replace(examination, findings=tuple(findings))
+
+
+_FATAL = ("NIR0", "NIR1", "NIR2", "NIR309")
+"""Errors with which nothing could be built; with the others it could, and would calculate badly."""
+
+
+def errors_in(findings: Iterable[Finding]) -> list[Finding]:
+    """Those that say that a model is not sound."""
+    return [finding for finding in findings if finding.severity == "error"]
+
+
+def _refused(finding: Finding) -> Finding:
+    """A finding that was mended, as what it is if nothing is to be mended."""
+    if finding.repair is None:
+        return finding
+    hint = f"the repair {finding.repair!r} would mend it, and is turned off"
+    return replace(finding, severity="error", hint=hint, repair=None)

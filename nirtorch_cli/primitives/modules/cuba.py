@@ -1,0 +1,149 @@
+"""CubaLI and CubaLIF: leaky integrators whose input passes a synapse first.
+
+    tau_syn di/dt = -i + w_in x
+    tau_mem dv/dt = (v_leak - v) + r i
+    z = v > v_threshold;  v = v_reset where z                       (CubaLIF)
+
+Source: Pedersen et al. 2024, doi:10.1038/s41467-024-52259-9, table 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+import torch
+from torch import Tensor
+
+from nirtorch_cli.primitives.modules.neuron import Population, Spiking, State, previous, require_fit
+from nirtorch_cli.primitives.modules.recurrence import Leaky, approach, scaled, scaling, spread
+from nirtorch_cli.primitives.modules.stepping import integrated
+
+
+class CubaLI(Population):
+    """Current-based leaky integrator; its output is its voltage.
+
+    One step, euler:
+
+        i = i + dt/tau_syn (w_in x - i)
+        v = v + dt/tau_mem ((v_leak + r i) - v)            with the new i
+
+    One step, exact, for an input constant over it, with j = w_in x and the old i:
+
+        v = v + (1 - exp(-dt/tau_mem)) ((v_leak + r j) - v) + r (i - j) k
+        i = i + (1 - exp(-dt/tau_syn)) (j - i)
+
+    where k = 1/tau_mem times the integral over the step of exp(-(dt - s)/tau_mem)
+    exp(-s/tau_syn) ds, see `cross_gain`.
+
+    State: {"i", "v"}, at first 0 and v_leak. Buffers: tau_syn, tau_mem, r, v_leak, w_in.
+    """
+
+    tau_syn: Tensor
+    tau_mem: Tensor
+    r: Tensor
+    v_leak: Tensor
+    w_in: Tensor
+
+    def integrate(self, x: Tensor, state: State | None) -> tuple[Tensor, Tensor]:
+        """Current and voltage one step on, before any reset; both in the shape of x."""
+        require_fit(self.w_in, x)
+        i, v = previous(state, "i", x), previous(state, "v", x, self.v_leak)
+        j = self.w_in * x
+        i_next = approach(i, j, self.gain("tau_syn"))
+        if self.dynamics.integration == "euler":
+            return i_next, approach(v, self.v_leak + self.r * i_next, self.gain("tau_mem"))
+        relaxed = approach(v, self.v_leak + self.r * j, self.gain("tau_mem"))
+        return i_next, relaxed + self.r * (i - j) * self.cross_gain()
+
+    def cross_gain(self) -> Tensor:
+        """What the current's decay adds to the voltage in one exact step.
+
+        With m = dt/tau_mem and s = dt/tau_syn it is m (exp(-s) - exp(-m)) / (m - s), here
+        as m exp(-min(m, s)) (1 - exp(-|d|)) / |d|, d = m - s, which neither overflows nor
+        cancels; at m = s it is m exp(-m).
+        """
+        if self.kept is not None and "cross" in self.kept:
+            return self.kept["cross"]
+        m, s = self.ratio("tau_mem"), self.ratio("tau_syn")
+        distance = (m - s).abs()
+        nonzero = torch.where(distance > 0, distance, 1.0)
+        mean_decay = torch.where(distance > 0, -torch.expm1(-nonzero) / nonzero, 1.0)
+        exactly = m * torch.exp(-torch.minimum(m, s)) * mean_decay
+        gain: Tensor = exactly.to(self.tau_mem.dtype)
+        if self.kept is not None:
+            self.kept["cross"] = gain
+        return gain
+
+    def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        i, v = self.integrate(x, state)
+        return v, {"i": i, "v": v}
+
+    def variables(self, x: Tensor, state: State | None) -> State:
+        require_fit(self.w_in, x)
+        return {"i": previous(state, "i", x), "v": previous(state, "v", x, self.v_leak)}
+
+    def over_time(
+        self, x: Tensor, state: State | None = None, watch: Collection[str] = ()
+    ) -> tuple[Tensor, State, State]:
+        i, v = self.variables(x[0], state).values()
+        j, decay, gain = scaled(self.w_in, x), self.gain("tau_syn"), self.gain("tau_mem")
+        is_euler = self.dynamics.integration == "euler"
+        # An exact step of the voltage reads j once more.
+        currents = self.currents(Leaky(j, decay, is_own=is_euler and j is not x), i, decay)
+        last = currents[-1].clone()
+        watched = {"i": currents} if "i" in watch else {}
+        if is_euler:
+            drive = scaled(self.r, currents, self.v_leak)
+            is_own = drive is not currents or not watched
+            membrane = Leaky(drive, gain, is_own=is_own)
+        else:
+            before = torch.cat([i.unsqueeze(0), currents[:-1]])
+            kicks = self.r * (before - j) * self.cross_gain()
+            membrane = Leaky(scaled(self.r, j, self.v_leak), gain, kicks)
+        y, v, voltages = self.voltages(membrane, v, (gain,), watch)
+        return y, {"i": last, "v": v}, {**watched, **voltages}
+
+    def currents(self, synapse: Leaky, i: Tensor, decay: Tensor) -> Tensor:
+        """The synaptic current after each of the steps."""
+        whole = synapse.whole(i)
+        return integrated(synapse, i, (decay,)) if whole is None else whole
+
+    def in_place(self, x: Tensor, variables: State) -> Callable[[Tensor], None]:
+        i, v = variables["i"], variables["v"]
+        decay, gain = spread(self.gain("tau_syn"), x), spread(self.gain("tau_mem"), x)
+        weighted, target = scaling(self.w_in, x), scaling(self.r, x, self.v_leak)
+
+        def advance(x: Tensor) -> None:
+            i.lerp_(weighted(x), decay)
+            v.lerp_(target(i), gain)
+
+        is_exact = self.dynamics.integration == "exact"
+        kick = self.cross_gain() if is_exact else gain
+
+        def advance_exactly(x: Tensor) -> None:
+            j = weighted(x)
+            kicked = self.r * (i - j) * kick
+            v.lerp_(target(j), gain)
+            v.add_(kicked)
+            i.lerp_(j, decay)
+
+        return advance_exactly if is_exact else advance
+
+
+class CubaLIF(Spiking, CubaLI):
+    """Current-based leaky integrate-and-fire neuron; its output is its spikes.
+
+    Integrates as `CubaLI`, then z = v > v_threshold, and v = v_reset where z (reset
+    "value") or v = v - (v_threshold - v_reset) z (reset "subtract"). The current is not reset.
+
+    State: {"i", "v"}, at first 0 and v_leak. Buffers: as CubaLI, and v_threshold, v_reset.
+    """
+
+    def currents(self, synapse: Leaky, i: Tensor, decay: Tensor) -> Tensor:
+        # Step by step: where a rounding error decides over a spike it should be forward's own.
+        return integrated(synapse, i, (decay,))
+
+    def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        i, v = self.integrate(x, state)
+        z, v = self.fired(v)
+        return z, {"i": i, "v": v}

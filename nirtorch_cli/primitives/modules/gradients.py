@@ -1,0 +1,171 @@
+"""A population over many time steps with a gradient: backpropagation through time, by hand.
+
+In: an `Advance`, whose drive or first voltage has a gradient, and how it fires. Out: what a step
+at a time gives, bit for bit, and its gradients to rounding. Forwards it is the loop in place, which
+keeps the voltages before the reset; backwards two kernels a step, where autograd would take a
+dozen for what each step left behind. A second derivative is had by autograd, step by step.
+
+With u = v + gain (drive - v) + kick before the reset and z = u > threshold, with the surrogate
+derivative s(u - threshold) in place of that of z, and none through the reset itself:
+
+    dL/du = s dL/dz + (1 - z) dL/dv        v = reset where z ("value")
+    dL/du = s dL/dz + dL/dv                v = u - (threshold - reset) z ("subtract")
+    dL/dv before = (1 - gain) dL/du,  dL/ddrive = gain dL/du,  dL/dkick = dL/du
+
+Source: Neftci, Mostafa, Zenke 2019, doi:10.1109/MSP.2019.2931595, section "Surrogate gradients".
+Cost: linear in steps and neurons, and the memory of the drive, voltages and spikes of all steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nirtorch_cli.primitives.modules.firing import Fired, Firing, OverflowedError
+from nirtorch_cli.primitives.modules.recurrence import Advance, each, spread
+from nirtorch_cli.primitives.modules.surrogate import transforms_are_active
+
+Gradients = tuple[Tensor | None, ...]
+
+
+def is_learning(advance: Advance, v: Tensor, constants: Iterable[Tensor]) -> bool:
+    """Whether gradients are asked for that are written here: none of a constant's.
+
+    Nor those of `torch.func`, which transforms what autograd would do.
+    """
+    read = [advance.drive, v, *([] if advance.kicks is None else [advance.kicks])]
+    fixed = [*constants, *([] if advance.gain is None else [advance.gain])]
+    if not torch.is_grad_enabled() or any(x.is_meta or x.dtype != v.dtype for x in read + fixed):
+        return False
+    if any(constant.requires_grad for constant in fixed):
+        return False
+    return any(x.requires_grad for x in read) and not transforms_are_active()
+
+
+def fired(advance: Advance, v: Tensor, firing: Firing, watch: bool) -> Fired:
+    """Spikes of all steps, the voltage after them, and that after each if it is watched.
+
+    Raises:
+        OverflowedError: a voltage was infinite; to be run step by step.
+    """
+    spikes, last, after = _Fired.apply(advance.drive, advance.kicks, v, advance, firing, watch)  # type: ignore[no-untyped-call]
+    return spikes, last, after
+
+
+def integrated(advance: Advance, v: Tensor) -> Tensor:
+    """A variable without spikes, after each of the steps."""
+    after: Tensor = _Integrated.apply(advance.drive, advance.kicks, v, advance)  # type: ignore[no-untyped-call]
+    return after
+
+
+class _Fired(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        drive: Tensor,
+        kicks: Tensor | None,
+        v: Tensor,
+        advance: Advance,
+        firing: Firing,
+        watch: bool,
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        before, spikes = torch.empty_like(drive), torch.empty_like(drive)
+        after = torch.empty_like(drive) if watch else None
+        threshold, leave, now = spread(firing.threshold, v), firing.leaving(v), v.clone()
+        for step, (u, z) in enumerate(zip(before.unbind(0), spikes.unbind(0), strict=True)):
+            advance.onto(now, step, u)
+            torch.gt(u, threshold, out=z)
+            leave(u, z, now)
+            if after is not None:
+                after[step].copy_(now)
+        if not bool(torch.isfinite(now).all()):
+            raise OverflowedError
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(drive, kicks, v, before, spikes)
+        ctx.advance, ctx.firing, ctx.watch = type(advance), firing, watch
+        ctx.gain = advance.gain
+        return spikes, now, after
+
+    @staticmethod
+    def backward(
+        ctx: Any, of_spikes: Tensor | None, of_last: Tensor | None, of_after: Tensor | None
+    ) -> Gradients:
+        drive, kicks, v, before, spikes = ctx.saved_tensors
+        firing, gain = ctx.firing, ctx.gain
+        given = (of_spikes, of_last, of_after)
+        if torch.is_grad_enabled():  # somebody wants the gradient of this gradient
+            advance = ctx.advance.of(drive, gain, kicks)
+            made = firing.step_by_step(advance, v, ctx.watch)
+            return (*_by_autograd(made, given, (drive, kicks, v)), None, None, None)
+        if of_spikes is None:
+            gradients = torch.zeros_like(before)
+        else:
+            gradients = of_spikes * firing.derivative(before - firing.threshold)
+        keeps = None if firing.is_difference else (1 - spikes).unbind(0)
+        decay = None if gain is None else spread(1 - gain, v)
+        now = torch.zeros_like(v) if of_last is None else of_last.clone()
+        for step in range(len(drive) - 1, -1, -1):
+            if of_after is not None:
+                now = now + of_after[step]
+            gradient = gradients[step]
+            if keeps is None:
+                gradient.add_(now)
+            else:
+                gradient.addcmul_(now, keeps[step])
+            now = gradient if decay is None else torch.mul(gradient, decay)
+        of_kicks = None if kicks is None else gradients
+        of_drive = gradients if gain is None else gradients * gain
+        return of_drive, of_kicks, now, None, None, None
+
+
+class _Integrated(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, drive: Tensor, kicks: Tensor | None, v: Tensor, advance: Advance
+    ) -> Tensor:
+        after = torch.empty_like(drive)
+        now = v
+        for step, slot in enumerate(after.unbind(0)):
+            advance.onto(now, step, slot)
+            now = slot
+        ctx.save_for_backward(drive, kicks, v)
+        ctx.advance, ctx.gain = type(advance), advance.gain
+        return after
+
+    @staticmethod
+    def backward(ctx: Any, given: Tensor) -> Gradients:
+        drive, kicks, v = ctx.saved_tensors
+        gain = ctx.gain
+        if torch.is_grad_enabled():
+            advance = ctx.advance.of(drive, gain, kicks)
+            made = each(advance, v)
+            return (*_by_autograd((made,), (given,), (drive, kicks, v)), None)
+        decay = None if gain is None else spread(1 - gain, v)
+        gradients, now = given.clone(), torch.zeros_like(v)
+        for gradient in reversed(gradients.unbind(0)):
+            gradient.add_(now)
+            now = gradient if decay is None else torch.mul(gradient, decay)
+        of_kicks = None if kicks is None else gradients
+        return (gradients if gain is None else gradients * gain), of_kicks, now, None
+
+
+def _by_autograd(
+    made: tuple[Tensor | None, ...], given: tuple[Tensor | None, ...], read: Gradients
+) -> Gradients:
+    """The gradients of what was read, with a graph of their own."""
+    pairs = [(one, gradient) for one, gradient in zip(made, given, strict=True)
+             if one is not None and gradient is not None and one.requires_grad]  # fmt: skip
+    wanted = [x for x in read if x is not None and x.requires_grad]
+    found = iter(
+        torch.autograd.grad(
+            [one for one, _ in pairs],
+            wanted,
+            [gradient for _, gradient in pairs],
+            create_graph=True,
+            allow_unused=True,
+        )
+    )
+    return tuple(next(found) if x is not None and x.requires_grad else None for x in read)

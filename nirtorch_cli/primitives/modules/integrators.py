@@ -1,0 +1,78 @@
+"""I and IF: integrators without leak, without and with spikes.
+
+    dv/dt = r x
+    z = v > v_threshold;  v = v_reset where z                       (IF)
+
+Source: Pedersen et al. 2024, doi:10.1038/s41467-024-52259-9, table 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+from torch import Tensor
+
+from nirtorch_cli.primitives.modules.neuron import Population, Spiking, State, previous, require_fit
+from nirtorch_cli.primitives.modules.recurrence import Summing, scaled, scaling
+
+
+class I(Population):  # noqa: E742 (NIR's name)
+    """Integrator; its output is its voltage.
+
+    One step: v = v + r x, where x is the charge of the step; or v = v + dt r x for
+    `integrator_input="current"`. Euler and exact are the same.
+
+    State: {"v"}, at first 0. Buffers: r, in the NIR shape.
+    """
+
+    r: Tensor
+
+    def integrate(self, x: Tensor, state: State | None) -> Tensor:
+        """The voltage one step on, before any reset; in the shape of x."""
+        require_fit(self.r, x)
+        return previous(state, "v", x) + self.charge(x)
+
+    def charge(self, x: Tensor) -> Tensor:
+        """What an input adds to the voltage in a step."""
+        return self.r * (x if self.dynamics.integrator_input == "charge" else self.dynamics.dt * x)
+
+    def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        v = self.integrate(x, state)
+        return v, {"v": v}
+
+    def variables(self, x: Tensor, state: State | None) -> State:
+        require_fit(self.r, x)
+        return {"v": previous(state, "v", x)}
+
+    def over_time(
+        self, x: Tensor, state: State | None = None, watch: Collection[str] = ()
+    ) -> tuple[Tensor, State, State]:
+        v = self.variables(x[0], state)["v"]
+        is_charge = self.dynamics.integrator_input == "charge"
+        drive = scaled(self.r, x if is_charge else self.dynamics.dt * x)
+        y, v, watched = self.voltages(Summing(drive, is_own=drive is not x), v, (self.r,), watch)
+        return y, {"v": v}, watched
+
+    def in_place(self, x: Tensor, variables: State) -> Callable[[Tensor], None]:
+        v, scale, dt = variables["v"], scaling(self.r, x), self.dynamics.dt
+        is_charge = self.dynamics.integrator_input == "charge"
+
+        def advance(x: Tensor) -> None:
+            v.add_(scale(x if is_charge else dt * x))
+
+        return advance
+
+
+class IF(Spiking, I):
+    """Integrate-and-fire neuron; its output is its spikes.
+
+    Integrates as `I`, then z = v > v_threshold, and v = v_reset where z (reset "value")
+    or v = v - (v_threshold - v_reset) z (reset "subtract").
+
+    State: {"v"}, at first 0. Buffers: r, v_threshold, v_reset.
+    """
+
+    def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        v = self.integrate(x, state)
+        z, v = self.fired(v)
+        return z, {"v": v}

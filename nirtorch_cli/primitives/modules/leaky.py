@@ -1,0 +1,79 @@
+"""LI and LIF: leaky integrators, without and with spikes.
+
+    tau dv/dt = (v_leak - v) + r x
+    z = v > v_threshold;  v = v_reset where z                       (LIF)
+
+Source: Pedersen et al. 2024, doi:10.1038/s41467-024-52259-9, table 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+from torch import Tensor
+
+from nirtorch_cli.primitives.modules.neuron import Population, Spiking, State, previous, require_fit
+from nirtorch_cli.primitives.modules.recurrence import Leaky, approach, scaled, scaling, spread
+
+
+class LI(Population):
+    """Leaky integrator; its output is its voltage.
+
+    One step, with g = dt/tau (euler) or 1 - exp(-dt/tau) (exact):
+
+        v = v + g ((v_leak + r x) - v)
+
+    State: {"v"}, at first v_leak. Buffers: tau, r, v_leak, in the NIR shape.
+    """
+
+    tau: Tensor
+    r: Tensor
+    v_leak: Tensor
+
+    def integrate(self, x: Tensor, state: State | None) -> Tensor:
+        """The voltage one step on, before any reset; in the shape of x."""
+        require_fit(self.v_leak, x)
+        v = previous(state, "v", x, self.v_leak)
+        equilibrium = self.v_leak + self.r * x
+        return approach(v, equilibrium, self.gain("tau"))
+
+    def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        v = self.integrate(x, state)
+        return v, {"v": v}
+
+    def variables(self, x: Tensor, state: State | None) -> State:
+        require_fit(self.v_leak, x)
+        return {"v": previous(state, "v", x, self.v_leak)}
+
+    def over_time(
+        self, x: Tensor, state: State | None = None, watch: Collection[str] = ()
+    ) -> tuple[Tensor, State, State]:
+        v = self.variables(x[0], state)["v"]
+        gain, drive = self.gain("tau"), scaled(self.r, x, self.v_leak)
+        advance = Leaky(drive, gain, is_own=drive is not x)
+        y, v, watched = self.voltages(advance, v, (gain,), watch)
+        return y, {"v": v}, watched
+
+    def in_place(self, x: Tensor, variables: State) -> Callable[[Tensor], None]:
+        v, gain = variables["v"], spread(self.gain("tau"), x)
+        target = scaling(self.r, x, self.v_leak)
+
+        def advance(x: Tensor) -> None:
+            v.lerp_(target(x), gain)
+
+        return advance
+
+
+class LIF(Spiking, LI):
+    """Leaky integrate-and-fire neuron; its output is its spikes.
+
+    Integrates as `LI`, then z = v > v_threshold, and v = v_reset where z (reset "value")
+    or v = v - (v_threshold - v_reset) z (reset "subtract").
+
+    State: {"v"}, at first v_leak. Buffers: as LI, and v_threshold, v_reset.
+    """
+
+    def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        v = self.integrate(x, state)
+        z, v = self.fired(v)
+        return z, {"v": v}

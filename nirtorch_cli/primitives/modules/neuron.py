@@ -1,0 +1,327 @@
+"""What all stateful neurons share: their constants, their first state, their step, their reset.
+
+Shapes: the constants of a neuron have the NIR shape (or broadcast to it), the input has
+any number of batch axes in front of that. Time constants and dt are in the same unit.
+"""
+
+from __future__ import annotations
+
+import abc
+import copy
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nirtorch_cli.findings.errors import StateError
+from nirtorch_cli.findings.finding import Finding
+from nirtorch_cli.primitives.modules.firing import Firing
+from nirtorch_cli.primitives.modules.recurrence import Advance, is_free
+from nirtorch_cli.primitives.modules.stepping import fired, integrated
+from nirtorch_cli.primitives.modules.surrogate import (
+    Derivative,
+    spike,
+    surrogate_derivative,
+    transforms_are_active,
+)
+
+INTEGRATIONS = ("euler", "exact")
+RESETS = ("value", "subtract")
+INTEGRATOR_INPUTS = ("charge", "current")
+
+State = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Dynamics:
+    """What one step of a neuron means.
+
+    dt: length of a step, in the unit of the time constants.
+    integration: "euler" (forward Euler) or "exact" (solves the equation for an input
+        that is constant over the step).
+    reset: after a spike, "value" sets v to v_reset, "subtract" lowers v by
+        v_threshold - v_reset.
+    surrogate: name or function of the spike's derivative in the backward pass.
+    integrator_input: I and IF take "charge" per step, or "current", which is times dt.
+    """
+
+    dt: float = 1e-4
+    integration: str = "euler"
+    reset: str = "value"
+    surrogate: str | Derivative = "atan"
+    integrator_input: str = "charge"
+
+    def __post_init__(self) -> None:
+        for value, allowed in (
+            (self.integration, INTEGRATIONS),
+            (self.reset, RESETS),
+            (self.integrator_input, INTEGRATOR_INPUTS),
+        ):
+            if value not in allowed:
+                raise ValueError(f"{value!r} is none of {', '.join(allowed)}")
+        if not 0 < self.dt < float("inf"):
+            raise ValueError(f"dt {self.dt!r} is not a positive number")
+        surrogate_derivative(self.surrogate)
+
+
+class Stepper:
+    """Neurons whose steps come one by one, with variables that are changed in place."""
+
+    def __init__(
+        self,
+        variables: State,
+        advance: Callable[[Tensor], None],
+        fire: Callable[[Tensor, Tensor], None] | None,
+    ) -> None:
+        self.variables, self.advance, self.fire = variables, advance, fire
+        self.v = variables["v"]
+
+    def __call__(self, x: Tensor, y: Tensor) -> Tensor:
+        """The output of a step, written into y."""
+        self.advance(x)
+        if self.fire is None:
+            return y.copy_(self.v)
+        self.fire(self.v, y)
+        return y
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether nothing overflowed: a reset in place makes no number of infinity."""
+        return bool(torch.isfinite(self.v).all())
+
+
+class Population(torch.nn.Module, abc.ABC):
+    """A layer of neurons. Its constants are buffers under their NIR names.
+
+    They are read at every step, so a constant may be changed, loaded from a state dict,
+    or replaced by a trainable parameter of the same name.
+    """
+
+    kept: dict[str, Tensor] | None = None
+    """Gains by the names of their time constants, where these are `settled`."""
+
+    computed: dict[str, tuple[Tensor, Tensor, Dynamics]] | None = None
+    """Gains beside the time constants that they were computed for: to compare one is quicker than
+    to compute the other. What a constant holds decides, however it came there."""
+
+    def __init__(self, constants: Mapping[str, Tensor], dynamics: Dynamics) -> None:
+        super().__init__()
+        self.exact: dict[str, Tensor] = {}
+        for name, constant in constants.items():
+            self.register_buffer(name, constant)
+        self.dynamics = dynamics
+        self.derivative = surrogate_derivative(dynamics.surrogate)
+
+    def extra_repr(self) -> str:
+        shape = next(iter(self.state_dict().values())).shape
+        steps = f"dt={self.dynamics.dt:g}, integration={self.dynamics.integration!r}"
+        return f"{tuple(shape)}, {steps}"
+
+    def wide(self, name: str) -> Tensor:
+        """A time constant in float64: as it was before it was rounded, where it still is that.
+
+        A module in half precision holds 0 or infinity for many a tau whose dt/tau it could hold.
+        """
+        held: Tensor = getattr(self, name)
+        widest = torch.float32 if held.device.type == "mps" else torch.float64
+        exact = self.exact.get(name)
+        if exact is None or held.requires_grad:
+            return held.to(widest)
+        return torch.where(exact.to(held.dtype) == held, exact.to(widest), held.to(widest))
+
+    def _apply(self, *arguments: Any, **keywords: Any) -> Any:
+        """Move and cast, and remember time constants that are rounded by that."""
+        names = [n for n in self._buffers if n.startswith("tau") and not getattr(self, n).is_meta]
+        before = {name: self.wide(name) for name in names}
+        done = super()._apply(*arguments, **keywords)  # type: ignore[no-untyped-call]
+        self.exact = {}
+        for name, exact in before.items():
+            held: Tensor = getattr(self, name)
+            if not held.is_meta:
+                exact = exact.to(held.device)
+                if not torch.equal(held.to(exact.dtype), exact):
+                    self.exact[name] = exact
+        return done
+
+    def ratio(self, name: str) -> Tensor:
+        """dt/tau in float64, to be rounded when all else is done."""
+        return self.dynamics.dt / self.wide(name)
+
+    def gain(self, name: str) -> Tensor:
+        """The part of its distance to equilibrium that a variable covers in one step.
+
+        Arguments:
+            name: of the variable's time constant, in whose type it is.
+        """
+        kept = None if self.kept is None else self.kept.get(name)
+        if kept is not None:
+            return kept
+        held: Tensor = getattr(self, name)
+        can_compare = self.kept is None and is_plain(held)
+        if can_compare and self.computed is not None and name in self.computed:
+            was, gain, dynamics = self.computed[name]
+            is_same = was.dtype == held.dtype and dynamics is self.dynamics
+            if is_same and torch.equal(was, held):
+                return gain
+        ratio = self.ratio(name)
+        exactly = ratio if self.dynamics.integration == "euler" else -torch.expm1(-ratio)
+        gain = exactly.to(held.dtype)
+        if self.kept is not None:
+            self.kept[name] = gain
+        elif can_compare:
+            self.computed = {**(self.computed or {}), name: (held.clone(), gain, self.dynamics)}
+        return gain
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "computed": None}
+
+    def settled(self) -> Population:
+        """The same neurons for many steps during which no constant changes: gains are kept."""
+        settled = copy.copy(self)
+        settled.kept = {}
+        return settled
+
+    @abc.abstractmethod
+    def over_time(
+        self, x: Tensor, state: State | None = None, watch: Collection[str] = ()
+    ) -> tuple[Tensor, State, State]:
+        """Many steps: as many calls of the module, one after the other, with the same numbers.
+
+        Arguments:
+            x: the inputs, (T, *batch, *shape), T at least 1.
+            state: the state before them; None for the resting state.
+            watch: names of variables, of those in the state.
+
+        Returns:
+            The outputs (T, *batch, *shape), the state after the last step, and the watched
+            variables after each step (T, *batch, *shape), by name.
+
+        Raises:
+            StateError: as a step would.
+        """
+
+    @abc.abstractmethod
+    def in_place(self, x: Tensor, variables: State) -> Callable[[Tensor], None]:
+        """A function that advances variables, which have the shape of x, by a step's input."""
+
+    def stepper(self, x: Tensor, state: State | None) -> Stepper | None:
+        """These neurons for inputs that come one by one, like x, where no gradient is asked for.
+
+        None where there is more to do: a gradient, or constants of another type than x.
+        """
+        variables = self.variables(x, state)
+        if x.is_meta or not is_free(x, (*self.buffers(), *self.parameters(), *variables.values())):
+            return None
+        variables = {name: value.clone() for name, value in variables.items()}
+        return Stepper(variables, self.in_place(x, variables), self.fire_in_place(x))
+
+    @abc.abstractmethod
+    def variables(self, x: Tensor, state: State | None) -> State:
+        """The variables before a step, in the shape of its input x: as left, or at rest."""
+
+    def fire_in_place(self, x: Tensor) -> Callable[[Tensor, Tensor], None] | None:
+        """A function that writes spikes and resets voltages; None without spikes."""
+        return None
+
+    def voltages(
+        self, advance: Advance, v: Tensor, constants: Collection[Tensor], watch: Collection[str]
+    ) -> tuple[Tensor, Tensor, State]:
+        """Output after each of the steps, the voltage after all, and what is watched of it."""
+        after = advance.whole(v)
+        if after is None:
+            after = integrated(advance, v, constants)
+        return after, after[-1].clone(), {"v": after} if "v" in watch else {}
+
+
+class Spiking(Population):
+    """What the populations that fire share: threshold and reset, buffers under these names."""
+
+    v_threshold: Tensor
+    v_reset: Tensor
+
+    @property
+    def firing(self) -> Firing:
+        """When it fires, and what a spike leaves of its voltage."""
+        is_difference = self.dynamics.reset == "subtract"
+        return Firing(self.v_threshold, self.v_reset, is_difference, self.derivative)
+
+    def fired(self, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Spikes, and the voltage after them."""
+        z = spike(v, self.v_threshold, self.derivative)
+        return z, self.firing.after(v, z)
+
+    def fire_in_place(self, x: Tensor) -> Callable[[Tensor, Tensor], None] | None:
+        return self.firing.firing_into(x)
+
+    def voltages(
+        self, advance: Advance, v: Tensor, constants: Collection[Tensor], watch: Collection[str]
+    ) -> tuple[Tensor, Tensor, State]:
+        z, v, after = fired(self.firing, advance, v, constants, "v" in watch)
+        return z, v, {} if after is None else {"v": after}
+
+
+def is_plain(tensor: Tensor) -> bool:
+    """Whether the numbers of a tensor can be looked at: it is on the CPU, and nothing traces it."""
+    return (
+        type(tensor) is Tensor
+        and tensor.device.type == "cpu"
+        and not tensor.requires_grad
+        and not torch.compiler.is_compiling()
+        and not torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+        and not transforms_are_active()
+    )
+
+
+def previous(
+    state: Mapping[str, Any] | None, name: str, x: Tensor, resting: Tensor | float = 0.0
+) -> Tensor:
+    """A variable before this step: as the last step left it, or `resting` at the first.
+
+    A resting value takes its batch axes, dtype and device from the input x.
+
+    Raises:
+        StateError: the state has no such variable, or belongs to an input of another shape.
+    """
+    if state is None:
+        return x.new_zeros(x.shape) + resting
+    return remembered(state, name, x.shape, x)
+
+
+def remembered(state: Mapping[str, Any], name: str, shape: tuple[int, ...], x: Tensor) -> Tensor:
+    """A tensor of last step's state, which must have this shape.
+
+    Raises:
+        StateError: the state has no such tensor, or one of another shape.
+    """
+    value = state.get(name) if isinstance(state, Mapping) else None
+    if not isinstance(value, Tensor):
+        held = sorted(state) if isinstance(state, Mapping) else type(state).__name__
+        message = f"a node's state without a tensor {name!r}, with {held}"
+        raise StateError(Finding("NIR601", "error", message, hint="pass back what a step returned"))
+    if value.shape != shape:
+        hint = "start with state=None for another batch"
+        raise misfit(f"its state {name!r} has the shape", value.shape, x, hint)
+    return value
+
+
+def require_fit(constants: Tensor, x: Tensor) -> None:
+    """Constants may repeat over the input; the input never repeats over the constants.
+
+    Raises:
+        StateError: the input's last axes are not those of the constants.
+    """
+    sizes, given = constants.shape, x.shape[x.dim() - constants.dim() :]
+    if sizes == given:
+        return  # nearly always, and quick
+    if len(sizes) != len(given) or any(s not in (1, g) for s, g in zip(sizes, given)):
+        raise misfit("its parameters have the shape", sizes, x)
+
+
+def misfit(
+    what: str, shape: tuple[int, ...], x: Tensor, hint: str = "nothing is broadcast here"
+) -> StateError:
+    """The error for an input x beside something of another shape."""
+    text = f"a node's input has the shape {tuple(x.shape)}, but {what} {tuple(shape)}"
+    return StateError(Finding("NIR602", "error", text, hint=hint))

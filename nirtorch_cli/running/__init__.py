@@ -1,0 +1,7 @@
+"""A module over time: whole sequences, streams, recordings, states, signals in and out.
+
+In: a `ConvertedModule` and signals (T, B, *shape). Out: outputs, recordings and a state.
+
+Always: the same numbers as the module called step by step, to the bit where README says so.
+Cost: linear in steps.
+"""

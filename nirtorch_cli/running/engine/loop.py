@@ -1,0 +1,344 @@
+"""The members of a loop, which wait for each other, step by step together.
+
+In: the calls of a loop in the order of a step, the values that arrive from outside for all steps,
+and the state before. Out: a `StageRun`: the values that are needed outside, for all steps, the
+state after, and what was watched.
+
+A step costs what its kernels cost and little more: calls are bound once to what they read, and
+the reference neurons keep their variables and change them in place, where no gradient is asked
+for (`Population.stepper`). Cost: linear in steps and calls.
+"""
+
+from __future__ import annotations
+
+import itertools
+import operator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.fx import Node
+
+from nirtorch_cli.conversion import state
+from nirtorch_cli.findings.errors import UsageError
+from nirtorch_cli.findings.finding import Finding
+from nirtorch_cli.findings.text import quoted
+from nirtorch_cli.primitives.modules.cuba import CubaLI, CubaLIF
+from nirtorch_cli.primitives.modules.integrators import IF, I
+from nirtorch_cli.primitives.modules.leaky import LI, LIF
+from nirtorch_cli.primitives.modules.neuron import Population, Stepper
+from nirtorch_cli.running.engine.framewise import applied, has_hooks, is_framewise
+
+NEURONS = (I, IF, LI, LIF, CubaLI, CubaLIF)
+"""The reference neurons."""
+
+STATE_READERS = (state.entry, state.previous_output)
+
+_STATE = "state"
+"""Where the values of a step have the state before it."""
+
+Values = dict[Any, Any]
+Call = Callable[[Values], Any]
+StepCall = Callable[[Values, int], Any]
+
+
+def is_reference(module: torch.nn.Module) -> bool:
+    """Whether a module is a reference neuron as it is: no subclass, and nobody looks at it."""
+    return type(module) in NEURONS and not has_hooks(module)
+
+
+@dataclass(frozen=True)
+class StageRun:
+    """What came out of the calls of a stage over some steps.
+
+    values: by call, with time first; of one that gives an output and a state, the output.
+    state: by key, after the last step. watched: by the path of a node and the name of a variable,
+    with time first.
+    """
+
+    values: Mapping[Node, Tensor]
+    state: Mapping[str, Any]
+    watched: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
+
+
+class Watched:
+    """Variables of one node's state, gathered step by step."""
+
+    def __init__(self, path: str, names: Collection[str]) -> None:
+        self.path = path
+        self.values: dict[str, list[Tensor]] = {name: [] for name in sorted(names)}
+
+    def see(self, after: Any, copied: bool = False) -> None:
+        """Take the variables from a state; `copied` if it will be changed in place.
+
+        Raises:
+            UsageError: a module of somebody else keeps no such variable.
+        """
+        for name, values in self.values.items():
+            value = after.get(name) if isinstance(after, Mapping) else getattr(after, name, None)
+            if not isinstance(value, Tensor):
+                text = f"the state of its module has no {quoted(name)} to record"
+                raise UsageError(Finding("NIR604", "error", text, self.path))
+            values.append(value.clone() if copied else value)
+
+    def stacked(self) -> dict[str, Tensor]:
+        """The variables with time first."""
+        return {name: torch.stack(values) for name, values in self.values.items()}
+
+
+@dataclass(frozen=True)
+class Loop:
+    """A loop of calls.
+
+    nodes: the calls, in the order of a step. arriving: values from outside, with time first.
+    carried: which call gives each entry of the state that the loop reads. needed: the calls
+    whose values are wanted. modules: what the calls of modules name. calls: every call as a
+    function. watch: by the key of a state, the path of its node and the names of variables.
+    """
+
+    nodes: Sequence[Node]
+    arriving: Mapping[Node, Tensor]
+    carried: Mapping[str, Node]
+    needed: Collection[Node]
+    modules: Mapping[Node, torch.nn.Module]
+    calls: Mapping[Node, Callable[..., Any]]
+    watch: Mapping[str, tuple[str, Collection[str]]] = field(default_factory=dict)
+
+    def part(self, start: int, stop: int) -> Loop:
+        """The same over some of the steps."""
+        arriving = {node: values[start:stop] for node, values in self.arriving.items()}
+        return replace(self, arriving=arriving)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it can be tried in other ways, and run again: no call leaves a trace."""
+        return all(is_reference(m) or is_framewise(m) for m in self.modules.values())
+
+    def before(self, before: Mapping[str, Any] | None) -> dict[str, Any] | None:
+        """What the loop reads of a module's state."""
+        return None if before is None else {key: state.entry(before, key) for key in self.carried}
+
+    def run(self, before: Mapping[str, Any] | None, steps: int) -> StageRun:
+        """Run all steps.
+
+        Raises:
+            StateError: the state before has not what the loop reads, or in another shape.
+        """
+        first = self.before(before)
+        if self.is_plain and not self.wants_gradients(first):
+            done = self.in_place(first, steps)
+            if done is not None:
+                return done.finished()
+        return self.with_states(first, steps).finished()
+
+    def wants_gradients(self, first: Mapping[str, Any] | None) -> bool:
+        """Whether anything that the loop reads has a gradient to be followed."""
+        if not torch.is_grad_enabled():
+            return False
+        parts = [part.values() if isinstance(part, Mapping) else [part]
+                 for part in (first or {}).values()]  # fmt: skip
+        own = (parameter for module in self.modules.values() for parameter in module.parameters())
+        read = itertools.chain(self.arriving.values(), own, *parts)
+        return any(isinstance(value, Tensor) and value.requires_grad for value in read)
+
+    # ---- as the graph says it
+
+    def with_states(self, now: dict[str, Any] | None, steps: int) -> _Gathered:
+        """Every call takes a state and gives a new one."""
+        done = _Gathered(self)
+        program = [(node, self.call_of(node)) for node in self.nodes]
+        feeds = [(node, values.unbind(0)) for node, values in self.arriving.items()]
+        for step in range(steps):
+            values: Values = {node: feed[step] for node, feed in feeds}
+            values[_STATE] = now
+            for node, call in program:
+                values[node] = call(values)
+            now = {key: values[node] for key, node in self.carried.items()}
+            for key, watched in done.watched.items():
+                watched.see(now[key])
+            for node, parts in done.parts.items():
+                parts.append(values[node][0] if is_pair(node) else values[node])
+        done.state = now or {}
+        return done
+
+    def call_of(self, node: Node) -> Call:
+        """A call as a function of the values of a step."""
+        target: Any = node.target
+        args: Any = node.args
+        if target is state.entry:
+            key = args[1]
+            return lambda values: None if values[_STATE] is None else values[_STATE][key]
+        if target is state.previous_output:
+            _, key, reference, shape, rank = args
+            return lambda values: state.previous_output(
+                values[_STATE], key, values[reference], shape, rank
+            )
+        if target in state.CHECKS:
+            result, x, *promise = args
+            return lambda values: target(values[result], values[x], *promise)
+        if node not in self.modules or len(args) > 2 or node.kwargs.keys() - {"state"}:
+            function = self.calls[node]
+            return lambda values: function(
+                *torch.fx.node.map_arg(node.args, values.__getitem__),
+                **torch.fx.node.map_arg(node.kwargs, values.__getitem__),
+            )
+        module = self.modules[node]
+        if is_reference(module):
+            call = cast(Population, module).settled().forward
+        else:
+            call = self.calls[node]
+        x, before = args[0], node.kwargs.get("state", args[1] if len(args) == 2 else None)
+        if before is None:
+            return lambda values: call(values[x])
+        return lambda values: call(values[x], values[before])
+
+    # ---- in place
+
+    def in_place(self, first: dict[str, Any] | None, steps: int) -> _Gathered | None:
+        """The same with neurons that keep their variables; None if that is not to be done."""
+        done = _Gathered(self)
+        neurons = {n: cast(Population, m) for n, m in self.modules.items() if is_reference(m)}
+        keys = {node: cast(Any, node.kwargs["state"]).args[1] for node in neurons}
+        earlier = {key: node for key, node in self.carried.items() if key not in keys.values()}
+        feeds = [(node, values.unbind(0)) for node, values in self.arriving.items()]
+        values: Values = {node: feed[0] for node, feed in feeds}
+        values[_STATE] = first
+        steppers: dict[Node, Stepper] = {}
+        outputs: dict[Node, Tensor] = {}
+        for node in self.nodes:  # the first step, which shows shapes and types
+            if node in neurons:
+                x = values[node.args[0]]
+                stepper = neurons[node].stepper(x, None if first is None else first[keys[node]])
+                if stepper is None:
+                    return None
+                outputs[node] = x.new_empty((steps, *x.shape))
+                steppers[node] = stepper
+                values[node] = (stepper(x, outputs[node][0]), None)
+            elif not self.is_inner(node, neurons):
+                values[node] = self.call_of(node)(values)
+        others = [node for node in done.parts if self.pair_of(node) not in outputs]
+        kept = {*others, *earlier.values()}
+        program = list(self.bound(steppers, outputs, values, kept))
+        seen = [(done.watched[keys[n]], s.variables) for n, s in steppers.items()
+                if keys[n] in done.watched]  # fmt: skip
+        collected = [(node, done.parts[node]) for node in others]
+        now = values[_STATE] = {}
+        for step in range(steps):
+            if step:
+                for node, feed in feeds:
+                    values[node] = feed[step]
+                for node, call in program:
+                    values[node] = call(values, step)
+            for key, node in earlier.items():
+                now[key] = values[node]
+            for watched, variables in seen:
+                watched.see(variables, copied=True)
+            for node, parts in collected:
+                parts.append(values[node])
+        if not all(stepper.is_finite for stepper in steppers.values()):
+            return None
+        done.state = {**now, **{keys[n]: s.variables for n, s in steppers.items()}}
+        for node in done.parts.keys() - set(others):
+            done.whole[node] = outputs[cast(Node, self.pair_of(node))]
+        return done
+
+    def pair_of(self, node: Node) -> Node | None:
+        """The call of which a value is the output, or itself if it is that call."""
+        if node.target is operator.getitem and node.args[1] == 0:
+            return cast(Node, node.args[0])
+        return node if is_pair(node) else None
+
+    def is_inner(self, node: Node, neurons: Collection[Node]) -> bool:
+        """Whether a call only moves the state of neurons, which keep it themselves."""
+        if node.target is state.entry:
+            return any(user in neurons for user in node.users)
+        is_choice = bool(node.target is operator.getitem)
+        return is_choice and node.args[0] in neurons and cast(int, node.args[1]) == 1
+
+    def bound(
+        self,
+        steppers: Mapping[Node, Stepper],
+        outputs: Mapping[Node, Tensor],
+        first: Values,
+        kept: Collection[Node],
+    ) -> Iterator[tuple[Node, StepCall]]:
+        """The calls of a step after the first, when shapes are known to fit.
+
+        Where the value of the `first` step is read at once and not `kept`, the next ones are
+        written over it.
+        """
+        for node in self.nodes:
+            args: Any = node.args
+            result = state.result_of(node)
+            at_once = all(user in steppers or user.target is state.add for user in result.users)
+            room = first[node] if at_once and result not in kept and node in first else None
+            if self.is_inner(node, steppers):
+                continue
+            if node in steppers:
+                yield node, _stepping(steppers[node], args[0], outputs[node].unbind(0))
+            elif node.target is state.previous_output:
+                yield node, _remembering(args[1])
+            elif node.target is state.add:
+                yield node, _adding(args[0], args[1], room)
+            elif node.target is operator.getitem:
+                yield node, _choosing(*args)
+            elif node.target in state.CHECKS:
+                yield node, _passing(args[0])  # what it checked depends on shapes and types alone
+            elif node in self.modules and len(args) == 1 and not node.kwargs:
+                yield node, _calling(applied(self.modules[node], first[args[0]], room), args[0])
+            else:
+                yield node, _whatever(self.call_of(node))
+
+
+class _Gathered:
+    """What comes out of a loop, step by step."""
+
+    def __init__(self, loop: Loop) -> None:
+        self.parts: dict[Node, list[Tensor]] = {node: [] for node in loop.needed}
+        self.watched = {key: Watched(*watch) for key, watch in loop.watch.items()}
+        self.whole: dict[Node, Tensor] = {}
+        self.state: dict[str, Any] = {}
+
+    def finished(self) -> StageRun:
+        """All of it, with time first."""
+        values = {
+            node: self.whole[node] if node in self.whole else torch.stack(parts)
+            for node, parts in self.parts.items()
+        }
+        watched = {seen.path: seen.stacked() for seen in self.watched.values()}
+        return StageRun(values, self.state, watched)
+
+
+def is_pair(node: Node) -> bool:
+    """Whether a call gives an output and a state."""
+    return any(user.target is operator.getitem for user in node.users)
+
+
+def _stepping(stepper: Stepper, x: Node, outputs: Sequence[Tensor]) -> StepCall:
+    return lambda values, step: (stepper(values[x], outputs[step]), None)
+
+
+def _remembering(key: str) -> StepCall:
+    return lambda values, step: values[_STATE][key]
+
+
+def _adding(one: Node, other: Node, room: Tensor | None) -> StepCall:
+    return lambda values, step: torch.add(values[one], values[other], out=room)
+
+
+def _choosing(pair: Node, place: int) -> StepCall:
+    return lambda values, step: values[pair][place]
+
+
+def _passing(result: Node) -> StepCall:
+    return lambda values, step: values[result]
+
+
+def _calling(forward: Callable[[Any], Any], x: Node) -> StepCall:
+    return lambda values, step: forward(values[x])
+
+
+def _whatever(call: Call) -> StepCall:
+    return lambda values, step: call(values)

@@ -1,0 +1,132 @@
+"""What of a converted module's step can run over all of time, and what must go step by step.
+
+In: the fx graph of a converted module. Out: its `Stage`s in order: once a stage has run for all
+steps, the next can. Two calls that wait for each other, within a step or over the state from
+one to the next, stand in one stage.
+
+The graph is looked at as it is, so that one which somebody edited is run as edited; of one that
+does not end as `wiring` ends it nothing is known, and all of it is one stage. Cost: linear.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch.fx import Node
+
+from nirtorch_cli.conversion import state
+from nirtorch_cli.graph.loops import components
+
+Kind = Literal["frames", "alone", "earlier", "together"]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Calls that run before the next stage does.
+
+    kind: "frames": one call without memory, so that all steps can be one call. "alone": one
+        stateful module, whose steps follow each other. "earlier": the value of the step
+        before. "together": calls that form a loop, step by step.
+    nodes: the calls, in the order of a step.
+    """
+
+    kind: Kind
+    nodes: tuple[Node, ...]
+
+
+@dataclass(frozen=True)
+class Condensed:
+    """A graph's stages.
+
+    arguments: the inputs, without the state. outputs: by name, or one that has none.
+    carried: what each entry of the new state holds, None for nothing.
+    """
+
+    stages: tuple[Stage, ...]
+    arguments: tuple[Node, ...]
+    outputs: Mapping[str, Node] | Node
+    carried: Mapping[str, Node | None]
+
+
+def condensed(graph: torch.fx.Graph) -> Condensed | None:
+    """The stages of a graph; None if it does not have the form that `wiring` gives it."""
+    *nodes, last = graph.nodes
+    arguments = [node for node in nodes if node.op == "placeholder"]
+    ends = _ends(last)
+    if not arguments or arguments[-1].target != "state" or ends is None:
+        return None
+    outputs, carried, structure = ends
+    readers: dict[str, list[Node]] = {}
+    for reader in arguments[-1].users:
+        key = reader.args[1] if reader.target in _READERS else None
+        if not isinstance(key, str) or key not in carried:
+            return None
+        readers.setdefault(key, []).append(reader)
+    calls = {node.name: node for node in nodes if node not in {*arguments, *structure}}
+    if any(
+        node.op not in ("call_module", "call_function", "call_method") for node in calls.values()
+    ):
+        return None
+    following = {
+        name: [u.name for u in node.users if u.name in calls] for name, node in calls.items()
+    }
+    for key, source in carried.items():
+        if source is not None and source.name in calls:
+            following[source.name] += [reader.name for reader in readers.get(key, ())]
+    place = {name: number for number, name in enumerate(calls)}
+    stages = []
+    for group in components(calls, following):
+        inside = [calls[name] for name in sorted(group, key=place.__getitem__)]
+        is_loop = len(group) > 1 or group[0] in following[group[0]]
+        stage = _stage(inside, is_loop)
+        if stage is None:
+            return None
+        stages.append(stage)
+    return Condensed(tuple(reversed(stages)), tuple(arguments[:-1]), outputs, carried)
+
+
+_READERS = (state.entry, state.previous_output)
+
+
+def _ends(
+    last: Node,
+) -> tuple[Mapping[str, Node] | Node, Mapping[str, Node | None], list[Node]] | None:
+    """The outputs, the new state, and the nodes that only put them together."""
+    ends: Any = last.args[0]
+    if not isinstance(ends, tuple) or len(ends) != 2 or not all(isinstance(e, Node) for e in ends):
+        return None
+    output, new_state = ends
+    carried = _entries(new_state)
+    if carried is None:
+        return None
+    outputs = _entries(output)
+    if outputs is None:
+        return output, carried, [new_state]
+    return {name: node for name, node in outputs.items() if node is not None}, carried, [*ends]
+
+
+def _entries(node: Any) -> dict[str, Node | None] | None:
+    """What a call of dict puts together; None if the node is no such call."""
+    if node.op != "call_function" or node.target is not dict or node.kwargs:
+        return None
+    entries = node.args[0] if len(node.args) == 1 else None
+    return dict(entries) if isinstance(entries, Mapping) else None
+
+
+def _stage(nodes: list[Node], is_loop: bool) -> Stage | None:
+    first = nodes[0]
+    kind: Kind = "together"
+    if not is_loop:
+        if first.target is state.entry:
+            return None  # it is not its own successor's state that it reads
+        kind = "earlier" if first.target is state.previous_output else "frames"
+    elif first.target is state.entry and nodes[1].op == "call_module":
+        step = state.result_of(nodes[1])
+        own = dict.fromkeys((first, nodes[1], step, nodes[-1]))
+        is_state = nodes[-1].target is operator.getitem and nodes[-1].args == (step, 1)
+        kind = "alone" if is_state and nodes == [*own] else "together"
+    return Stage(kind, tuple(nodes))

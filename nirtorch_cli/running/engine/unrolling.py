@@ -1,0 +1,97 @@
+"""Many steps of a loop as one fx graph without any loop, for a compiler to make one program of.
+
+In: a `Loop`, and how many steps. Out: an `Unrolled` graph module: the calls of a step stand in it
+once for each step, and what the state held between two steps is handed on. Its parameters are
+those of the loop's modules, which it shares. Cost: linear in steps and calls.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.fx import Graph, GraphModule, Node
+
+from nirtorch_cli.running.engine.loop import STATE_READERS, Loop, StageRun, is_pair
+
+
+@dataclass(frozen=True)
+class Unrolled:
+    """Many steps of a loop.
+
+    module: takes the feeds, with time first, and the state's entries; returns the stacked needed
+    values, the stacked watched variables, and the state's entries after. steps: how many.
+    feeds: the calls whose values it takes. keys: the entries of the state. needed: the calls
+    whose values it gives. watched: path and variable of what it gives besides.
+    """
+
+    module: GraphModule
+    steps: int
+    feeds: tuple[Node, ...]
+    keys: tuple[str, ...]
+    needed: tuple[Node, ...]
+    watched: tuple[tuple[str, str], ...]
+
+    def arguments(self, loop: Loop, before: Mapping[str, Any]) -> list[Any]:
+        """What the module is called with, for just so many steps of a loop."""
+        return [*(loop.arriving[node] for node in self.feeds), *(before[key] for key in self.keys)]
+
+    def result(self, returned: tuple[list[Tensor], list[Tensor], list[Any]]) -> StageRun:
+        """What the module returned, as any way to run a loop gives it."""
+        needed, seen, states = returned
+        watched: dict[str, dict[str, Tensor]] = {path: {} for path, _ in self.watched}
+        for (path, variable), values in zip(self.watched, seen, strict=True):
+            watched[path][variable] = values
+        return StageRun(
+            dict(zip(self.needed, needed, strict=True)),
+            dict(zip(self.keys, states, strict=True)),
+            watched,
+        )
+
+
+def unrolled(loop: Loop, steps: int) -> Unrolled:
+    """Write the calls of a loop down once for each of so many steps."""
+    graph = Graph()
+    calls = [node for node in loop.nodes if node.target not in STATE_READERS]
+    read = dict.fromkeys(one for node in calls for one in node.all_input_nodes)
+    inside = {*loop.nodes}
+    feeds = tuple(node for node in read if node not in inside)
+    keys, needed = tuple(loop.carried), tuple(loop.needed)
+    fed = {node: graph.placeholder(f"fed_{number}") for number, node in enumerate(feeds)}
+    now = {key: graph.placeholder(f"before_{number}") for number, key in enumerate(keys)}
+    watch = [
+        (key, path, variable)
+        for key, (path, variables) in loop.watch.items()
+        for variable in sorted(variables)
+    ]
+    parts: list[list[Node]] = [[] for _ in needed]
+    seen: list[list[Node]] = [[] for _ in watch]
+    modules = {str(node.target): module for node, module in loop.modules.items()}
+
+    def picked(node: Node, key: Any) -> Node:
+        return graph.call_function(operator.getitem, (node, key))
+
+    for step in range(steps):
+        values = {node: picked(argument, step) for node, argument in fed.items()}
+        for node in loop.nodes:
+            if node.target in STATE_READERS:
+                values[node] = now[str(node.args[1])]
+            else:
+                values[node] = graph.node_copy(node, values.__getitem__)
+        now = {key: values[source] for key, source in loop.carried.items()}
+        for place, node in enumerate(needed):
+            parts[place].append(picked(values[node], 0) if is_pair(node) else values[node])
+        for place, (key, _, variable) in enumerate(watch):
+            seen[place].append(picked(now[key], variable))
+
+    def stacked(lists: list[list[Node]]) -> list[Node]:
+        return [graph.call_function(torch.stack, (values,)) for values in lists]
+
+    graph.output((stacked(parts), stacked(seen), list(now.values())))
+    module = GraphModule(modules, graph)
+    watched = tuple((path, variable) for _, path, variable in watch)
+    return Unrolled(module, steps, feeds, keys, needed, watched)

@@ -1,0 +1,130 @@
+"""An array as somebody saved it, to the axes that a model's Input takes; its numbers looked at.
+
+In: an array and an Input's shape. Out: (T, B, *shape). Only the number of axes decides what
+they mean; nothing is broadcast, guessed from sizes or cut off. An axis of neurons, as NIR data
+and .csv have it, is taken for all axes of the Input in C order. Always holds: nothing is copied.
+Cost: linear, and the memory of a block.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from nirtorch_cli.findings.errors import UsageError
+from nirtorch_cli.findings.finding import Finding
+from nirtorch_cli.findings.text import counted
+from nirtorch_cli.running.signals.signal import blocks
+
+Array = np.ndarray[Any, Any]
+Layout = Literal["TB", "BT"]
+
+
+@dataclass(frozen=True)
+class Port:
+    """An Input of a model.
+
+    argument: its name in the module. name: its NIR name. shape: without batch axes; None if
+    the model does not say it.
+    """
+
+    argument: str
+    name: str
+    shape: tuple[int, ...] | None
+
+    def problem(self, file: str, text: str, hint: str | None = None) -> UsageError:
+        """The error that a file does not fit this input."""
+        return UsageError(Finding("NIR605", "error", text, self.name, hint=hint, file=file))
+
+
+def arranged(values: Array, port: Port, *, layout: Layout, is_flat: bool, file: str) -> Array:
+    """The same numbers with the axes (T, B, *shape).
+
+    Arguments:
+        layout: the order of the first two axes, where there are both; without a batch axis
+            there is one batch row.
+        is_flat: whether the axes are (T, B, neurons) whatever the layout.
+        file: how messages call it.
+
+    Raises:
+        UsageError: the shape does not fit the input, or there is no step.
+    """
+    if is_flat and not len(values):
+        raise port.problem(file, "has no time steps")
+    arrangement = _flat(values, port, file) if is_flat else _shaped(values, port, layout, file)
+    if not len(arrangement):
+        raise port.problem(file, "has no time steps")
+    if not arrangement.shape[1]:
+        raise port.problem(file, "has no batch rows")
+    return arrangement
+
+
+def _flat(values: Array, port: Port, file: str) -> Array:
+    if port.shape is None:
+        return values
+    neurons = math.prod(port.shape)
+    if values.shape[2] != neurons:
+        text = f"has {counted(values.shape[2], 'neuron')}; expected {neurons:,}"
+        text += "" if len(port.shape) == 1 else f", for the shape {_text(port.shape)}"
+        raise port.problem(file, text)
+    arranged: Array = values.reshape(*values.shape[:2], *port.shape)
+    return arranged
+
+
+def _shaped(values: Array, port: Port, layout: Layout, file: str) -> Array:
+    if port.shape is None:
+        if values.ndim < 2:
+            text = "the model does not say this input's shape"
+            raise port.problem(file, text, f"give an array with both axes {', '.join(layout)}")
+        return values if layout == "TB" else values.swapaxes(0, 1)
+    extra = values.ndim - len(port.shape)
+    if extra in (1, 2) and values.shape[extra:] == port.shape:
+        if extra == 1:
+            return values[:, np.newaxis]
+        return values if layout == "TB" else values.swapaxes(0, 1)
+    first, second = layout
+    expected = f"{_text((first, second, *port.shape))} or {_text(('T', *port.shape))}"
+    hint = None
+    if extra in (1, 2) and values.shape[: len(port.shape)] == port.shape:
+        hint = "its last axes seem to be time and batch, which must come first"
+    raise port.problem(file, f"has the shape {_text(values.shape)}; expected {expected}", hint)
+
+
+def refuse_unfit(values: Array, port: Port, *, dtype: str, file: str, first: int = 0) -> None:
+    """Refuse numbers that are not finite, or would not be in a type of the model.
+
+    Arguments:
+        values: (T, B, *shape).
+        first: the number of the first step in the file.
+
+    Raises:
+        UsageError: one is NaN or infinite, here or in that type.
+    """
+    for start, stop in blocks(len(values), math.prod(values.shape[1:])):
+        with np.errstate(over="ignore", invalid="ignore"):
+            is_wrong = ~np.isfinite(values[start:stop].astype(dtype, copy=False))
+        if is_wrong.any():
+            place = np.argwhere(is_wrong)[0] + (start, *(0,) * (values.ndim - 1))
+            raise _unfit(values, tuple(map(int, place)), port, dtype, file, first)
+
+
+def _unfit(
+    values: Array, place: tuple[int, ...], port: Port, dtype: str, file: str, first: int
+) -> UsageError:
+    """The error that a number is none that can be fed."""
+    value, neuron = values[place], place[2:]
+    where = f"at step {first + place[0]}, batch row {place[1]}"
+    where += f", neuron {neuron[0] if len(neuron) == 1 else _text(neuron)}" if neuron else ""
+    if np.isfinite(value):
+        return port.problem(file, f"has {value:g} {where}, which {dtype} does not hold")
+    hint = "--allow-nan feeds it all the same"
+    text = f"has {value} {where}"
+    return UsageError(Finding("NIR606", "error", text, port.name, hint=hint, file=file))
+
+
+def _text(shape: Any) -> str:
+    """A shape as Python writes it, with letters for what is not fixed."""
+    return f"({', '.join(map(str, shape))}{',' if len(tuple(shape)) == 1 else ''})"

@@ -1,0 +1,245 @@
+"""Comma-separated values: a row for each time step, a column for each neuron.
+
+In: the bytes of a .csv file. Out: an array (T, B, neurons); and back. A first line of names is
+optional; a name has a letter, and no number stands beside it. Where the first name is `batch`,
+that column says which batch row a line belongs to, and the lines of each batch row are its steps
+in order; elsewhere B is 1. Lines that begin with `#` and empty ones are skipped. Several arrays
+are written to one table, in groups of columns; a table with such groups is no input.
+
+Always holds: what is written is read back as the same numbers; no line is taken for names that
+may be a time step. Cost: linear in the bytes.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import math
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from nirtorch_cli.findings.errors import ReadError
+from nirtorch_cli.findings.text import counted, listed, printable, quoted
+from nirtorch_cli.running.signals.place import Place
+
+Array = np.ndarray[Any, Any]
+
+BATCH = "batch"
+
+_GROUPED = re.compile(r"(.*)\[[0-9_]*\]")
+"""A column of one of several arrays."""
+
+_FEWEST_COUNTED = 3
+"""So many columns make `0,1,2` a count of columns; `0,1` are spikes as likely."""
+
+
+def table_of(content: bytes, place: Place, max_bytes: int | None) -> Array:
+    """The values of a .csv file, (T, B, neurons).
+
+    Raises:
+        ReadError: it is no text, a cell holds no number, lines have different lengths, the
+            columns are those of several arrays, or the batch rows have different numbers of steps.
+    """
+    claimed = (sum(map(content.count, (b",", b"\n", b"\r"))) + 1) * 8
+    place.claim(claimed, max_bytes, len(content))
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        hint = "give .npy, .npz, .csv or NIR data"
+        raise place.problem("holds neither arrays nor text", hint) from error
+    if "\0" in text:
+        raise place.problem("holds neither arrays nor text", "give .npy, .npz, .csv or NIR data")
+    names, lines = _header(text, place)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # NumPy's that there are no lines: said elsewhere
+            table = np.loadtxt(lines, np.float64, comments="#", delimiter=",", ndmin=2)
+    except ValueError as error:
+        raise _first_fault(text, names, place) from error
+    if names and table.size and len(names) != table.shape[1]:
+        raise place.problem(f"names {counted(len(names), 'column')} and has {table.shape[1]}")
+    has_rows = bool(names) and names[0].lower() == BATCH
+    _refuse_several(names[1:] if has_rows else names, place)
+    if has_rows:
+        return _by_batch_row(table, place)
+    return table[:, np.newaxis]
+
+
+def csv_of(values: Array) -> bytes:
+    """A .csv file of an array (T, B, *shape); several batch rows get a column for their number."""
+    return _written([["n" + place for place in _places(values)]], [values])
+
+
+def csv_of_several(arrays: Mapping[str, Array]) -> bytes:
+    """A .csv file of arrays (T, B, *shape) with a column for each neuron, `name[place]`.
+
+    >>> csv_of_several({"lif:v": np.zeros((1, 1, 2)), "output": np.ones((1, 1))}).decode()
+    'lif:v[0],lif:v[1],output[]\\n0,0,1\\n'
+    """
+    columns = [
+        [f"{printable(name)}[{place}]" for place in _places(values)]
+        for name, values in arrays.items()
+    ]
+    return _written(columns, list(arrays.values()))
+
+
+def _places(values: Array) -> list[str]:
+    """The place of each neuron as a column's name has it: 3, or 1_0 for several axes."""
+    return ["_".join(map(str, place)) for place in np.ndindex(*values.shape[2:])]
+
+
+def _written(columns: Sequence[Sequence[str]], arrays: Sequence[Array]) -> bytes:
+    """A .csv file of arrays of the same T and B, with the names of the columns of each."""
+    steps, batch = arrays[0].shape[:2]
+    tables = [a.reshape(steps * batch, math.prod(a.shape[2:])) for a in arrays]
+    names = [name for of_array in columns for name in of_array]
+    formats = [
+        "%.17g" if table.dtype == np.float64 else "%.9g"
+        for table in tables
+        for _ in range(table.shape[1])
+    ]
+    if batch != 1:
+        tables = [np.tile(np.arange(batch), steps)[:, np.newaxis], *tables]
+        names, formats = [BATCH, *names], ["%d", *formats]
+    table = tables[0] if len(tables) == 1 else np.hstack([t.astype(np.float64) for t in tables])
+    stream = io.BytesIO()
+    header = ",".join(map(_cell, names))
+    np.savetxt(stream, table, formats, delimiter=",", header=header, comments="", encoding="utf8")
+    return stream.getvalue()
+
+
+def _cell(name: str) -> str:
+    """A name as a cell, in quotes where something in it would mean more than a letter."""
+    is_plain = name.strip() == name and not any(mark in name for mark in ',"#')
+    quoted_name = name.replace('"', '""')
+    return name if is_plain else f'"{quoted_name}"'
+
+
+def _header(text: str, place: Place) -> tuple[list[str], Iterator[str]]:
+    """The names in the first line, none where that is numbers already, and the other lines.
+
+    Raises:
+        ReadError: the line is neither names nor numbers, or may be either.
+    """
+    lines = _lines(text)
+    number, first = next(lines, (0, None))
+    if first is None:
+        return [], iter(())
+    rest = (line for _, line in lines)
+    cells = _cells(first)
+    if all(map(_is_number, cells)):
+        if len(cells) >= _FEWEST_COUNTED and cells == [str(i) for i in range(len(cells))]:
+            shown = f"0, 1, .. {len(cells) - 1}"
+            hint = "put '#' before it if it numbers the columns, or a line of names above it"
+            raise place.problem(f"line {number} is {shown}: are these names or a step?", hint)
+        return [], itertools.chain([first], rest)
+    try:
+        names = [name.strip() for name in next(csv.reader([first], skipinitialspace=True))]
+    except csv.Error as error:  # a cell of 100,000 letters
+        raise place.problem(f"line {number} is no line of names: {error}", _hint("")) from error
+    _refuse_unnamed(names, number, place)
+    return names, rest
+
+
+def _refuse_unnamed(names: list[str], number: int, place: Place) -> None:
+    """Refuse a first line that is neither names nor numbers.
+
+    Raises:
+        ReadError: it is so, and there the cell is named.
+    """
+    others = names[1:]
+    is_counted = others == [str(i) for i in range(len(others))]
+    if others and names[0] == "" and (is_counted or all(map(_is_name, others))):
+        text = f"line {number} names no first column, which seems to number the lines"
+        raise place.problem(text, "leave that column out; pandas does with index=False")
+    wrong = [name for name in names if not _is_name(name)]
+    if not wrong:
+        return
+    odd = [name for name in names if not _is_number(name)]
+    if not odd:
+        cell, why = names[0], "which is a number in quotes"
+    elif len(odd) < len(names):
+        cell, why = odd[0], "beside numbers"
+    else:
+        cell, why = wrong[0], "which is neither a number nor a name"
+    text = f"line {number} has {quoted(cell[:40])} in column {names.index(cell) + 1}, {why}"
+    raise place.problem(text, _hint(cell))
+
+
+def _refuse_several(names: list[str], place: Place) -> None:
+    """Refuse the columns of several arrays, which would be one array's neurons."""
+    groups = [_GROUPED.fullmatch(name) for name in names]
+    arrays = list(dict.fromkeys(group[1] for group in groups if group is not None))
+    if len(arrays) > 1 and None not in groups:
+        text = f"has columns of {len(arrays)} arrays, {listed(arrays)}"
+        raise place.problem(text, "an input is one array: write one, or all to an .npz file")
+
+
+def _lines(text: str) -> Iterator[tuple[int, str]]:
+    """The lines that are no comments and not empty, with their numbers; any line ends."""
+    for number, line in enumerate(io.StringIO(text, newline=None), start=1):
+        if line.strip() and not line.lstrip().startswith("#"):
+            yield number, line
+
+
+def _cells(line: str) -> list[str]:
+    """What NumPy takes for the cells of a line."""
+    return [cell.strip() for cell in line.partition("#")[0].split(",")]
+
+
+def _first_fault(text: str, names: list[str], place: Place) -> ReadError:
+    """What is wrong with the first line that does not fit the ones before it."""
+    width, fault, hint = len(names), "NumPy does not read it", _hint("")
+    for number, line in itertools.islice(_lines(text), 1 if names else 0, None):
+        cells = _cells(line)
+        wrong = [cell for cell in cells if not _is_number(cell)]
+        if wrong:
+            fault, hint = f"line {number} has {quoted(wrong[0][:40])}", _hint(wrong[0])
+            break
+        if width not in (0, len(cells)):
+            fault = f"line {number} has {counted(len(cells), 'column')}, the one before it {width}"
+            break
+        width = len(cells)
+    return place.problem(f"is no table of numbers: {fault}", hint)
+
+
+def _hint(cell: str) -> str:
+    """What to do about a cell that is no number."""
+    parts = re.split(r"[;\s]+", cell)
+    if ";" in cell or (len(parts) > 1 and all(map(_is_number, parts))):
+        return "columns are separated by commas"
+    return "a row is a time step, a column a neuron"
+
+
+def _is_name(cell: str) -> bool:
+    """Whether a cell names a column, and cannot be a number or several."""
+    has_letter = any(c.isalpha() for c in cell)
+    return has_letter and not all(map(_is_number, re.split(r"[;\s]+", cell)))
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return "_" not in cell
+
+
+def _by_batch_row(table: Array, place: Place) -> Array:
+    if not table.size:
+        return np.zeros((0, 1, max(table.shape[1] - 1, 0)))
+    rows, counts = np.unique(table[:, 0], return_counts=True)
+    if not np.array_equal(rows, np.arange(len(rows))):
+        raise place.problem(f"its column {BATCH} does not count the batch rows from 0")
+    if len(set(counts.tolist())) != 1:
+        text = f"its batch rows have from {counts.min():,} to {counts.max():,} steps"
+        raise place.problem(text, "all must have the same number")
+    order = np.argsort(table[:, 0], kind="stable")
+    shape = (len(rows), int(counts[0]), table.shape[1] - 1)
+    by_step: Array = table[order, 1:].reshape(shape).swapaxes(0, 1)
+    return by_step

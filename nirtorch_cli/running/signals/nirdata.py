@@ -1,0 +1,189 @@
+"""NIR data files (HDF5, as `nir.write_data` writes them) to arrays.
+
+In: the bytes of a file, which may come from a stranger. Out: one of its observables as an
+array (T, samples, neurons). What `nir.read_data` reads is read here through the same guarded
+door as a model: no link is followed, what is claimed is counted first.
+
+What a group is follows from what it holds, as in all files of nir; its attribute `__type__` says
+it too and is not read. `TimeGriddedData` is taken as it is, and its dt must be the
+run's; `EventData` and `ValuedEventData` are put on a grid of dt, see `binning`. Cost: linear in
+what is read.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from nirtorch_cli.findings.errors import ReadError, UsageError
+from nirtorch_cli.findings.finding import Finding
+from nirtorch_cli.findings.text import listed, printable, quoted
+from nirtorch_cli.reading.attributes import number_of
+from nirtorch_cli.reading.hdf5 import Member, Store, opened
+from nirtorch_cli.reading.limits import MAX_NESTING, NODE_BYTES
+from nirtorch_cli.running.signals.binning import binned
+from nirtorch_cli.running.signals.place import Place, refuse_other_step
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Observable:
+    """Something that was recorded: `path` is its node's, `/` and its name."""
+
+    path: str
+    member: Member
+    fields: dict[str, Member]
+
+
+def observable_of(content: bytes, place: Place, dt: float, max_bytes: int | None) -> Array:
+    """The observable that a place names, or the only one, on a grid of dt: (T, samples, neurons).
+
+    Raises:
+        ReadError: the file is damaged, no NIR data, too large, or has no or several observables.
+        UsageError: it is on a grid of another dt.
+    """
+    try:
+        with opened(content, max_bytes) as store:
+            found = list(_observables(store))
+            return _values(store, _chosen(found, place), dt)
+    except (ReadError, UsageError) as error:
+        raise error.of(place.name) from error.__cause__
+
+
+def gridded_of(
+    content: bytes, place: Place, max_bytes: int | None
+) -> tuple[dict[tuple[str, str], Array], float | None]:
+    """All observables of a file on a grid, by node and name, (T, samples, neurons); and dt.
+
+    Raises:
+        ReadError: the file is damaged, no NIR data, too large, holds events, or several dt.
+    """
+    arrays: dict[tuple[str, str], Array] = {}
+    step: float | None = None
+    try:
+        with opened(content, max_bytes) as store:
+            for each in _observables(store):
+                if "data" not in each.fields:
+                    hint = "'nirtorch run -o' writes what is"
+                    raise _problem("is on no grid of time steps", each.path, "NIR023", hint)
+                dt = number_of(store, each.member, "dt", each.path)
+                if dt is None or not 0 < dt < math.inf or step not in (None, dt):
+                    text = "has no dt, or another than others in the file"
+                    raise _problem(text, each.path, "NIR023")
+                node, _, name = each.path.rpartition("/")
+                arrays[node, name], step = _values(store, each, dt), dt
+    except ReadError as error:
+        raise error.of(place.name) from error.__cause__
+    return arrays, step
+
+
+def _observables(store: Store) -> Iterator[Observable]:
+    top = store.members(store.root, None, "/")
+    if "nodes" not in top or "edges" in top:
+        hint = "nir.write_data writes one; a model is no input"
+        raise _problem("is an HDF5 file, but no NIR data", None, hint=hint)
+    yield from _of_graph(store, top, ())
+
+
+def _of_graph(
+    store: Store, members: dict[str, Member], path: tuple[str, ...]
+) -> Iterator[Observable]:
+    where = "/".join(path) or None
+    if len(path) > MAX_NESTING:
+        raise _problem(f"graphs nested over {MAX_NESTING} deep", path[0], "NIR011")
+    nodes = store.members(members["nodes"], where, "nodes", NODE_BYTES, "nodes")
+    for name, member in nodes.items():
+        inner = (*path, name)
+        inside = store.members(member, "/".join(inner), name)
+        if "nodes" in inside:
+            yield from _of_graph(store, inside, inner)
+        elif "observables" in inside:
+            yield from _of_node(store, inside["observables"], "/".join(inner))
+        else:
+            raise _problem("has neither 'observables' nor 'nodes'", "/".join(inner))
+
+
+def _of_node(store: Store, group: Member, where: str) -> Iterator[Observable]:
+    observables = store.members(group, where, "observables", NODE_BYTES, "observables")
+    for name, member in observables.items():
+        path = f"{where}/{name}"
+        yield Observable(path, member, store.members(member, path, name))
+
+
+def _chosen(found: list[Observable], place: Place) -> Observable:
+    if not found:
+        raise _problem("holds no observable", None)
+    paths = [observable.path for observable in found]
+    if place.part is None:
+        if len(found) == 1:
+            return found[0]
+        hint = f"name one, {quoted(place.file + ':' + paths[0])}: it holds {listed(paths)}"
+        raise _problem(f"holds {len(found)} observables", None, hint=hint)
+    # A node that has one observable only need not have it named.
+    meant = [each for each in found if each.path == place.part]
+    meant = meant or [each for each in found if each.path.rpartition("/")[0] == place.part]
+    if len(meant) != 1:
+        many = "several observables" if meant else "no observable"
+        raise _problem(f"has {many} {quoted(place.part)}", None, hint=f"it holds {listed(paths)}")
+    return meant[0]
+
+
+def _values(store: Store, observable: Observable, dt: float) -> Array:
+    where, member, fields = observable.path, observable.member, observable.fields
+
+    def array(name: str) -> Array:
+        value = np.asarray(store.value(_required(fields, name, where), where, name))
+        if value.dtype.kind not in "biuf":
+            raise _problem(f"{name} holds {value.dtype}, not numbers", where)
+        return value
+
+    def number(name: str) -> float:
+        value = number_of(store, member, name, where)
+        if value is None or not math.isfinite(value):
+            raise _problem(f"has no {name}, or none that is finite", where)
+        return value
+
+    if "data" in fields:
+        refuse_other_step(number("dt"), dt, file=None, node=where)
+        data = array("data")
+        if data.ndim != 3:
+            text = f"data have the shape {data.shape}, not (samples, steps, neurons)"
+            raise _problem(text, where)
+        by_step: Array = data.swapaxes(0, 1)
+        return by_step
+    if "idx" not in fields:
+        raise _problem("has neither 'data' nor 'idx'", where)
+    neurons, t_max = number("n_neurons"), number("t_max")
+    if neurons != int(neurons):
+        raise _problem(f"has {neurons} neurons", where)
+    idx, time = array("idx"), array("time")
+    value = array("value") if "value" in fields else None
+    try:
+        return binned(
+            idx,
+            time,
+            value,
+            neurons=int(neurons),
+            t_max=t_max,
+            dt=dt,
+            claim=lambda size: store.claim(size, where, None, f"a grid of dt {dt:g}"),
+        )
+    except (ValueError, OverflowError) as error:
+        raise _problem(printable(str(error)), where) from error
+
+
+def _required(members: dict[str, Member], name: str, where: str | None) -> Member:
+    if name not in members:
+        raise _problem(f"has no {quoted(name)}", where)
+    return members[name]
+
+
+def _problem(
+    text: str, where: str | None, code: str = "NIR022", hint: str | None = None
+) -> ReadError:
+    return ReadError(Finding(code, "error", text, where, hint=hint))

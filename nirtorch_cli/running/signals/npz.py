@@ -1,0 +1,207 @@
+"""NumPy's own files, .npy and .npz, without pickle.
+
+In: bytes. Out: an array that shares them, or the arrays of an archive by name; and back.
+Always holds: what a header or an archive's directory claims is counted before it is
+allocated; nothing is unpickled; no byte of a file is left unread without a word, so that of two
+files that were put together none is lost. Cost: linear in the bytes.
+"""
+
+from __future__ import annotations
+
+import io
+import lzma
+import math
+import struct
+import tokenize
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from nirtorch_cli.findings.errors import ReadError
+from nirtorch_cli.findings.suggestions import did_you_mean
+from nirtorch_cli.findings.text import counted, listed, quoted
+from nirtorch_cli.running.signals.place import Place
+
+Array = np.ndarray[Any, Any]
+
+NPY_SIGNATURE = b"\x93NUMPY"
+NPZ_SIGNATURES = (b"PK\x03\x04", b"PK\x05\x06")
+
+DT = "dt"
+"""The array of a recording that holds the length of its steps, a number."""
+
+_NUMBER_BYTES = 2**10
+"""The longest file of a single number."""
+
+_END_BYTES = 22
+"""How long the end of an archive is, which begins with the second signature."""
+
+_DAMAGE = (
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    EOFError,
+    OSError,
+    SyntaxError,
+    OverflowError,
+    RecursionError,
+    RuntimeError,  # a password; NotImplementedError is one too
+    MemoryError,  # of Python's parser, which reads the header
+    struct.error,
+    tokenize.TokenError,
+    zlib.error,
+    lzma.LZMAError,
+    zipfile.BadZipFile,
+)
+"""What numpy and zipfile raise on damaged files."""
+
+
+def array_of(content: bytes, place: Place, max_bytes: int | None) -> Array:
+    """The array of a .npy file, which cannot be written to.
+
+    Raises:
+        ReadError: it is damaged, too large, holds Python objects, or more than one array.
+    """
+    stream = io.BytesIO(content)
+    try:
+        version = np.lib.format.read_magic(stream)
+        read_header = {
+            (1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0,
+        }[version]
+        shape, is_fortran, dtype = read_header(stream)
+        count = math.prod(shape)
+        if any(length < 0 for length in shape):
+            raise ValueError("an axis of negative length")
+        if dtype.hasobject:
+            raise place.problem(
+                "holds Python objects", "they are never unpickled here: save an array of numbers"
+            )
+        place.claim(count * dtype.itemsize, max_bytes, len(content))
+        flat = np.frombuffer(content, dtype, count, stream.tell())
+        _refuse_more(content, stream.tell() + flat.nbytes, place)
+        return flat.reshape(shape[::-1]).T if is_fortran else flat.reshape(shape)
+    except _DAMAGE as error:
+        text = "is a damaged .npy file, or one that was not written to its end"
+        raise place.problem(text, "save it again with numpy.save") from error
+
+
+def arrays_of(
+    content: bytes, place: Place, max_bytes: int | None, name: str | None = None
+) -> dict[str, Array]:
+    """The arrays of a .npz file by name: all, or only the one that is asked for.
+
+    Raises:
+        ReadError: it is damaged, too large, lacks the array, or holds what is no array.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            members = _members(archive, content, place)
+            if name is not None and name not in members:
+                hint = did_you_mean(name, members) or _held(members)
+                raise place.problem(f"has no array {quoted(name)}", hint)
+            wanted = members if name is None else {name: members[name]}
+            claimed = sum(info.file_size for info in wanted.values())
+            place.claim(claimed, max_bytes, len(content))
+            unpacked = {key: archive.read(info) for key, info in wanted.items()}
+    except _DAMAGE as error:
+        raise _damaged_archive(place) from error
+    return {
+        key: array_of(part, Place(place.file, key), max_bytes) for key, part in unpacked.items()
+    }
+
+
+def _refuse_more(content: bytes, end: int, place: Place) -> None:
+    """Refuse what comes after an array."""
+    if end != len(content):
+        is_array = content.startswith(NPY_SIGNATURE, end)
+        found = "a second array" if is_array else counted(len(content) - end, "byte")
+        raise place.problem(f"has {found} after its array", "save each array in a file of its own")
+
+
+def _members(archive: zipfile.ZipFile, content: bytes, place: Place) -> dict[str, zipfile.ZipInfo]:
+    """The arrays of an archive by name; none is there twice, and it is the whole file."""
+    infos = archive.infolist()
+    begin = min((info.header_offset for info in infos), default=archive.start_dir)
+    end = content.rfind(NPZ_SIGNATURES[1]) + _END_BYTES + len(archive.comment)
+    if begin or end != len(content):
+        text = "has bytes before or after its archive, as two files have that were joined"
+        raise place.problem(text, "save all arrays at once with numpy.savez")
+    for name, count in Counter(_array_name(info.filename) for info in infos).items():
+        if count > 1:
+            raise place.problem(f"has {count} arrays {quoted(name)}", "give each its own name")
+    return {_array_name(info.filename): info for info in infos}
+
+
+def only_array_of(content: bytes, place: Place, max_bytes: int | None) -> Array:
+    """The array of a .npz file that the place names, or its only one but for the number `dt`.
+
+    Raises:
+        ReadError: see `arrays_of`; or there are several, and none is named.
+    """
+    part = place.part
+    if part is None:
+        has_step = step_of(content, place, max_bytes) is not None
+        names = [name for name in _infos(content, place) if not (has_step and name == DT)]
+        if len(names) != 1:
+            text = f"holds {len(names)} arrays" if names else "holds no array"
+            first = "".join(quoted(f"{place.file}:{name}") for name in names[:1])
+            raise place.problem(text, f"name one, {first}: {_held(names)}" if names else None)
+        (part,) = names
+    return arrays_of(content, place, max_bytes, part)[part]
+
+
+def step_of(content: bytes, place: Place, max_bytes: int | None) -> float | None:
+    """The length of a step that a .npz file says: a positive number in its array `dt`.
+
+    Raises:
+        ReadError: see `arrays_of`.
+    """
+    info = _infos(content, place).get(DT)
+    if info is None or info.file_size > _NUMBER_BYTES:
+        return None
+    array = arrays_of(content, place, max_bytes, DT)[DT]
+    if array.size != 1 or array.dtype.kind not in "fiu":
+        return None
+    number = float(array.item())
+    return number if 0 < number < math.inf else None
+
+
+def _infos(content: bytes, place: Place) -> dict[str, zipfile.ZipInfo]:
+    """What an archive says of its arrays, by name."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            return _members(archive, content, place)
+    except _DAMAGE as error:
+        raise _damaged_archive(place) from error
+
+
+def archive_of(arrays: Mapping[str, Array]) -> bytes:
+    """A .npz file with these arrays, which numpy.load reads; the same bytes for the same arrays."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for name, array in arrays.items():
+            member_name = f"{name}.npy".encode("utf8", "backslashreplace").decode()
+            info = zipfile.ZipInfo(member_name)  # dated 1980, whenever it is written
+            info.compress_type = zipfile.ZIP_DEFLATED
+            with archive.open(info, "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
+    return stream.getvalue()
+
+
+def _damaged_archive(place: Place) -> ReadError:
+    text = "is a damaged .npz file, or one that was not written to its end"
+    return place.problem(text, "save it again with numpy.savez")
+
+
+def _array_name(member: str) -> str:
+    return member.removesuffix(".npy")
+
+
+def _held(names: Any) -> str:
+    return f"it holds {listed(sorted(names))}" if names else "it holds none"

@@ -1,0 +1,152 @@
+"""What came out of a run, to a file whose name says the form, or to a stream.
+
+In: arrays (T, B, *shape) with what they are of. Out: a file, whole or not at all.
+
+    .npz                 every array: `output`, or one by each Output's name, and `node:v`;
+                         and `dt`, the length of a step
+    .csv                 one array, or several in groups of columns, see `csv`
+    .nir .h5 .hdf5       NIR data, which nir.read_data and --input read, see `nirdata_writing`
+
+Cost: linear in the numbers.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from nirtorch_cli.conversion.artefacts.atomic import written
+from nirtorch_cli.findings.errors import UsageError
+from nirtorch_cli.findings.finding import Finding
+from nirtorch_cli.findings.text import quoted
+from nirtorch_cli.running.signals.csv import csv_of, csv_of_several
+from nirtorch_cli.running.signals.npz import DT, archive_of
+
+Array = np.ndarray[Any, Any]
+
+FORMS = {".npz": "npz", ".csv": "csv", ".nir": "nir", ".h5": "nir", ".hdf5": "nir"}
+"""What a name ends in, and what is written then."""
+
+_TIMED = {"csv": "a .csv file needs", "nir": "NIR data need"}
+"""What holds no array without an axis of time."""
+
+
+@dataclass(frozen=True)
+class Label:
+    """What an array is of: the NIR path of a node, and what of it was observed.
+
+    is_output: whether it is what an Output of the model gave; is_only: whether there is no
+    other such.
+    """
+
+    node: str
+    variable: str = "output"
+    is_output: bool = False
+    is_only: bool = False
+
+    @property
+    def key(self) -> str:
+        """The array's name in an archive."""
+        if self.is_output:
+            return "output" if self.is_only else self.node
+        return f"{self.node}:{self.variable}"
+
+
+def form_of(path: str, form: str | None = None) -> str:
+    """What is written to a file: `npz`, `csv` or `nir`.
+
+    Arguments:
+        form: one of these, whatever the name; None to go by what the name ends in.
+
+    Raises:
+        UsageError: it ends in no known suffix.
+    """
+    found = FORMS.get(os.path.splitext(path)[1].lower()) if form is None else form
+    if found is None:
+        text = f"the name {quoted(path)} does not say which format is meant"
+        raise _error(text, f"give one that ends in {', '.join(FORMS)}, or --format")
+    assert found in FORMS.values(), found
+    return found
+
+
+def refuse_form(path: str, labels: Sequence[Label], form: str | None = None) -> None:
+    """Look at a file's name before anything is run: can it hold what is to be written?
+
+    Raises:
+        UsageError: see `form_of`; or that form does not hold these arrays.
+    """
+    chosen = form_of(path, form)
+    keys = [label.key for label in labels]
+    if chosen == "npz" and DT in keys:
+        text = f"two arrays would be called {quoted(DT)}: the output, and the length of a step"
+        raise _error(text, "write NIR data (.nir)")
+    if len(set(keys)) != len(keys):
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise _error(f"two arrays would be called {quoted(twice)}", "leave one out of --record")
+    for label in labels if chosen in _TIMED else ():
+        if label.variable == "count":
+            text = f"{quoted(label.key)} has no axis of time, which {_TIMED[chosen]}"
+            raise _error(text, "write an .npz file")
+    if chosen == "nir":
+        from nirtorch_cli.running.signals.nirdata_writing import refuse_unstorable
+
+        refuse_unstorable({label.node: None for label in labels})
+
+
+def write_signals(
+    target: str | BinaryIO,
+    signals: Sequence[tuple[Label, Array]],
+    dt: float,
+    *,
+    form: str | None = None,
+    clobber: bool = True,
+) -> None:
+    """Write arrays (T, B, *shape).
+
+    Arguments:
+        target: a path, or a stream of bytes, for which the form must be given.
+        dt: the length of a step, which an archive and NIR data hold.
+        form: `npz`, `csv` or `nir`; None to go by what the path ends in.
+        clobber: replace a file that is there already.
+
+    Raises:
+        UsageError: see `refuse_form`.
+        OutputError: the file cannot be written, or exists and `clobber` is False.
+    """
+    path = target if isinstance(target, str) else "<stream>"
+    refuse_form(path, [label for label, _ in signals], form)
+    content = content_of(signals, dt, form_of(path, form))
+    if isinstance(target, str):
+        with written(target, clobber=clobber) as file:
+            file.write(content)
+    else:
+        target.write(content)
+
+
+def content_of(signals: Sequence[tuple[Label, Array]], dt: float, form: str) -> bytes:
+    """The bytes of a file of that form; see `write_signals`."""
+    arrays = {label.key: array for label, array in signals}
+    if form == "npz":
+        return archive_of({**arrays, DT: np.array(dt, np.float64)})
+    if form == "csv":
+        return csv_of(*arrays.values()) if len(arrays) == 1 else csv_of_several(arrays)
+    from nirtorch_cli.running.signals.nirdata_writing import nirdata_of
+
+    nodes: dict[str, dict[str, Array]] = {}
+    for label, array in signals:
+        of_node = nodes.setdefault(label.node, {})
+        # NIR's events are made of bool only.
+        of_node[label.variable] = array.astype(bool) if _is_spikes(label, array) else array
+    return nirdata_of(nodes, dt)
+
+
+def _is_spikes(label: Label, array: Array) -> bool:
+    return label.variable == "spikes" and bool(np.isin(array, (0, 1)).all())
+
+
+def _error(text: str, hint: str) -> UsageError:
+    return UsageError(Finding("NIR700", "error", text, hint=hint))
