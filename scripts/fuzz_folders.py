@@ -1,7 +1,8 @@
 """Every command in a folder with a file for every module there is: which of them it runs.
 
 In: nothing. Out: a table with a row for each command, with how it was started and the names of
-the files that were run; there must be none. The folder is the one of tests/test_current_folder.py.
+the files that were run; there must be none. The folder is that of
+tests/cli/test_current_folder.py.
 """
 
 from __future__ import annotations

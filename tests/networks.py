@@ -213,3 +213,16 @@ def assert_same(actual: Any, expected: Any) -> None:
             assert torch.isfinite(value).all(), path
         else:
             assert left[path] == value, path
+
+
+def contents(value: Any) -> Any:
+    """Everything in a graph, in a form that `==` compares."""
+    if isinstance(value, nir.NIRNode):
+        return type(value), {key: contents(inner) for key, inner in vars(value).items()}
+    if isinstance(value, dict):
+        return {key: contents(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value), [contents(inner) for inner in value]
+    if isinstance(value, np.ndarray):
+        return value.dtype, value.shape, value.tobytes()
+    return value

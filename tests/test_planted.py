@@ -18,9 +18,9 @@ import numpy as np
 import oracles
 import pytest
 import torch
-from networks import DT, NETWORKS, converted, ends, flat, lif
-from test_sequences import by_steps, compare, sequence
-from test_training import NEURONS, neuron, weights
+from networks import DT, NETWORKS, converted, ends, flat, lif, weights
+from neurons import NEURONS, neuron
+from sequences import by_steps, compare, sequence
 from torch import Tensor
 
 from nirtorch_cli import (

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 
 import torch
 
+from nirtorch_cli._version import __version__
 from nirtorch_cli.conversion.artefacts.atomic import written
 from nirtorch_cli.findings.errors import NirtorchError, ReadError, SaveError
 from nirtorch_cli.findings.finding import Finding
@@ -78,6 +79,9 @@ def load(
     except ModuleNotFoundError as error:
         text = f"needs the Python module {error.name!r}, which is not importable here"
         hint = "put it on the import path (PYTHONPATH): the saved classes live there"
+        if str(error.name).startswith(f"{__name__.partition('.')[0]}."):
+            text = f"was saved by another version of this program, whose {error.name!r} is not here"
+            hint = f"this is version {__version__}; convert the .nir file again"
         raise ReadError(Finding("NIR021", "error", text, hint=hint, file=name)) from error
     except FileNotFoundError as error:
         finding = Finding(

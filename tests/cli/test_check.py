@@ -20,7 +20,7 @@ import nir
 import numpy as np
 import pytest
 from conftest import DATA
-from test_workers import is_alive, wait_until
+from processes import is_alive, wait_until
 from typer.testing import CliRunner, Result
 
 from nirtorch_cli.batch.assess import assess

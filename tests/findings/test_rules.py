@@ -242,12 +242,12 @@ CASES: dict[str, tuple[Tree | bytes | None, Tree]] = {
 """A file that triggers a rule, and its neighbour."""
 
 ELSEWHERE = {
-    "NIR02": "saved modules, not NIR files: tests/test_graph_module.py",
-    "NIR5": "maps: tests/test_mapping.py, tests/test_interpreter.py",
-    "NIR6": "what happens when a module runs: tests/test_check.py, tests/test_training.py",
-    "NIR7": "requests: tests/test_cli_failures.py",
-    "NIR8": "portability: tests/test_check.py",
-    "NIR9": "the program: tests/test_cli_failures.py",
+    "NIR02": "saved modules, not NIR files: tests/conversion/test_graph_module.py",
+    "NIR5": "maps: tests/conversion/test_maps.py, test_interpreter.py",
+    "NIR6": "what happens when a module runs: cli/test_check.py, conversion/test_training.py",
+    "NIR7": "requests: tests/cli/test_failures.py",
+    "NIR8": "portability: tests/cli/test_check.py",
+    "NIR9": "the program: tests/cli/test_failures.py",
 }
 """Rules that are not about what a file holds, by the beginning of their codes."""
 

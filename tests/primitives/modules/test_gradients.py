@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from networks import DT
-from test_sequences import NEURONS, OPTIONS, N, sequence
+from sequences import NEURONS, OPTIONS, N, sequence
 from torch import Tensor
 
 from nirtorch_cli import default_map, nir_to_torch, run_sequence

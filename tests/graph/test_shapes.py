@@ -9,6 +9,7 @@ from typing import Any
 import nir
 import numpy as np
 import pytest
+from networks import contents
 
 from nirtorch_cli.findings.errors import ShapeError
 from nirtorch_cli.findings.finding import Finding
@@ -74,7 +75,7 @@ def infer_shapes(graph: nir.NIRGraph) -> ShapedGraph:
 
 
 FILLED_IN = ("NIR206", "NIR207")
-"""What nearly every graph here leaves out; see tests/test_repairing.py."""
+"""What nearly every graph here leaves out; see test_repairs.py."""
 
 
 def codes(shaped: ShapedGraph) -> list[tuple[str, str | None, str | None]]:
@@ -491,19 +492,6 @@ def test_a_convolution_says_what_it_takes_where_the_input_does_not() -> None:
 
 
 # ------------------------------------------------------------------- the graph is not changed
-
-
-def contents(value: Any) -> Any:
-    """Everything in a graph, in a form that `==` compares."""
-    if isinstance(value, nir.NIRNode):
-        return type(value), {key: contents(inner) for key, inner in vars(value).items()}
-    if isinstance(value, dict):
-        return {key: contents(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value), [contents(inner) for inner in value]
-    if isinstance(value, np.ndarray):
-        return value.dtype, value.shape, value.tobytes()
-    return value
 
 
 def test_the_given_graph_is_never_changed() -> None:

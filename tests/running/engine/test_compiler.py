@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 from networks import NETWORKS, converted, flat
-from test_sequences import compare, made_exact, sequence
+from sequences import compare, made_exact, sequence
 from torch import Tensor
 
 from nirtorch_cli import Compiler, StateError

@@ -38,8 +38,7 @@ from files import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import NETWORKS, converted
-from test_shapes import contents
+from networks import NETWORKS, contents, converted
 
 from nirtorch_cli import nir_to_torch
 from nirtorch_cli.conversion.artefacts.nir import exported, repaired_file

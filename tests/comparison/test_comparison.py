@@ -903,7 +903,7 @@ def told_by(name: str) -> str:
 
 def test_what_another_framework_does_not_tell_is_a_failure(tmp_path: Path) -> None:
     (tmp_path / "elsewhere.py").write_text(
-        "import nir\nfrom test_comparing import Elsewhere\n"
+        "import nir\nfrom test_comparison import Elsewhere\n"
         "MAP = {nir.CubaLIF: lambda node: Elsewhere()}\n"
     )
     spec = f"map:{tmp_path / 'elsewhere.py'}"

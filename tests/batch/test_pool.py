@@ -10,11 +10,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from processes import is_alive, wait_until
 
 from nirtorch_cli.batch.pool import Outcome, outcomes
 
@@ -211,7 +212,7 @@ def test_leaving_early_ends_all_processes_at_once() -> None:
 ORPHANS = """
 import os, sys, time
 sys.path[:0] = {path!r}
-from test_workers import say_and_loop
+from test_pool import say_and_loop
 from nirtorch_cli.verdicts.workers import outcomes
 if __name__ == "__main__":
     list(outcomes(say_and_loop, [{folder!r}] * 2, jobs=2))
@@ -236,18 +237,3 @@ def test_no_process_outlives_the_caller(tmp_path: Path, ending: signal.Signals) 
     process.send_signal(ending)
     process.communicate(timeout=20)
     wait_until(lambda: not any(map(is_alive, pids)))
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state != "Z"
-
-
-def wait_until(is_so: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
