@@ -20,9 +20,10 @@ import numpy as np
 
 from nirtorch_cli.findings.errors import ConversionError, NirtorchError
 from nirtorch_cli.findings.finding import Finding
-from nirtorch_cli.graph.shapes import input_shape, output_shape
 from nirtorch_cli.graph.sound import errors_in, required_sound
-from nirtorch_cli.primitives.shape_rules import CONV, ELEMENTWISE, POOL, padding_mode, pair, single
+from nirtorch_cli.primitives.parameters import padding_mode, pair, single
+from nirtorch_cli.primitives.shape_rules import input_shape, output_shape
+from nirtorch_cli.primitives.table import parameters_of, shape_rule_of
 from nirtorch_cli.reading.graphs import read
 from nirtorch_cli.reading.outline import Change, difference, outline
 from nirtorch_cli.reading.sources import Source, name_of
@@ -132,17 +133,17 @@ def _portable_node(node: nir.NIRNode) -> nir.NIRNode:
         return portable(node)
     written = copy.copy(node)
     written.metadata = _storable(node.metadata or {})
-    shape = input_shape(node)
-    if type(node) in ELEMENTWISE:
-        for name in _parameters(node):
+    shape, rule = input_shape(node), shape_rule_of(node)
+    if rule == "elementwise":
+        for name in parameters_of(node):
             value = np.asarray(getattr(node, name))
             setattr(written, name, _storable(np.broadcast_to(value, shape or ()).copy()))
-    elif type(node) in CONV:
+    elif rule == "convolution":
         _settle_convolution(written)
-    elif type(node) in POOL:
+    elif rule == "pooling":
         for name in ("kernel_size", "stride", "padding"):
             setattr(written, name, np.array(pair(getattr(node, name))))
-    elif type(node) is nir.Flatten:
+    elif rule == "flatten":
         rank = len(shape or ())
         start, end = single(node.start_dim), single(node.end_dim)
         written.start_dim = start + rank if start < 0 else start
@@ -152,7 +153,7 @@ def _portable_node(node: nir.NIRNode) -> nir.NIRNode:
 
 
 def _settle_convolution(node: Any) -> None:
-    sizes = single if type(node) is nir.Conv1d else lambda value: np.array(pair(value))
+    sizes = single if node.weight.ndim == 3 else lambda value: np.array(pair(value))
     for name in ("stride", "dilation"):
         setattr(node, name, sizes(getattr(node, name)))
     mode = padding_mode(node.padding)
@@ -160,10 +161,6 @@ def _settle_convolution(node: Any) -> None:
     node.groups = single(node.groups)
     if node.bias is None:  # which nir.write cannot say
         node.bias = np.zeros(node.weight.shape[0], dtype=node.weight.dtype)
-
-
-def _parameters(node: nir.NIRNode) -> list[str]:
-    return [n for n in vars(node) if n not in ("metadata", "input_type", "output_type")]
 
 
 def _storable(value: Any) -> Any:

@@ -22,8 +22,6 @@ from nirtorch_cli.drawing.runs.spikes import silent_panel, spike_panel
 from nirtorch_cli.drawing.runs.traces import trace_panel
 from nirtorch_cli.running.arrays import Array, as_array
 
-_DRAWN = ("spikes", "v", "i", "output")
-
 
 @dataclass(frozen=True)
 class Recorded:
@@ -54,7 +52,7 @@ class Recorded:
             values
             for variables in self.trace.values()
             for name, values in variables.items()
-            if name in _DRAWN
+            if name != "count"
         )
         return [*self.inputs.values(), *traced, *self.outputs.values()]
 
@@ -129,7 +127,9 @@ class _Node:
 def _node(recorded: Recorded, path: str) -> _Node:
     """A node; its `output` is left out where it is its spikes or another variable of it."""
     held = recorded.trace[path]
-    variables = {name: recorded.drawn(held[name]) for name in _DRAWN if name in held}
+    rank = {"spikes": -2, "v": -1, "output": 1}
+    names = sorted(held.keys() - {"count"}, key=lambda name: (rank.get(name, 0), name))
+    variables = {name: recorded.drawn(held[name]) for name in names}
     output = variables.pop("output", None)
     if output is not None and not any(_same(output, other) for other in variables.values()):
         variables["output"] = output

@@ -14,12 +14,12 @@ from collections.abc import Callable, Collection
 import torch
 from torch import Tensor
 
-from nirtorch_cli.primitives.modules.neuron import Population, Spiking, State, previous, require_fit
+from nirtorch_cli.primitives.modules.neuron import Neuron, Spiking, State, previous, require_fit
 from nirtorch_cli.primitives.modules.recurrence import Leaky, approach, scaled, scaling, spread
 from nirtorch_cli.primitives.modules.stepping import integrated
 
 
-class CubaLI(Population):
+class CubaLI(Neuron):
     """Current-based leaky integrator; its output is its voltage.
 
     One step, euler:
@@ -37,6 +37,8 @@ class CubaLI(Population):
 
     State: {"i", "v"}, at first 0 and v_leak. Buffers: tau_syn, tau_mem, r, v_leak, w_in.
     """
+
+    is_whole = True
 
     tau_syn: Tensor
     tau_mem: Tensor
@@ -138,6 +140,8 @@ class CubaLIF(Spiking, CubaLI):
 
     State: {"i", "v"}, at first 0 and v_leak. Buffers: as CubaLI, and v_threshold, v_reset.
     """
+
+    is_whole = True
 
     def currents(self, synapse: Leaky, i: Tensor, decay: Tensor) -> Tensor:
         # Step by step: where a rounding error decides over a spike it should be forward's own.

@@ -12,11 +12,11 @@ from collections.abc import Callable, Collection
 
 from torch import Tensor
 
-from nirtorch_cli.primitives.modules.neuron import Population, Spiking, State, previous, require_fit
+from nirtorch_cli.primitives.modules.neuron import Neuron, Spiking, State, previous, require_fit
 from nirtorch_cli.primitives.modules.recurrence import Leaky, approach, scaled, scaling, spread
 
 
-class LI(Population):
+class LI(Neuron):
     """Leaky integrator; its output is its voltage.
 
     One step, with g = dt/tau (euler) or 1 - exp(-dt/tau) (exact):
@@ -25,6 +25,8 @@ class LI(Population):
 
     State: {"v"}, at first v_leak. Buffers: tau, r, v_leak, in the NIR shape.
     """
+
+    is_whole = True
 
     tau: Tensor
     r: Tensor
@@ -72,6 +74,8 @@ class LIF(Spiking, LI):
 
     State: {"v"}, at first v_leak. Buffers: as LI, and v_threshold, v_reset.
     """
+
+    is_whole = True
 
     def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         v = self.integrate(x, state)
