@@ -1,7 +1,8 @@
 """What each NIR node type is: one entry a type, which every room asks.
 
 In: a node, or the name of a type. Out: its `Primitive`; None for a type that nobody knows.
-Loads no torch: the module of a type is named as text, as `file:name`, and loaded when it is built.
+Loads no torch: the module of a type is named as text, as `package.file:name`, and loaded when it is
+built.
 
 A type that nir does not have, or has only since a newer release, is made known in one of two
 ways; everything then treats it as one of nir's own:
@@ -48,8 +49,8 @@ class Primitive:
             the shape that arrives, without batch axes, which raises a ValueError where it does not
             fit. With "elementwise" the output has the shape of the input, and every parameter one
             value for each element.
-        module: what builds the torch module of a node, as text `package.file:name` (without a
-            package: one of ours), or the function or class itself. A subclass of
+        module: what builds the torch module of a node, as text `package.file:name` (with a dot in
+            front, one of ours), or the function or class itself. A subclass of
             `modules.neuron.Neuron` is called with the parameters by name and the `Dynamics`;
             anything else with the node and the `Dynamics`. None: the input is passed on.
         required, optional: the fields that a file must and may hold.
@@ -98,9 +99,8 @@ class Primitive:
         if not isinstance(self.module, str):
             return self.module
         file, _, name = self.module.partition(":")
-        found: Callable[..., Any] = getattr(
-            importlib.import_module(file if "." in file else f"{_OWN_MODULES}.{file}"), name
-        )
+        module = importlib.import_module(file, _OWN_MODULES if file.startswith(".") else None)
+        found: Callable[..., Any] = getattr(module, name)
         return found
 
 
@@ -134,28 +134,28 @@ PRIMITIVES: Mapping[str, Primitive] = MappingProxyType(
                 nir.Affine,
                 "weights",
                 "linear",
-                "build:linear",
+                ".build:linear",
                 required=("weight",),
                 optional=("bias",),
                 defaults=MappingProxyType({"bias": 0.0}),
             ),
             Primitive(
-                nir.Linear, "weights", "linear", "build:linear", ("weight",), optional=("bias",)
+                nir.Linear, "weights", "linear", ".build:linear", ("weight",), optional=("bias",)
             ),
-            Primitive(nir.Scale, "weights", "elementwise", "build:scale", ("scale",)),
+            Primitive(nir.Scale, "weights", "elementwise", ".build:scale", ("scale",)),
             Primitive(
-                nir.Conv1d, "weights", "convolution", "build:convolution", **_CONVOLUTION, rank=2
+                nir.Conv1d, "weights", "convolution", ".build:convolution", **_CONVOLUTION, rank=2
             ),
             Primitive(
-                nir.Conv2d, "weights", "convolution", "build:convolution", **_CONVOLUTION, rank=3
+                nir.Conv2d, "weights", "convolution", ".build:convolution", **_CONVOLUTION, rank=3
             ),
-            Primitive(nir.SumPool2d, "pooling", "pooling", "build:sum_pool", **_POOLING),
-            Primitive(nir.AvgPool2d, "pooling", "pooling", "build:avg_pool", **_POOLING),
+            Primitive(nir.SumPool2d, "pooling", "pooling", ".build:sum_pool", **_POOLING),
+            Primitive(nir.AvgPool2d, "pooling", "pooling", ".build:avg_pool", **_POOLING),
             Primitive(
                 nir.Flatten,
                 "reshaping",
                 "flatten",
-                "build:flatten",
+                ".build:flatten",
                 optional=("start_dim", "end_dim", "input_type"),
                 defaults=MappingProxyType({"start_dim": 1, "end_dim": -1}),
             ),
@@ -163,17 +163,17 @@ PRIMITIVES: Mapping[str, Primitive] = MappingProxyType(
                 nir.Threshold,
                 "other",
                 "elementwise",
-                "build:threshold",
+                ".build:threshold",
                 required=("threshold",),
                 spikes=True,
             ),
-            Primitive(nir.Delay, "delay", "elementwise", "build:delay", ("delay",)),
-            Primitive(nir.I, "neuron", "elementwise", "integrators:I", ("r",), states=_FROM_ZERO),
+            Primitive(nir.Delay, "delay", "elementwise", ".build:delay", ("delay",)),
+            Primitive(nir.I, "neuron", "elementwise", ".integrators:I", ("r",), states=_FROM_ZERO),
             Primitive(
                 nir.IF,
                 "neuron",
                 "elementwise",
-                "integrators:IF",
+                ".integrators:IF",
                 required=("r", "v_threshold"),
                 optional=("v_reset",),
                 defaults=_RESET,
@@ -184,7 +184,7 @@ PRIMITIVES: Mapping[str, Primitive] = MappingProxyType(
                 nir.LI,
                 "neuron",
                 "elementwise",
-                "leaky:LI",
+                ".leaky:LI",
                 required=_LEAK,
                 states=_FROM_REST,
                 time_constants=("tau",),
@@ -193,7 +193,7 @@ PRIMITIVES: Mapping[str, Primitive] = MappingProxyType(
                 nir.LIF,
                 "neuron",
                 "elementwise",
-                "leaky:LIF",
+                ".leaky:LIF",
                 required=(*_LEAK, "v_threshold"),
                 optional=("v_reset",),
                 defaults=_RESET,
@@ -205,7 +205,7 @@ PRIMITIVES: Mapping[str, Primitive] = MappingProxyType(
                 nir.CubaLI,
                 "neuron",
                 "elementwise",
-                "cuba:CubaLI",
+                ".cuba:CubaLI",
                 required=_SYNAPSE,
                 optional=("w_in",),
                 defaults=MappingProxyType({"w_in": 1.0}),
@@ -216,7 +216,7 @@ PRIMITIVES: Mapping[str, Primitive] = MappingProxyType(
                 nir.CubaLIF,
                 "neuron",
                 "elementwise",
-                "cuba:CubaLIF",
+                ".cuba:CubaLIF",
                 required=(*_SYNAPSE, "v_threshold"),
                 optional=("v_reset", "w_in"),
                 defaults=MappingProxyType({"v_reset": 0.0, "w_in": 1.0}),

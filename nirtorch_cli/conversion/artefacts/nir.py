@@ -12,6 +12,7 @@ import copy
 import io
 import os
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +24,12 @@ from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.graph.sound import errors_in, required_sound
 from nirtorch_cli.primitives.parameters import padding_mode, pair, single
 from nirtorch_cli.primitives.shape_rules import input_shape, output_shape
-from nirtorch_cli.primitives.table import parameters_of, shape_rule_of
+from nirtorch_cli.primitives.table import (
+    PRIMITIVES,
+    known_primitives,
+    parameters_of,
+    shape_rule_of,
+)
 from nirtorch_cli.reading.graphs import read
 from nirtorch_cli.reading.outline import Change, difference, outline
 from nirtorch_cli.reading.sources import Source, name_of
@@ -97,12 +103,26 @@ def exported(graph: nir.NIRGraph, *, type_check: bool = True) -> bytes:
         nir.write(content, portable(graph))
     except (TypeError, ValueError, OSError, RuntimeError) as error:
         raise _refusal("nir.write cannot write it", error) from error
+    if any(isinstance(node, _foreign()) for node in _inner_nodes(graph)):
+        return content.getvalue()  # of a type that this nir lacks, and cannot accept or refuse
     reason = refusal_by_nir(content.getvalue(), type_check=type_check)
     if reason is not None:
         hint = "what NIR can say is more than nir's type check knows; --no-type-check writes it"
         text = f"nir {nir.version} does not accept it: {reason}"
         raise ConversionError(Finding("NIR802", "error", text, hint=hint if type_check else None))
     return content.getvalue()
+
+
+def _foreign() -> tuple[type[nir.NIRNode], ...]:
+    """The registered types, which nir does not have."""
+    return tuple(entry.type for entry in known_primitives() if entry.name not in PRIMITIVES)
+
+
+def _inner_nodes(graph: nir.NIRGraph) -> Iterator[nir.NIRNode]:
+    for node in graph.nodes.values():
+        yield node
+        if isinstance(node, nir.NIRGraph):
+            yield from _inner_nodes(node)
 
 
 def refusal_by_nir(source: str | bytes, *, type_check: bool) -> str | None:

@@ -14,7 +14,13 @@ from collections.abc import Callable, Collection
 import torch
 from torch import Tensor
 
-from nirtorch_cli.primitives.modules.neuron import Neuron, Spiking, State, previous, require_fit
+from nirtorch_cli.primitives.modules.neuron import (
+    Neuron,
+    SpikingNeuron,
+    State,
+    previous,
+    require_fit,
+)
 from nirtorch_cli.primitives.modules.recurrence import Leaky, approach, scaled, scaling, spread
 from nirtorch_cli.primitives.modules.stepping import integrated
 
@@ -132,7 +138,7 @@ class CubaLI(Neuron):
         return advance_exactly if is_exact else advance
 
 
-class CubaLIF(Spiking, CubaLI):
+class CubaLIF(SpikingNeuron, CubaLI):
     """Current-based leaky integrate-and-fire neuron; its output is its spikes.
 
     Integrates as `CubaLI`, then z = v > v_threshold, and v = v_reset where z (reset

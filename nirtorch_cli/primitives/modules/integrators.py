@@ -12,7 +12,13 @@ from collections.abc import Callable, Collection
 
 from torch import Tensor
 
-from nirtorch_cli.primitives.modules.neuron import Neuron, Spiking, State, previous, require_fit
+from nirtorch_cli.primitives.modules.neuron import (
+    Neuron,
+    SpikingNeuron,
+    State,
+    previous,
+    require_fit,
+)
 from nirtorch_cli.primitives.modules.recurrence import Summing, scaled, scaling
 
 
@@ -65,7 +71,7 @@ class I(Neuron):  # noqa: E742 (NIR's name)
         return advance
 
 
-class IF(Spiking, I):
+class IF(SpikingNeuron, I):
     """Integrate-and-fire neuron; its output is its spikes.
 
     Integrates as `I`, then z = v > v_threshold, and v = v_reset where z (reset "value")

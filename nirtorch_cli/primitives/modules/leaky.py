@@ -12,7 +12,13 @@ from collections.abc import Callable, Collection
 
 from torch import Tensor
 
-from nirtorch_cli.primitives.modules.neuron import Neuron, Spiking, State, previous, require_fit
+from nirtorch_cli.primitives.modules.neuron import (
+    Neuron,
+    SpikingNeuron,
+    State,
+    previous,
+    require_fit,
+)
 from nirtorch_cli.primitives.modules.recurrence import Leaky, approach, scaled, scaling, spread
 
 
@@ -66,7 +72,7 @@ class LI(Neuron):
         return advance
 
 
-class LIF(Spiking, LI):
+class LIF(SpikingNeuron, LI):
     """Leaky integrate-and-fire neuron; its output is its spikes.
 
     Integrates as `LI`, then z = v > v_threshold, and v = v_reset where z (reset "value")

@@ -60,6 +60,14 @@ class Neuron(torch.nn.Module, abc.ABC):
 
     They are read at every step, so a constant may be changed, loaded from a state dict,
     or replaced by a trainable parameter of the same name.
+
+    What a class of one's own must say is `forward`, one step; see `nirtorch_cli.register`:
+
+        class Leak(Neuron):
+            def forward(self, x, state=None):
+                v = self.before(state, "v", x, self.v_leak)
+                v = v + self.gain("tau") * (self.v_leak + x - v)
+                return v, {"v": v}
     """
 
     kept: dict[str, Tensor] | None = None
@@ -76,6 +84,12 @@ class Neuron(torch.nn.Module, abc.ABC):
             self.register_buffer(name, constant)
         self.dynamics = dynamics
         self.derivative = surrogate_derivative(dynamics.surrogate)
+
+    def before(
+        self, state: State | None, name: str, x: Tensor, resting: Tensor | float = 0.0
+    ) -> Tensor:
+        """A variable before this step, in the shape of the input x; see `previous`."""
+        return previous(state, name, x, resting)
 
     def extra_repr(self) -> str:
         shape = next(iter(self.state_dict().values())).shape
@@ -211,7 +225,7 @@ class Neuron(torch.nn.Module, abc.ABC):
         return after, after[-1].clone(), {"v": after} if "v" in watch else {}
 
 
-class Spiking(Neuron):
+class SpikingNeuron(Neuron):
     """What the populations that fire share: threshold and reset, buffers under these names."""
 
     v_threshold: Tensor
