@@ -43,7 +43,8 @@ if TYPE_CHECKING:
     from nirtorch_cli.primitives.table import Primitive as Primitive
     from nirtorch_cli.primitives.table import register as register
     from nirtorch_cli.running.engine.compiler import Compiler as Compiler
-    from nirtorch_cli.running.sequence import run_sequence as run_sequence
+    from nirtorch_cli.running.session import Session as Session
+    from nirtorch_cli.running.session import run_sequence as run_sequence
 
 _HOME = {
     "Comparison": "comparison.comparison",
@@ -63,6 +64,7 @@ _HOME = {
     "ReadError": "findings.errors",
     "SaveError": "findings.errors",
     "ShapeError": "findings.errors",
+    "Session": "running.session",
     "SpikingNeuron": "primitives.modules.neuron",
     "StateError": "findings.errors",
     "StructureError": "findings.errors",
@@ -73,7 +75,7 @@ _HOME = {
     "load": "conversion.artefacts.pt",
     "nir_to_torch": "conversion.interpreter",
     "register": "primitives.table",
-    "run_sequence": "running.sequence",
+    "run_sequence": "running.session",
     "save": "conversion.artefacts.pt",
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import nir
 import numpy as np
@@ -49,6 +49,20 @@ def sequence(module: Any, steps: int = STEPS, batch: tuple[int, ...] = (2,), see
         .to(like)
         for name, shape in shapes.items()
     }
+
+
+class Steps(NamedTuple):
+    """Outputs over time, (T, *batch, *shape) or a dict of such, and the state after the last."""
+
+    outputs: Any
+    state: Any
+
+
+def run_steps(module: Any, inputs: Any, state: Any = None) -> Steps:
+    """What a session is held to: a call of the module for each step."""
+    named = {module.meta["inputs"][0]: inputs} if isinstance(inputs, Tensor) else inputs
+    outputs, states = by_steps(module, named, state)
+    return Steps(outputs, states[-1])
 
 
 def by_steps(module: Any, inputs: Any, state: Any = None) -> tuple[Any, list[Any]]:

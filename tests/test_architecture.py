@@ -78,6 +78,7 @@ PUBLIC = (
     "Primitive",
     "ReadError",
     "SaveError",
+    "Session",
     "ShapeError",
     "SpikingNeuron",
     "StateError",

@@ -10,9 +10,9 @@ import pytest
 import torch
 from conftest import DATA
 from oracles import assert_same_spikes
+from sequences import run_steps
 
 import nirtorch_cli
-from nirtorch_cli.running.sequence import run_steps
 
 MODELS = ("digits", "digits_conv", "digits_recurrent")
 

@@ -17,10 +17,10 @@ import nir
 import pytest
 import torch
 from networks import NETWORKS
+from sequences import run_steps
 from torch import Tensor, nn
 
 from nirtorch_cli import default_map, nir_to_torch, run_sequence
-from nirtorch_cli.running.sequence import run_steps
 
 sys.path.append(str(Path(__file__).parent.parent / "scripts"))
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 from oracles import assert_close, assert_same_spikes
+from sequences import run_steps
 
 import nirtorch_cli
 from nirtorch_cli.conversion.artefacts.nir import repaired_file
-from nirtorch_cli.running.sequence import run_steps
 
 SOUND = (
     "braille_nested",

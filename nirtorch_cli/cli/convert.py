@@ -37,7 +37,7 @@ from nirtorch_cli.cli.options import (
     seconds,
     usage_error,
 )
-from nirtorch_cli.cli.output import Report, finish, say, shape_text, table
+from nirtorch_cli.cli.output import Report, finish, say, shape_text, show_activity, table
 from nirtorch_cli.cli.progress import progress
 from nirtorch_cli.conversion.artefacts.atomic import refuse_output
 from nirtorch_cli.conversion.artefacts.formats import artefact_of, writer_of
@@ -287,7 +287,7 @@ def show_structure(module: ConvertedModule) -> None:
 def show_sample(sample: Sample) -> None:
     """What was fed and what came out."""
     fed = ", ".join(f"{printable(n)} {shape_text(shape)}" for n, shape in sample.inputs.items())
-    print(f"\nSample: {sample.fed}, seed {sample.seed}")
+    print(f"\nSample: {sample.fed}, seed {sample.seed} (as run -i {sample.fed})")
     if sample.steps < sample.asked:
         short = f"{sample.steps:,} of {sample.asked:,} steps, all that was done in"
         print(f"  length    {short} {DEFAULT_SECONDS:g} s; --steps N runs N, however long it takes")
@@ -297,22 +297,8 @@ def show_sample(sample: Sample) -> None:
         if output.mean is not None:
             line += f", mean {output.mean:.4}, min {output.min:.4}, max {output.max:.4}"
         print(line)
-    print(f"  time      {sample.seconds_per_step * 1e6:,.0f} µs a step\n")
-    if sample.spikes:
-        table(
-            ["spiking node", "neurons", "spikes", "a step", "rate"],
-            [
-                [
-                    node,
-                    f"{count.neurons:,}",
-                    f"{count.spikes:,}",
-                    f"{count.per_step:.2%}",
-                    f"{count.rate:,.0f} Hz",
-                ]
-                for node, count in sample.spikes.items()
-            ],
-            right=["neurons", "spikes", "a step", "rate"],
-        )
+    print(f"  time      {sample.seconds_per_step * 1e6:,.0f} µs per step")
+    show_activity(sample.activity)
 
 
 def saved_line(module: ConvertedModule, output: str) -> str:

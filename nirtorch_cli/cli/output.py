@@ -23,6 +23,7 @@ from nirtorch_cli.findings.text import printable
 
 if TYPE_CHECKING:
     from nirtorch_cli.cli.tables import Column
+    from nirtorch_cli.running.activity import NodeActivity
 
 SCHEMA_VERSION = 1
 _COLOURS = {"error": typer.colors.RED, "warning": typer.colors.YELLOW, "note": typer.colors.BLUE}
@@ -177,3 +178,14 @@ def _write_plain(
 def shape_text(shape: Sequence[int] | None) -> str:
     """A shape as people write it, `?` if it is not known."""
     return "?" if shape is None else "x".join(map(str, shape)) or "scalar"
+
+
+def show_activity(activities: Sequence[NodeActivity]) -> None:
+    """A table of how much the neurons of each node fired; nothing without spiking nodes."""
+    from nirtorch_cli.running.activity import COLUMNS, NARROW_COLUMNS, RIGHT, activity_rows, folded
+
+    shown = folded(activities) if sys.stdout.isatty() else list(activities)
+    if shown:
+        print()
+        narrow = (NARROW_COLUMNS, activity_rows(shown, narrow=True))
+        table(COLUMNS, activity_rows(shown), right=RIGHT, narrow=narrow)

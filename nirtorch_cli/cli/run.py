@@ -237,8 +237,8 @@ def run(
                 state, earlier, odd = starting_state(module, state_in, arrays, like, max_bytes)
                 findings += odd
         from nirtorch_cli.running.engine.compiler import Compiler
-        from nirtorch_cli.running.session import as_arrays, drive
         from nirtorch_cli.running.state_file import refuse_unstorable_state
+        from nirtorch_cli.running.stream import as_arrays, run_stream
 
         total, started = len(next(iter(arrays.values()))), time.perf_counter()
         is_storable = files.state is None
@@ -252,7 +252,7 @@ def run(
                 shown.advance(done)
 
             compiler = Compiler(told=shown.compiling) if compiled else None
-            outcome = drive(
+            outcome = run_stream(
                 module,
                 arrays,
                 like,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from nirtorch_cli.cli.output import abandon_stdout, shape_text, stdout_error, table
+from nirtorch_cli.cli.output import abandon_stdout, shape_text, show_activity, stdout_error
 from nirtorch_cli.cli.run_request import Files, made_now
 from nirtorch_cli.findings.errors import ExitCode, NirtorchError
 from nirtorch_cli.findings.finding import Finding
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from nirtorch_cli.drawing.runs.layout import Recorded
     from nirtorch_cli.running.activity import NodeActivity
     from nirtorch_cli.running.engine.compiler import Compiler
-    from nirtorch_cli.running.session import Outcome
     from nirtorch_cli.running.signals.outputs import Label
+    from nirtorch_cli.running.stream import Outcome
 
 
 @dataclass(frozen=True)
@@ -130,8 +130,8 @@ def _write_plot(done: Done, path: str, clobber: bool) -> str:
 
 
 def _write_state(done: Done, path: str, clobber: bool) -> str:
-    from nirtorch_cli.running.session import as_arrays
     from nirtorch_cli.running.state_file import write_state
+    from nirtorch_cli.running.stream import as_arrays
 
     outcome = done.outcome
     dtype = next((tally.dtype for tally in outcome.tallies.values()), None)
@@ -145,14 +145,15 @@ def _drawn(done: Done) -> Recorded:
     """What a picture shows: inputs as far as they were fed, spikes, what is recorded, outputs."""
     from nirtorch_cli.drawing.runs.choice import Choice
     from nirtorch_cli.drawing.runs.layout import Recorded
-    from nirtorch_cli.running.thresholds import thresholds
+    from nirtorch_cli.running.arrays import as_array
+    from nirtorch_cli.running.recording import thresholds
 
     return Recorded(
         dt=done.dt,
         inputs={done.nir_name(n): a.part(0, done.outcome.steps) for n, a in done.arrays.items()},
         trace=done.outcome.trace,
         outputs={done.nir_name(name): a for name, a in done.outcome.outputs.items()},
-        thresholds=thresholds(done.module),
+        thresholds={path: as_array(v) for path, v in thresholds(done.module).items()},
         title=str(done.module.meta.get("file") or ""),
         choice=done.choice or Choice(),
     )
@@ -160,7 +161,7 @@ def _drawn(done: Done) -> Recorded:
 
 def noticed(done: Done, lines: Sequence[str], files: Files) -> list[Finding]:
     """What is to be told about a run: NaN and infinity, no compiler, that it was ended."""
-    from nirtorch_cli.running.session import not_finite
+    from nirtorch_cli.running.stream import not_finite
 
     findings = not_finite(done.module, done.outcome)
     if done.compiler is not None and done.compiler.problem is not None:
@@ -234,8 +235,6 @@ def answer(done: Done, files: Files) -> dict[str, Any]:
 
 def show_summary(done: Done) -> None:
     """What was fed, what came out, and how much the neurons fired."""
-    from nirtorch_cli.running.activity import COLUMNS, NARROW_COLUMNS, RIGHT, activity_rows, folded
-
     for name, array in done.arrays.items():
         spec = printable(done.specs[name])
         print(f"fed     {printable(done.nir_name(name))} {shape_text(array.shape)} from {spec}")
@@ -248,10 +247,4 @@ def show_summary(done: Done) -> None:
     steps = done.outcome.steps
     speed = f", {steps / done.seconds:,.0f} steps/s" if done.seconds else ""
     print(f"time    {steps:,} steps of {done.dt:g} (steps x batch x shape){speed}")
-    activities = done.activity()
-    if sys.stdout.isatty():
-        activities = folded(activities)
-    if activities:
-        print()
-        narrow = (NARROW_COLUMNS, activity_rows(activities, narrow=True))
-        table(COLUMNS, activity_rows(activities), right=RIGHT, narrow=narrow)
+    show_activity(done.activity())

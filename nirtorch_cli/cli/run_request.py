@@ -304,8 +304,8 @@ def fed(
         ReadError: a file cannot be read.
         UsageError: inputs that are missing, or do not fit the model or each other.
     """
-    from nirtorch_cli.running.session import ports_of
     from nirtorch_cli.running.signals.inputs import assigned, read_inputs
+    from nirtorch_cli.running.stream import ports_of
 
     ports = ports_of(module)
     specs = assigned(inputs, ports)
@@ -331,8 +331,8 @@ def starting_state(
         ReadError: the file cannot be read.
         UsageError: it is a state of another model, or for another batch.
     """
-    from nirtorch_cli.running.session import as_arrays, resting_template, tensors_like
     from nirtorch_cli.running.state_file import MadeWith, fitted, saved_state
+    from nirtorch_cli.running.stream import as_arrays, resting_template, tensors_like
 
     found = saved_state(path, max_bytes=max_bytes)
     template = resting_template(module, arrays, like)

@@ -32,8 +32,8 @@ from nirtorch_cli.running.recording import (
     own_names,
     variables_of,
 )
-from nirtorch_cli.running.sequence import SequenceRun, run_sequence
-from nirtorch_cli.running.session import part_length
+from nirtorch_cli.running.session import SequenceRun, Session
+from nirtorch_cli.running.stream import part_length
 
 _COUNTED = "counted"
 """An output as spikes, beside it as values."""
@@ -77,14 +77,14 @@ def recorded(
     with torch.no_grad(), torch.random.fork_rng(_devices(module)):
         pieces = _pieces(steps, repeats, _most_steps(module, inputs, repeats))
         first = next(pieces)
-        run = _run(module, _fed(inputs, first), state, outputs)
+        run = _run(_session(module, state, outputs), _fed(inputs, first))
         kept = dict(_kept(module, run.state, set(asked)))
         for (path, variable), values in kept.items():
             run.trace.setdefault(path, {})[variable] = values.unsqueeze(0)
         gathered.add(first, run.trace)
+        session = _session(module, run.state, [*outputs, *kept])
         for piece in pieces:
-            run = _run(module, _fed(inputs, piece), run.state, [*outputs, *kept])
-            gathered.add(piece, run.trace)
+            gathered.add(piece, _run(session, _fed(inputs, piece)).trace)
     return Recording(name, dt, gathered.trace(), counted=gathered.counted())
 
 
@@ -256,12 +256,12 @@ class _Gathered:
         }
 
 
-def _run(
-    module: ConvertedModule,
-    inputs: Mapping[str, Tensor],
-    state: Mapping[str, Any] | None,
-    requests: Iterable[Request],
-) -> SequenceRun:
-    record = [f"{path}:{variable}" for path, variable in requests]
-    with user_errors(module):
-        return run_sequence(module, inputs, state, record, chunk=len(next(iter(inputs.values()))))
+def _session(
+    module: ConvertedModule, state: Mapping[str, Any] | None, requests: Iterable[Request]
+) -> Session:
+    return Session(module, [f"{path}:{variable}" for path, variable in requests], state=state)
+
+
+def _run(session: Session, inputs: Mapping[str, Tensor]) -> SequenceRun:
+    with user_errors(session.module):
+        return session.run(inputs, chunk=len(next(iter(inputs.values()))))

@@ -240,3 +240,18 @@ def _split(request: str, kinds: dict[str, str]) -> tuple[str, str]:
     if request in kinds or not colon or not (is_node or variable in known_variables()):
         return request, "spikes" if is_spiking(kinds.get(request)) else "output"
     return path, variable
+
+
+def spiking_paths(module: ConvertedModule) -> list[str]:
+    """The paths of the nodes whose output is spikes, those of nested graphs too."""
+    return [path for path, kind in node_types(module) if is_spiking(kind)]
+
+
+def thresholds(module: ConvertedModule) -> dict[str, Tensor]:
+    """The `v_threshold` of each spiking node whose module has one, for pictures of voltages."""
+    found = {}
+    for path, owner, name in _nodes(module):
+        threshold = getattr(owner._modules.get(name), "v_threshold", None)
+        if is_spiking(owner.meta["types"][name]) and isinstance(threshold, Tensor):
+            found[path] = threshold.detach()
+    return {path: threshold for path, threshold in found.items() if not threshold.is_meta}

@@ -1,36 +1,31 @@
-"""A sample execution: random input through a converted module, and what came out.
+"""A sample execution: uniform random input through a converted module, and what came out.
 
-In: a module, numbers of steps and of batch rows, a seed. Out: a `Sample` of plain values.
-The same seed gives the same input on every machine and device. Cost: that of `session`, in memory
-that does not grow with the steps.
+In: a module, numbers of steps and of batch rows, a seed. Out: a `Sample` of plain values, the same
+as `nirtorch run -i uniform` gives. Cost: that of `stream`, in memory that does not grow with the
+steps.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import torch
+from torch import Tensor
 
 from nirtorch_cli.conversion.graph_module import ConvertedModule, first_floating
-from nirtorch_cli.running.sequence import SpikeCount, run_steps, spiking_nodes
-from nirtorch_cli.running.session import drive
+from nirtorch_cli.running.activity import NodeActivity, activity
+from nirtorch_cli.running.recording import spiking_paths
+from nirtorch_cli.running.signals.generators import parsed
+from nirtorch_cli.running.signals.inputs import InputOptions, generated_signal
 from nirtorch_cli.running.signals.signal import Signal
+from nirtorch_cli.running.stream import run_stream
 from nirtorch_cli.running.tally import OutputStatistics
 
-
-@dataclass(frozen=True)
-class SpikeStatistics:
-    """Spikes of one node: in all, for each neuron and step, and for each unit of time."""
-
-    neurons: int
-    spikes: int
-    per_step: float
-    rate: float
+FED = "uniform"
+"""The generator of a sample's input."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +39,7 @@ class Sample:
     fed: str
     inputs: dict[str, list[int]]
     outputs: dict[str, OutputStatistics]
-    spikes: dict[str, SpikeStatistics]
+    activity: list[NodeActivity]
     seconds_per_step: float
 
 
@@ -53,16 +48,12 @@ def inputs_without_shape(module: ConvertedModule) -> list[str]:
     return [name for name in module.meta["inputs"] if module.meta["shapes"][name][1] is None]
 
 
-def random_inputs(
-    module: ConvertedModule, steps: int, batch: int, seed: int
-) -> dict[str, torch.Tensor]:
+def random_inputs(module: ConvertedModule, steps: int, batch: int, seed: int) -> dict[str, Tensor]:
     """Uniform random numbers in [0, 1), (steps, batch, *shape), for every input by its name."""
     like = _like(module)
-    generator = torch.Generator().manual_seed(seed)
-    shapes = {name: module.meta["shapes"][name][1] for name in module.meta["inputs"]}
     return {
-        name: torch.rand((steps, batch, *shape), generator=generator).to(like)
-        for name, shape in shapes.items()
+        name: torch.from_numpy(signal.part()).to(like)
+        for name, signal in _signals(module, steps, batch, seed).items()
     }
 
 
@@ -87,15 +78,15 @@ def run_sample(
     like = _like(module)
     signals = _signals(module, steps, batch, seed)
     started = time.perf_counter()
+    fired: list[NodeActivity] = []
     if like.is_meta:
-        done, outputs, spikes = _abstract_run(module, steps, batch)
+        done, outputs = steps, _abstract_outputs(module, steps, batch)
     else:
-        paths = [path for path, _, _ in spiking_nodes(module)]
-        outcome = drive(
+        outcome = run_stream(
             module,
             signals,
             like,
-            record=[f"{path}:count" for path in paths],
+            record=[f"{path}:count" for path in spiking_paths(module)],
             on_steps=lambda done, state: on_steps(done),
             keep=False,
             seconds=seconds,
@@ -104,68 +95,47 @@ def run_sample(
             raise KeyboardInterrupt(f"interrupted after {outcome.steps:,} of {steps:,} steps")
         done = outcome.steps
         outputs = {name: tally.told() for name, tally in outcome.tallies.items()}
-        spikes = {path: _counted(outcome.trace[path]["count"], done) for path in paths}
+        counts = {path: variables["count"] for path, variables in outcome.trace.items()}
+        fired = activity(counts, done, float(module.meta["dt"]))
     elapsed = time.perf_counter() - started
     return Sample(
         steps=done,
         asked=steps,
         batch=batch,
         seed=seed,
-        fed="uniform random numbers in [0, 1)",
+        fed=FED,
         inputs={name: [done, *signal.shape[1:]] for name, signal in signals.items()},
         outputs=outputs,
-        spikes={
-            node: SpikeStatistics(
-                count.neurons, count.spikes, count.rate, count.rate / module.meta["dt"]
-            )
-            for node, count in spikes.items()
-        },
+        activity=fired,
         seconds_per_step=elapsed / max(done, 1),
     )
 
 
-def _like(module: ConvertedModule) -> torch.Tensor:
+def _like(module: ConvertedModule) -> Tensor:
     """A tensor of the type and on the device that a module's inputs have."""
     first = first_floating(module)
     return torch.empty(0) if first is None else first.detach()
 
 
-def _signals(module: ConvertedModule, steps: int, batch: int, seed: int) -> dict[str, Signal]:
-    """Uniform random numbers for every input, made part by part and in this order only."""
-    generators = {
-        name: torch.Generator().manual_seed(seed + number)
+def _signals(module: ConvertedModule, steps: int, batch: int, seed: int) -> Mapping[str, Signal]:
+    """The sample's signal for every input, made part by part."""
+    shapes, dt = module.meta["shapes"], float(module.meta["dt"])
+    options = InputOptions(dt=dt, steps=steps, batch=batch, seed=seed)
+    return {
+        name: generated_signal(parsed(FED), (steps, batch, *shapes[name][1]), number, options)
         for number, name in enumerate(module.meta["inputs"])
     }
-    shapes = {name: (batch, *module.meta["shapes"][name][1]) for name in generators}
-
-    def made(name: str) -> Callable[[int, int], Any]:
-        return lambda start, stop: torch.rand(
-            (stop - start, *shapes[name]), generator=generators[name]
-        ).numpy()
-
-    kind = np.dtype(np.float32)
-    return {name: Signal((steps, *shapes[name]), kind, made(name)) for name in generators}
 
 
-def _abstract_run(
+def _abstract_outputs(
     module: ConvertedModule, steps: int, batch: int
-) -> tuple[int, dict[str, OutputStatistics], dict[str, SpikeCount]]:
+) -> dict[str, OutputStatistics]:
     """One step on the device `meta`, where nothing has values: shapes are all there is."""
+    step = {name: x[0] for name, x in random_inputs(module, 1, batch, 0).items()}
     with torch.no_grad():
-        run = run_steps(module, random_inputs(module, 1, batch, 0))
-    outputs = (
-        run.outputs
-        if isinstance(run.outputs, dict)
-        else {str(module.meta["outputs"][0]): run.outputs}
-    )
-    told = {
-        name: OutputStatistics([steps, *values.shape[1:]], str(values.dtype).removeprefix("torch."))
+        output, _ = module(**step)
+    outputs = output if isinstance(output, dict) else {str(module.meta["outputs"][0]): output}
+    return {
+        name: OutputStatistics([steps, *values.shape], str(values.dtype).removeprefix("torch."))
         for name, values in outputs.items()
     }
-    return steps, told, {}
-
-
-def _counted(count: Any, steps: int) -> SpikeCount:
-    """The spikes (B, *shape) of a node over so many steps."""
-    neurons = math.prod(count.shape[1:])
-    return SpikeCount(int(count.sum()), neurons, count.size * steps)

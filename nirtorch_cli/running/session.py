@@ -1,271 +1,219 @@
-"""A run from arrays to arrays: time is cut into parts, so that Ctrl-C loses the last one only.
+"""A converted module over time: a session, which runs whole sequences or pieces of a stream.
 
-In: a converted module and arrays (T, B, *shape) for its inputs. Out: an `Outcome` of arrays.
-Always holds: how time is cut follows from sizes alone, so that two runs of one request give the
-same bits; what is on another device is brought over part by part. Cost: that of `run_sequence`,
-and the memory of what is kept: outputs if they are wanted, what is recorded, and one state.
+In: a module and inputs with time as their first axis. Out: the outputs over time, the last
+state, and what was recorded: what calling the module for each step gives, several times faster;
+see `engine` for how.
+
+How equal the two are, whatever the chunk, in loops and out of them, with gradients or without:
+
+- Bit for bit what acts on each element by itself: given equal inputs, all neurons, Delay, Scale,
+  Threshold, the pools and the sums of edges that meet give equal outputs.
+- To rounding convolutions and matrix products, whose sums torch orders by the number of frames. In
+  whatever order n terms are added, a sum is off by about n eps/2 times the sum of their magnitudes,
+  so that two differ by n eps times that at most (eps is 1.2e-7 in float32, 2.2e-16 in float64).
+
+A voltage that hears such sums differs as little. Only where it is so near its threshold can a spike
+be in the one run and not in the other; from there on the two may part, as runs with any other order
+of sums would. With weights of which all sums are exact (whole numbers, say) all bits are equal.
 """
 
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from nirtorch_cli.conversion.attribution import user_errors
 from nirtorch_cli.conversion.graph_module import ConvertedModule
-from nirtorch_cli.findings.finding import Finding
-from nirtorch_cli.findings.text import listed
-from nirtorch_cli.running.arrays import as_array
 from nirtorch_cli.running.engine.compiler import Compiler
-from nirtorch_cli.running.finite import nodes_not_finite
-from nirtorch_cli.running.sequence import SequenceRun, chunk_length, run_sequence
-from nirtorch_cli.running.signals.axes import Port
-from nirtorch_cli.running.signals.signal import Signal
-from nirtorch_cli.running.tally import Tally
+from nirtorch_cli.running.engine.sequencer import Sequencer, Trace
+from nirtorch_cli.running.recording import wanted
 
-Array = np.ndarray[Any, Any]
+CHUNK_BYTES = 16 * 2**20
+"""What the outputs of all nodes may take, over the steps that are worked on at a time."""
 
-_FEWEST_STEPS = 64
-_MOST_CALLS = 2**13
-"""A part has at most so many steps times nodes, which take about a second even where each is a
-call of Python, but not fewer than `_FEWEST_STEPS` steps."""
+WORK_BYTES = 256 * 2**20
+"""What one node may need beside that while it works on them."""
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What came out of a run.
+class SequenceRun(NamedTuple):
+    """What came out of `run_sequence`.
 
-    outputs: by the Output's argument, (T, B, *shape); none if they are not to be kept. tallies:
-    what there is to say of them. state: after the last step, of tensors. trace: by NIR path and
-    variable, (T, B, *shape); a `count` is (B, *shape). steps: how many were done. is_interrupted:
-    whether Ctrl-C came before the last.
+    outputs: (T, *batch, *shape), or for several Outputs a dict of such by argument name.
+    state: the state after the last step.
+    trace: what was recorded, by NIR path and variable: (T, *batch, *shape); a "count" has no
+        time, (*batch, *shape).
     """
 
-    outputs: dict[str, Array]
-    tallies: dict[str, Tally]
-    state: Any
-    trace: dict[str, dict[str, Array]]
-    steps: int
-    is_interrupted: bool = False
+    outputs: Any
+    state: dict[str, Any]
+    trace: dict[str, dict[str, Tensor]]
 
 
-def ports_of(module: ConvertedModule) -> list[Port]:
-    """The inputs that a run of a module must be given."""
-    names, shapes = module.meta["names"], module.meta["shapes"]
-    return [
-        Port(
-            name, names.get(name, name), None if shapes[name][1] is None else tuple(shapes[name][1])
-        )
-        for name in module.meta["inputs"]
-    ]
-
-
-def drive(
-    module: ConvertedModule,
-    inputs: Mapping[str, Signal],
-    like: Tensor,
-    *,
-    state: Any = None,
-    record: Sequence[str] = (),
-    chunk: int | None = None,
-    compiler: Compiler | None = None,
-    on_steps: Callable[[int, Any], None] = lambda done, state: None,
-    keep: bool = True,
-    seconds: float = math.inf,
-) -> Outcome:
-    """Run a module; the first Ctrl-C ends the run and keeps what is complete.
+class Session:
+    """A converted module over time: keeps what was analysed of its graph, and its state.
 
     Arguments:
-        inputs: (T, B, *shape) by argument name.
-        like: of the dtype and on the device that inputs are to have.
-        state: of tensors; None for the resting state.
-        record: as `run_sequence` takes it.
-        chunk: how many steps are run at a time; None to choose it.
-        compiler: as `run_sequence` takes it.
-        on_steps: is told after each part how many steps are done, and the state after them.
-        keep: whether the outputs are kept; if not, memory does not grow with the steps.
-        seconds: after so long no further part is begun. The first parts are short then.
+        module: what `nir_to_torch` returned. Its parameters, submodules and mode may change
+            between runs; its graph may not.
+        record: nodes by their NIR path (`lif`, `nest/lif`), or variables of theirs (`lif:v`,
+            `lif:i`, `lif:spikes`, `lif:output`, `lif:count`); see `recording`.
+        compiler: compiles the loops of neurons, in seconds, and keeps what it compiled; results
+            are then the same to rounding.
+        state: the state to start from, which is not changed; None for the resting state.
+        chunk: how many steps are worked on at a time, which bounds the memory that is needed
+            and changes no result; None to choose it by the sizes.
+
+    Attributes:
+        state: the state after the last step that was run; may be set.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C before anything was complete.
-        NirtorchError: the module raised.
+        UsageError: `record` names what the module does not have.
+        ValueError: a chunk of no steps.
+
+    Example:
+        >>> session = Session(module, record=["lif:v"])
+        >>> for piece in stream:
+        ...     voltages = session.run(piece).trace["lif"]["v"]
     """
-    kept = _Kept(module, len(next(iter(inputs.values()))), state, keep)
-    longest = chunk or part_length(module, inputs, like, compiled=compiler is not None)
-    length = longest if seconds == math.inf else 1
-    started, start = time.monotonic(), 0
-    try:
-        with torch.no_grad():
-            while start < kept.asked and time.monotonic() - started < seconds:
-                stop = min(kept.asked, start + length)
-                part = {
-                    name: torch.from_numpy(values.part(start, stop)).to(like)
-                    for name, values in inputs.items()
-                }
-                with user_errors(module):
-                    done = run_sequence(
-                        module, part, kept.state, record, chunk=stop - start, compiler=compiler
-                    )
-                    kept.take(done, stop)
-                on_steps(stop, kept.state)
-                start, length = stop, min(2 * length, longest)
-    except KeyboardInterrupt as interrupt:
-        if not kept.steps:
-            text = f"interrupted before the first {min(length, kept.asked):,} steps were done"
-            raise KeyboardInterrupt(text) from interrupt
-        return kept.outcome(is_interrupted=True)
-    return kept.outcome()
+
+    def __init__(
+        self,
+        module: ConvertedModule,
+        record: Iterable[str] | None = None,
+        *,
+        compiler: Compiler | None = None,
+        state: Mapping[str, Any] | None = None,
+        chunk: int | None = None,
+    ) -> None:
+        if chunk is not None and chunk < 1:
+            raise ValueError(f"a chunk has at least one step, not {chunk}")
+        self.module, self.chunk = module, chunk
+        self.state = state
+        self._compiler = compiler
+        self._trace = Trace(wanted(module, record or ()))
+        self._sequencer: Sequencer | None = None
+
+    def run(
+        self, inputs: Tensor | Mapping[str, Tensor], *, chunk: int | None = None
+    ) -> SequenceRun:
+        """Run the next steps: what calling the module for each of them gives.
+
+        Where the graph has no loop, layers follow each other, each over all steps; where it has
+        one, its members go step by step together. Gradients flow through all of it.
+
+        Arguments:
+            inputs: (T, *batch, *shape), or for several Inputs a dict of such by argument name.
+            chunk: as that of the session, for this run.
+
+        Raises:
+            ValueError: no inputs, no steps, or inputs with different numbers of steps or of
+                another shape than the module's.
+            StateError: the state is another module's, or of another batch.
+        """
+        named = _named(self.module, inputs)
+        steps = len(next(iter(named.values())))
+        if steps == 1 and not self._trace.wanted:
+            return self._one_step(named)
+        if self._sequencer is None:
+            self._sequencer = Sequencer(self.module, self._trace, self._compiler)
+        chosen = chunk or self.chunk
+        length = chunk_length(self.module, named) if chosen is None else chosen
+        self._trace.begin()
+        outputs: list[Any] = []
+        state = self.state
+        for start in range(0, steps, length):
+            part = tuple(named[name][start : start + length] for name in self.module.meta["inputs"])
+            output, state = self._sequencer.run(part, state)
+            outputs.append(output)
+        self.state = dict(state or {})
+        return SequenceRun(_joined(outputs), self.state, self._trace.joined())
+
+    def _one_step(self, named: Mapping[str, Tensor]) -> SequenceRun:
+        """One step is a call: nothing is won by an engine for many."""
+        step = {name: values[0] for name, values in named.items()}
+        output, state = self.module(**step, state=self.state)
+        self.state = dict(state or {})
+        if isinstance(output, dict):
+            outputs: Any = {name: value.unsqueeze(0) for name, value in output.items()}
+        else:
+            outputs = output.unsqueeze(0)
+        return SequenceRun(outputs, self.state, {})
 
 
-class _Kept:
-    """What is kept of a run: room for all steps, filled part by part."""
-
-    def __init__(self, module: ConvertedModule, asked: int, state: Any, keep: bool) -> None:
-        self.module, self.asked, self.state, self.keep = module, asked, state, keep
-        self.steps = 0
-        self.tallies: dict[str, Tally] = {}
-        self.outputs: dict[str, Array] = {}
-        self.trace: dict[str, dict[str, Array]] = {}
-
-    def take(self, done: SequenceRun, stop: int) -> None:
-        """What came out of the steps up to one."""
-        outputs = done.outputs
-        if not isinstance(outputs, dict):
-            outputs = {self.module.meta["outputs"][0]: outputs}
-        for name, values in outputs.items():
-            array = as_array(values)
-            self.tallies.setdefault(name, Tally()).add(array)
-            if self.keep:
-                self.put(self.outputs, name, array, stop)
-        for path, variables in done.trace.items():
-            held = self.trace.setdefault(path, {})
-            for name, values in variables.items():
-                if name == "count":
-                    held[name] = held[name] + as_array(values) if name in held else as_array(values)
-                else:
-                    self.put(held, name, as_array(values), stop)
-        self.state, self.steps = done.state, stop
-
-    def put(self, held: dict[str, Array], name: str, values: Array, stop: int) -> None:
-        """Values of some steps into the room for all of them."""
-        if len(values) == self.asked:
-            held[name] = values
-            return
-        if name not in held:
-            held[name] = np.empty((self.asked, *values.shape[1:]), values.dtype)
-        held[name][stop - len(values) : stop] = values
-
-    def outcome(self, is_interrupted: bool = False) -> Outcome:
-        """What there is, of the steps that were done."""
-        trace = {
-            path: {
-                name: values if name == "count" else values[: self.steps]
-                for name, values in variables.items()
-            }
-            for path, variables in self.trace.items()
-        }
-        return Outcome(
-            outputs={name: values[: self.steps] for name, values in self.outputs.items()},
-            tallies=self.tallies,
-            state=self.state,
-            trace=trace,
-            steps=self.steps,
-            is_interrupted=is_interrupted and self.steps < self.asked,
-        )
-
-
-def part_length(
+def run_sequence(
     module: ConvertedModule,
-    inputs: Mapping[str, Signal] | Mapping[str, Tensor],
-    like: Tensor,
+    inputs: Tensor | Mapping[str, Tensor],
+    state: Mapping[str, Any] | None = None,
+    record: Iterable[str] | None = None,
     *,
-    compiled: bool = False,
-) -> int:
-    """How many steps to run at a time: few enough to be told of, and as memory allows.
+    chunk: int | None = None,
+    compiler: Compiler | None = None,
+) -> SequenceRun:
+    """Run a converted module over a sequence: what calling it for each step gives.
 
-    compiled: whether loops are compiled, which pays over many steps only.
-    """
-    shapes = {
-        name: torch.empty(values.shape, dtype=like.dtype, device="meta")
-        for name, values in inputs.items()
-    }
-    with torch.no_grad():  # a run keeps no values for gradients, whatever the module could learn
-        most = chunk_length(module, shapes)
-    nodes = sum(not isinstance(part, ConvertedModule) for part in module.modules())
-    return most if compiled else min(most, max(_FEWEST_STEPS, _MOST_CALLS // max(nodes, 1)))
+    For pieces of a stream, or many short sequences, keep a `Session`, which analyses the graph
+    once.
 
-
-def resting_template(module: ConvertedModule, inputs: Mapping[str, Signal], like: Tensor) -> Any:
-    """A state of a module for the batch of these inputs: what a step of silence returns.
+    Arguments:
+        inputs: (T, *batch, *shape), or for several Inputs a dict of such by argument name.
+        module, state, record, chunk, compiler: see `Session`.
 
     Raises:
-        NirtorchError: the module raised.
+        ValueError, UsageError, StateError: as `Session` and its `run`.
     """
-    silence = {
-        name: torch.zeros(values.shape[1:], dtype=like.dtype, device=like.device)
-        for name, values in inputs.items()
-    }
-    with torch.no_grad(), user_errors(module):
-        return module(**silence)[1]
+    session = Session(module, record, compiler=compiler, state=state, chunk=chunk)
+    return session.run(inputs)
 
 
-def as_arrays(value: Any) -> Any:
-    """The same dicts, tuples and lists, with arrays in place of tensors."""
-    return _mapped(value, lambda tensor: as_array(tensor))
+def chunk_length(module: ConvertedModule, inputs: Tensor | Mapping[str, Tensor]) -> int:
+    """How many steps to work on at a time: so many that their values fit `CHUNK_BYTES`.
+
+    All of them where a gradient is asked for, which keeps every value anyway.
+    """
+    named = _named(module, inputs)
+    steps = len(next(iter(named.values())))
+    tensors = (*named.values(), *module.parameters(), *module.buffers())
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
+        return steps
+    name, values = next(iter(named.items()))
+    own = math.prod(module.meta["shapes"][name][1] or ())
+    rows = values[0].numel() // own if own else 1
+    numbers = sum(
+        math.prod(shape[1]) for shape in module.meta["shapes"].values() if shape[1] is not None
+    )
+    most: int = CHUNK_BYTES // max(1, rows * numbers * values.element_size())
+    work: int = max(1, rows * module.meta.get("work_bytes", 0))
+    return max(1, min(steps, most, WORK_BYTES // work))
 
 
-def tensors_like(value: Any, template: Any) -> Any:
-    """The same with tensors in place of arrays, each of its template's dtype and device."""
-    if isinstance(template, Tensor):
-        return torch.from_numpy(np.array(value)).to(template)
-    if isinstance(template, Mapping):
-        return {key: tensors_like(value[key], part) for key, part in template.items()}
-    if isinstance(template, (tuple, list)):
-        parts = [tensors_like(mine, part) for mine, part in zip(value, template)]
-        return _rebuilt(template, parts)
-    return value
+def _named(module: ConvertedModule, inputs: Tensor | Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The inputs by argument name, checked: nothing is broadcast."""
+    names = module.meta["inputs"]
+    named = {names[0]: inputs} if isinstance(inputs, Tensor) else dict(inputs)
+    if set(named) != set(names):
+        raise ValueError(f"the module takes {', '.join(names)}, not {', '.join(sorted(named))}")
+    lengths = {len(values) if values.dim() else 0 for values in named.values()}
+    if len(lengths) != 1 or lengths == {0}:
+        raise ValueError(f"inputs must have one number of steps, not {sorted(lengths)}")
+    batches = set()
+    for name, values in named.items():
+        shape = module.meta["shapes"][name][1]
+        if shape is None:
+            continue
+        axes = values.dim() - len(shape)
+        if axes < 1 or tuple(values.shape[axes:]) != tuple(shape):
+            wanted_shape = ", ".join(("T", "...", *map(str, shape)))
+            raise ValueError(f"{name} must be ({wanted_shape}), not {tuple(values.shape)}")
+        batches.add(tuple(values.shape[1:axes]))
+    if len(batches) > 1:
+        raise ValueError(f"inputs must have the same batch axes, not {sorted(batches)}")
+    return named
 
 
-def not_finite(module: ConvertedModule, outcome: Outcome) -> list[Finding]:
-    """NIR611 for each output, recorded variable and node's state with NaN or infinity."""
-    names = module.meta["names"]
-    found = {
-        names.get(name, name): "gives NaN or infinity"
-        for name, tally in outcome.tallies.items()
-        if not tally.is_finite
-    }
-    for path, variables in outcome.trace.items():
-        wrong = [name for name, values in variables.items() if not _is_finite(values)]
-        if wrong:
-            found.setdefault(path, f"NaN or infinity in {listed(wrong)}")
-    for path in nodes_not_finite(module, outcome.state):
-        found.setdefault(path, "NaN or infinity in its state after the last step")
-    return [Finding("NIR611", "warning", text, path) for path, text in found.items()]
-
-
-def _is_finite(values: Array) -> bool:
-    return values.dtype.kind != "f" or bool(np.isfinite(values).all())
-
-
-def _mapped(value: Any, change: Callable[[Tensor], Any]) -> Any:
-    if isinstance(value, Tensor):
-        return change(value)
-    if isinstance(value, Mapping):
-        return {key: _mapped(part, change) for key, part in value.items()}
-    if isinstance(value, (tuple, list)):
-        return _rebuilt(value, [_mapped(part, change) for part in value])
-    return value
-
-
-def _rebuilt(model: Any, parts: list[Any]) -> Any:
-    """A tuple or list of the kind of another, a named tuple too."""
-    if hasattr(model, "_make"):
-        return model._make(parts)
-    return tuple(parts) if isinstance(model, tuple) else parts
+def _joined(outputs: list[Any]) -> Any:
+    if isinstance(outputs[0], dict):
+        return {name: _joined([output[name] for output in outputs]) for name in outputs[0]}
+    return outputs[0] if len(outputs) == 1 else torch.cat(outputs)

@@ -20,16 +20,15 @@ import nir
 import numpy as np
 import pytest
 import torch
+from sequences import run_steps
 from typer.testing import CliRunner, Result
 
-from nirtorch_cli import load, nir_to_torch
+from nirtorch_cli import Session, load, nir_to_torch
 from nirtorch_cli.cli import app as application
 from nirtorch_cli.cli.progress import stepping
 from nirtorch_cli.findings.errors import ExitCode, OutputError
 from nirtorch_cli.findings.finding import Finding
-from nirtorch_cli.running import sequence as running
-from nirtorch_cli.running import session as driving
-from nirtorch_cli.running.sequence import run_steps
+from nirtorch_cli.running import stream as streaming
 from nirtorch_cli.running.signals.generators import generated, parsed
 from nirtorch_cli.running.signals.signal import Signal
 
@@ -529,7 +528,7 @@ def test_a_file_whose_name_begins_as_stdin_does() -> None:
 def test_a_node_that_is_not_there_is_told_before_anything_is_run(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(driving, "run_sequence", lambda *a, **o: pytest.fail("it ran"))
+    monkeypatch.setattr(Session, "run", lambda *a, **o: pytest.fail("it ran"))
     failure(ExitCode.USAGE, "model.nir", "-i", "zeros", "-r", "nothing")
     failure(ExitCode.USAGE, "model.nir", "-i", "no", "-o", "out.npz")
 
@@ -614,15 +613,15 @@ def test_a_full_disk_leaves_the_old_file(
 
 def interrupting(monkeypatch: pytest.MonkeyPatch, call: int) -> None:
     """Ctrl-C comes while a part of the run is worked on."""
-    calls = []
+    calls, run = [], Session.run
 
     def engine(*arguments: Any, **options: Any) -> Any:
         calls.append(1)
         if len(calls) == call:
             raise KeyboardInterrupt
-        return running.run_sequence(*arguments, **options)
+        return run(*arguments, **options)
 
-    monkeypatch.setattr(driving, "run_sequence", engine)
+    monkeypatch.setattr(Session, "run", engine)
 
 
 @pytest.mark.parametrize("as_json", [False, True])
@@ -679,7 +678,7 @@ def test_ctrl_c_after_the_last_part_changes_nothing(monkeypatch: pytest.MonkeyPa
         if done == 20:
             raise KeyboardInterrupt
 
-    outcome = driving.drive(module, values, torch.empty(0), chunk=5, on_steps=interrupt)
+    outcome = streaming.run_stream(module, values, torch.empty(0), chunk=5, on_steps=interrupt)
     assert not outcome.is_interrupted
     assert outcome.steps == 20
 
@@ -787,11 +786,11 @@ def test_parts_change_nothing_in_a_library_call() -> None:
     module = nir_to_torch("loop.nir", {})
     values = {"input": Signal.of(inputs(33, 2, 2))}
     record = ["lif:v", "lif:count", "lif"]
-    whole = driving.drive(module, values, torch.empty(0), record=record, chunk=33)
+    whole = streaming.run_stream(module, values, torch.empty(0), record=record, chunk=33)
     told: list[int] = []
     for chunk in (1, 5, 32):
         told.clear()
-        parts = driving.drive(
+        parts = streaming.run_stream(
             module,
             values,
             torch.empty(0),
@@ -832,13 +831,13 @@ def test_parts_follow_from_sizes_alone() -> None:
     """And keep no more than one state and one sum of counts, however many they are."""
     module = nir_to_torch("loop.nir", {})
     like = torch.empty(0)
-    length = driving.part_length(module, {"input": Signal.of(np.zeros((10**6, 2, 2)))}, like)
+    length = streaming.part_length(module, {"input": Signal.of(np.zeros((10**6, 2, 2)))}, like)
     assert 64 < length < 10**5
-    wide = driving.part_length(module, {"input": Signal.of(np.zeros((10**5, 100, 2)))}, like)
+    wide = streaming.part_length(module, {"input": Signal.of(np.zeros((10**5, 100, 2)))}, like)
     assert 64 <= wide <= length
     kept: list[Any] = []
     values = {"input": Signal.of(inputs(40, 2, 2))}
-    driving.drive(
+    streaming.run_stream(
         module,
         values,
         like,
@@ -875,7 +874,7 @@ def test_what_could_not_be_written_is_told_and_the_rest_is_written(
 
 
 def test_a_folder_that_cannot_be_written_to_is_told_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(driving, "run_sequence", None)
+    monkeypatch.setattr(Session, "run", None)
     answer = invoke("loop.nir", "-i", "zeros", "-o", "/proc/o.npz", "-q")
     assert answer.exit_code == ExitCode.USAGE
     assert answer.stderr.startswith("error: /proc/o.npz: cannot be written")
@@ -980,10 +979,8 @@ def test_a_state_that_no_file_can_hold_is_told_soon(monkeypatch: pytest.MonkeyPa
         "ODD = {nir.LIF: lambda node: Odd()}\n"
     )
     parts: list[int] = []
-    monkeypatch.setattr(
-        driving, "run_sequence",
-        lambda *a, **k: (parts.append(1), running.run_sequence(*a, **k))[1],
-    )  # fmt: skip
+    run = Session.run
+    monkeypatch.setattr(Session, "run", lambda *a, **k: (parts.append(1), run(*a, **k))[1])
     answer = invoke("model.nir", "-m", "mymaps:ODD", "-i", "zeros", "--chunk", "1", "--state-out",
                     "s.npz", "-q")  # fmt: skip
     assert answer.exit_code == ExitCode.USAGE

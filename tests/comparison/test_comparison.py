@@ -1144,7 +1144,7 @@ def test_memory_follows_the_longer_steps(monkeypatch: pytest.MonkeyPatch) -> Non
         return run_sequence(module, inputs, *arguments, **options)
 
     monkeypatch.setattr("nirtorch_cli.comparison.capture.run_sequence", run)
-    monkeypatch.setattr("nirtorch_cli.running.sequence.CHUNK_BYTES", 2**12)
+    monkeypatch.setattr("nirtorch_cli.running.session.CHUNK_BYTES", 2**12)
     module = converted(chain(lif(3)))
     wanted = expected_variables(module)
     found = recorded("a", module, {"x": torch.ones(3, 1, 3)}, wanted, dt=1, repeats=1000)

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 import torch
 from files import Tree, graph, inlet, model, outlet, write
+from sequences import run_steps
 
 from nirtorch_cli import nir_to_torch
 from nirtorch_cli.findings.errors import NirtorchError
-from nirtorch_cli.running.sequence import run_steps
 
 Random = np.random.Generator
 SEEDS = range(8)

@@ -39,6 +39,7 @@ from files import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import NETWORKS, contents, converted
+from sequences import run_steps
 
 from nirtorch_cli import nir_to_torch
 from nirtorch_cli.conversion.artefacts.nir import exported, repaired_file
@@ -48,7 +49,6 @@ from nirtorch_cli.findings.rules import load_repairs
 from nirtorch_cli.graph.repairs import mended
 from nirtorch_cli.graph.sound import errors_in, examined, required_sound
 from nirtorch_cli.reading.graphs import read
-from nirtorch_cli.running.sequence import run_steps
 
 REPAIRS = load_repairs()
 ROW = {"i": inlet(2), "a": lif(2), "b": scale(1, 2), "o": outlet(2)}

@@ -97,7 +97,8 @@ class CubaLI(Neuron):
         j, decay, gain = scaled(self.w_in, x), self.gain("tau_syn"), self.gain("tau_mem")
         is_euler = self.dynamics.integration == "euler"
         # An exact step of the voltage reads j once more.
-        currents = self.currents(Leaky(j, decay, is_own=is_euler and j is not x), i, decay)
+        synapse = Leaky(j, decay, is_own=is_euler and j is not x)
+        currents = integrated(synapse, i, (decay,))
         last = currents[-1].clone()
         watched = {"i": currents} if "i" in watch else {}
         if is_euler:
@@ -110,11 +111,6 @@ class CubaLI(Neuron):
             membrane = Leaky(scaled(self.r, j, self.v_leak), gain, kicks)
         y, v, voltages = self.voltages(membrane, v, (gain,), watch)
         return y, {"i": last, "v": v}, {**watched, **voltages}
-
-    def currents(self, synapse: Leaky, i: Tensor, decay: Tensor) -> Tensor:
-        """The synaptic current after each of the steps."""
-        whole = synapse.whole(i)
-        return integrated(synapse, i, (decay,)) if whole is None else whole
 
     def in_place(self, x: Tensor, variables: State) -> Callable[[Tensor], None]:
         i, v = variables["i"], variables["v"]
@@ -148,10 +144,6 @@ class CubaLIF(SpikingNeuron, CubaLI):
     """
 
     is_whole = True
-
-    def currents(self, synapse: Leaky, i: Tensor, decay: Tensor) -> Tensor:
-        # Step by step: where a rounding error decides over a spike it should be forward's own.
-        return integrated(synapse, i, (decay,))
 
     def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         i, v = self.integrate(x, state)

@@ -219,9 +219,7 @@ class Neuron(torch.nn.Module, abc.ABC):
         self, advance: Advance, v: Tensor, constants: Collection[Tensor], watch: Collection[str]
     ) -> tuple[Tensor, Tensor, State]:
         """Output after each of the steps, the voltage after all, and what is watched of it."""
-        after = advance.whole(v)
-        if after is None:
-            after = integrated(advance, v, constants)
+        after = integrated(advance, v, constants)
         return after, after[-1].clone(), {"v": after} if "v" in watch else {}
 
 

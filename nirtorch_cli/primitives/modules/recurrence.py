@@ -4,10 +4,7 @@ In: what drives the variable, for all steps, with time as the first axis. Out: a
 `Leaky` or `Summing`, a kernel or two a step in the arithmetic of `forward`, so that the numbers
 are the same, bit for bit; and small functions that save passes and kernels.
 
-Without spikes the recurrence is linear, and its steps need not wait for each other: `whole`
-solves it by doubling (Blelloch 1990, "Prefix sums and their applications"), to rounding.
-
-Cost: linear in steps and neurons; `whole` takes the logarithm of the steps times that.
+Cost: linear in steps and neurons.
 """
 
 from __future__ import annotations
@@ -17,9 +14,6 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
-
-FEW = 1024
-"""Up to so many neurons a pass over all steps is quicker than a kernel for each."""
 
 
 def approach(v: Tensor, target: Tensor, gain: Tensor) -> Tensor:
@@ -96,9 +90,6 @@ class Advance(Protocol):
     def onto(self, v: Tensor, step: int, after: Tensor) -> None:
         """The same, written elsewhere."""
 
-    def whole(self, v: Tensor) -> Tensor | None:
-        """After each of the steps, all at once; None where that would not be sound or quick."""
-
     @classmethod
     def of(cls, drive: Tensor, gain: Tensor | None, kicks: Tensor | None) -> Advance:
         """One of this kind."""
@@ -143,29 +134,6 @@ class Leaky:
         if self.kicks is not None:
             after.add_(self.kicks[step])
 
-    def whole(self, v: Tensor) -> Tensor | None:
-        steps, is_small = len(self.drive), self.drives[0].numel() <= FEW
-        if steps < 8 or not is_small or self.drive.dtype not in (torch.float32, torch.float64):
-            return None
-        if self.drive.is_meta or self.gain.dtype != self.drive.dtype:
-            return None
-        gain = self.gain.detach()
-        # Beyond 1 it would overshoot, and rounding errors would be carried on and on.
-        if self.gain.requires_grad or not bool(((gain >= 0) & (gain <= 1)).all()):
-            return None
-        sums = self.gain * self.drive
-        if self.kicks is not None:
-            sums = sums + self.kicks
-        logarithm = torch.log1p(-gain.double())
-        sums = torch.cat([(sums[0] + torch.exp(logarithm).to(v.dtype) * v).unsqueeze(0), sums[1:]])
-        distance = 1
-        while distance < steps:
-            decay = torch.exp(distance * logarithm).to(v.dtype)
-            later = torch.addcmul(sums[distance:], decay, sums[:-distance])
-            sums = torch.cat([sums[:distance], later])
-            distance *= 2
-        return sums
-
 
 class Summing:
     """v + drive: an integrator without leak."""
@@ -189,11 +157,6 @@ class Summing:
 
     def onto(self, v: Tensor, step: int, after: Tensor) -> None:
         torch.add(v, self.drives[step], out=after)
-
-    def whole(self, v: Tensor) -> Tensor | None:
-        if self.drive.dtype not in (torch.float32, torch.float64) or v.dtype != self.drive.dtype:
-            return None
-        return v + self.drive.cumsum(0)
 
 
 def is_free(v: Tensor, tensors: Iterable[Tensor]) -> bool:

@@ -9,7 +9,7 @@ Stateless calls get all steps at once (`framewise`), reference neurons their own
 step together. A value is let go when the last stage that needs it has run.
 
 What is the same as step by step bit for bit, and what to rounding only, stands in
-`running.sequence`.
+`running.session`.
 """
 
 from __future__ import annotations
@@ -55,6 +55,10 @@ class Trace:
     wanted: Wanted
     parts: dict[str, dict[str, list[Tensor]]] = field(default_factory=dict)
     counts: dict[str, Tensor] = field(default_factory=dict)
+
+    def begin(self) -> None:
+        """Forget what was recorded: another run begins."""
+        self.parts, self.counts = {}, {}
 
     def watched(self, path: str) -> set[str]:
         """The variables that are wanted of a node."""

@@ -156,7 +156,7 @@ def read_inputs(
         try:
             if name in generators:
                 shape = (steps, batch, *(port.shape or ()))
-                signals[name] = _made(generators[name], shape, stream, options)
+                signals[name] = generated_signal(generators[name], shape, stream, options)
             else:
                 values = recordings[name][options.start : options.start + steps]
                 signals[name] = _held(values, port, _shown(specs[name]), options)
@@ -166,10 +166,15 @@ def read_inputs(
     return signals
 
 
-def _made(
+def generated_signal(
     generator: Generator, shape: tuple[int, ...], stream: int, options: InputOptions
 ) -> Signal:
-    """What a generator gives."""
+    """What a generator gives, (T, B, *shape), made part by part.
+
+    Raises:
+        UsageError: see `refuse_unmakeable`.
+        MemoryError: there cannot be such an array.
+    """
     if math.prod(shape) * 8 > sys.maxsize:
         raise MemoryError
     dtype = None if options.allow_nan else options.dtype

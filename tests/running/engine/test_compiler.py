@@ -17,7 +17,7 @@ from sequences import compare, made_exact, sequence
 from torch import Tensor
 
 from nirtorch_cli import Compiler, StateError
-from nirtorch_cli.running.sequence import run_sequence
+from nirtorch_cli.running.session import run_sequence
 
 torch.set_num_threads(1)
 

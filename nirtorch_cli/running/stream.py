@@ -1,0 +1,269 @@
+"""A session fed with signals, part by part, so that Ctrl-C loses the last part only.
+
+In: a converted module and signals (T, B, *shape) for its inputs. Out: an `Outcome` of arrays.
+Always holds: how time is cut follows from sizes alone, so that two runs of one request give the
+same bits; what is on another device is brought over part by part. Cost: that of `run_sequence`,
+and the memory of what is kept: outputs if they are wanted, what is recorded, and one state.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nirtorch_cli.conversion.attribution import user_errors
+from nirtorch_cli.conversion.graph_module import ConvertedModule
+from nirtorch_cli.findings.finding import Finding
+from nirtorch_cli.findings.text import listed
+from nirtorch_cli.running.arrays import as_array
+from nirtorch_cli.running.engine.compiler import Compiler
+from nirtorch_cli.running.finite import nodes_not_finite
+from nirtorch_cli.running.session import SequenceRun, Session, chunk_length
+from nirtorch_cli.running.signals.axes import Port
+from nirtorch_cli.running.signals.signal import Signal
+from nirtorch_cli.running.tally import Tally
+
+Array = np.ndarray[Any, Any]
+
+_FEWEST_STEPS = 64
+_MOST_CALLS = 2**13
+"""A part has at most so many steps times nodes, which take about a second even where each is a
+call of Python, but not fewer than `_FEWEST_STEPS` steps."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came out of a run.
+
+    outputs: by the Output's argument, (T, B, *shape); none if they are not to be kept. tallies:
+    what there is to say of them. state: after the last step, of tensors. trace: by NIR path and
+    variable, (T, B, *shape); a `count` is (B, *shape). steps: how many were done. is_interrupted:
+    whether Ctrl-C came before the last.
+    """
+
+    outputs: dict[str, Array]
+    tallies: dict[str, Tally]
+    state: Any
+    trace: dict[str, dict[str, Array]]
+    steps: int
+    is_interrupted: bool = False
+
+
+def ports_of(module: ConvertedModule) -> list[Port]:
+    """The inputs that a run of a module must be given."""
+    names, shapes = module.meta["names"], module.meta["shapes"]
+    return [
+        Port(
+            name, names.get(name, name), None if shapes[name][1] is None else tuple(shapes[name][1])
+        )
+        for name in module.meta["inputs"]
+    ]
+
+
+def run_stream(
+    module: ConvertedModule,
+    inputs: Mapping[str, Signal],
+    like: Tensor,
+    *,
+    state: Any = None,
+    record: Sequence[str] = (),
+    chunk: int | None = None,
+    compiler: Compiler | None = None,
+    on_steps: Callable[[int, Any], None] = lambda done, state: None,
+    keep: bool = True,
+    seconds: float = math.inf,
+) -> Outcome:
+    """Run a module; the first Ctrl-C ends the run and keeps what is complete.
+
+    Arguments:
+        inputs: (T, B, *shape) by argument name.
+        like: of the dtype and on the device that inputs are to have.
+        state: of tensors; None for the resting state.
+        record: as `run_sequence` takes it.
+        chunk: how many steps are run at a time; None to choose it.
+        compiler: as `run_sequence` takes it.
+        on_steps: is told after each part how many steps are done, and the state after them.
+        keep: whether the outputs are kept; if not, memory does not grow with the steps.
+        seconds: after so long no further part is begun. The first parts are short then.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C before anything was complete.
+        NirtorchError: the module raised.
+    """
+    kept = _Kept(module, len(next(iter(inputs.values()))), state, keep)
+    longest = chunk or part_length(module, inputs, like, compiled=compiler is not None)
+    length = longest if seconds == math.inf else 1
+    session = Session(module, record, compiler=compiler, state=state)
+    started, start = time.monotonic(), 0
+    try:
+        with torch.no_grad():
+            while start < kept.asked and time.monotonic() - started < seconds:
+                stop = min(kept.asked, start + length)
+                part = {
+                    name: torch.from_numpy(values.part(start, stop)).to(like)
+                    for name, values in inputs.items()
+                }
+                with user_errors(module):
+                    kept.take(session.run(part, chunk=stop - start), stop)
+                on_steps(stop, kept.state)
+                start, length = stop, min(2 * length, longest)
+    except KeyboardInterrupt as interrupt:
+        if not kept.steps:
+            text = f"interrupted before the first {min(length, kept.asked):,} steps were done"
+            raise KeyboardInterrupt(text) from interrupt
+        return kept.outcome(is_interrupted=True)
+    return kept.outcome()
+
+
+class _Kept:
+    """What is kept of a run: room for all steps, filled part by part."""
+
+    def __init__(self, module: ConvertedModule, asked: int, state: Any, keep: bool) -> None:
+        self.module, self.asked, self.state, self.keep = module, asked, state, keep
+        self.steps = 0
+        self.tallies: dict[str, Tally] = {}
+        self.outputs: dict[str, Array] = {}
+        self.trace: dict[str, dict[str, Array]] = {}
+
+    def take(self, done: SequenceRun, stop: int) -> None:
+        """What came out of the steps up to one."""
+        outputs = done.outputs
+        if not isinstance(outputs, dict):
+            outputs = {self.module.meta["outputs"][0]: outputs}
+        for name, values in outputs.items():
+            array = as_array(values)
+            self.tallies.setdefault(name, Tally()).add(array)
+            if self.keep:
+                self.put(self.outputs, name, array, stop)
+        for path, variables in done.trace.items():
+            held = self.trace.setdefault(path, {})
+            for name, values in variables.items():
+                if name == "count":
+                    held[name] = held[name] + as_array(values) if name in held else as_array(values)
+                else:
+                    self.put(held, name, as_array(values), stop)
+        self.state, self.steps = done.state, stop
+
+    def put(self, held: dict[str, Array], name: str, values: Array, stop: int) -> None:
+        """Values of some steps into the room for all of them."""
+        if len(values) == self.asked:
+            held[name] = values
+            return
+        if name not in held:
+            held[name] = np.empty((self.asked, *values.shape[1:]), values.dtype)
+        held[name][stop - len(values) : stop] = values
+
+    def outcome(self, is_interrupted: bool = False) -> Outcome:
+        """What there is, of the steps that were done."""
+        trace = {
+            path: {
+                name: values if name == "count" else values[: self.steps]
+                for name, values in variables.items()
+            }
+            for path, variables in self.trace.items()
+        }
+        return Outcome(
+            outputs={name: values[: self.steps] for name, values in self.outputs.items()},
+            tallies=self.tallies,
+            state=self.state,
+            trace=trace,
+            steps=self.steps,
+            is_interrupted=is_interrupted and self.steps < self.asked,
+        )
+
+
+def part_length(
+    module: ConvertedModule,
+    inputs: Mapping[str, Signal] | Mapping[str, Tensor],
+    like: Tensor,
+    *,
+    compiled: bool = False,
+) -> int:
+    """How many steps to run at a time: few enough to be told of, and as memory allows.
+
+    compiled: whether loops are compiled, which pays over many steps only.
+    """
+    shapes = {
+        name: torch.empty(values.shape, dtype=like.dtype, device="meta")
+        for name, values in inputs.items()
+    }
+    with torch.no_grad():  # a run keeps no values for gradients, whatever the module could learn
+        most = chunk_length(module, shapes)
+    nodes = sum(not isinstance(part, ConvertedModule) for part in module.modules())
+    return most if compiled else min(most, max(_FEWEST_STEPS, _MOST_CALLS // max(nodes, 1)))
+
+
+def resting_template(module: ConvertedModule, inputs: Mapping[str, Signal], like: Tensor) -> Any:
+    """A state of a module for the batch of these inputs: what a step of silence returns.
+
+    Raises:
+        NirtorchError: the module raised.
+    """
+    silence = {
+        name: torch.zeros(values.shape[1:], dtype=like.dtype, device=like.device)
+        for name, values in inputs.items()
+    }
+    with torch.no_grad(), user_errors(module):
+        return module(**silence)[1]
+
+
+def as_arrays(value: Any) -> Any:
+    """The same dicts, tuples and lists, with arrays in place of tensors."""
+    return _mapped(value, lambda tensor: as_array(tensor))
+
+
+def tensors_like(value: Any, template: Any) -> Any:
+    """The same with tensors in place of arrays, each of its template's dtype and device."""
+    if isinstance(template, Tensor):
+        return torch.from_numpy(np.array(value)).to(template)
+    if isinstance(template, Mapping):
+        return {key: tensors_like(value[key], part) for key, part in template.items()}
+    if isinstance(template, (tuple, list)):
+        parts = [tensors_like(mine, part) for mine, part in zip(value, template)]
+        return _rebuilt(template, parts)
+    return value
+
+
+def not_finite(module: ConvertedModule, outcome: Outcome) -> list[Finding]:
+    """NIR611 for each output, recorded variable and node's state with NaN or infinity."""
+    names = module.meta["names"]
+    found = {
+        names.get(name, name): "gives NaN or infinity"
+        for name, tally in outcome.tallies.items()
+        if not tally.is_finite
+    }
+    for path, variables in outcome.trace.items():
+        wrong = [name for name, values in variables.items() if not _is_finite(values)]
+        if wrong:
+            found.setdefault(path, f"NaN or infinity in {listed(wrong)}")
+    for path in nodes_not_finite(module, outcome.state):
+        found.setdefault(path, "NaN or infinity in its state after the last step")
+    return [Finding("NIR611", "warning", text, path) for path, text in found.items()]
+
+
+def _is_finite(values: Array) -> bool:
+    return values.dtype.kind != "f" or bool(np.isfinite(values).all())
+
+
+def _mapped(value: Any, change: Callable[[Tensor], Any]) -> Any:
+    if isinstance(value, Tensor):
+        return change(value)
+    if isinstance(value, Mapping):
+        return {key: _mapped(part, change) for key, part in value.items()}
+    if isinstance(value, (tuple, list)):
+        return _rebuilt(value, [_mapped(part, change) for part in value])
+    return value
+
+
+def _rebuilt(model: Any, parts: list[Any]) -> Any:
+    """A tuple or list of the kind of another, a named tuple too."""
+    if hasattr(model, "_make"):
+        return model._make(parts)
+    return tuple(parts) if isinstance(model, tuple) else parts
