@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -73,6 +74,29 @@ def nirtorch(tmp_path: Path) -> Command:
         return subprocess.run(command, **settings)  # type: ignore[call-overload,no-any-return]
 
     return run
+
+
+Start = Callable[..., "subprocess.Popen[bytes]"]
+
+
+@pytest.fixture
+def interruptible() -> Iterator[Start]:
+    """Starts processes that Ctrl-C ends, as `subprocess.Popen` does; none outlives the test.
+
+    A process inherits that SIGINT is ignored, which it is for whatever a script starts with `&`.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(command: list[str], **options: object) -> subprocess.Popen[bytes]:
+        started.append(subprocess.Popen(command, **options))  # type: ignore[call-overload]
+        return started[-1]
+
+    yield start
+    signal.signal(signal.SIGINT, before)
+    for process in started:
+        with process:
+            process.kill()
 
 
 def on_terminal(*arguments: str, stderr: int | None = None, **environment: str) -> str:
