@@ -26,7 +26,7 @@ needs_hunt = pytest.mark.skipif(not HUNT.is_dir(), reason="../shared/hunt is not
 PINNED_TYPER = re.search(
     r"^typer==(\S+)", (ROOT / "scripts" / "constraints.txt").read_text(), re.MULTILINE
 )[1]
-"""The Typer whose help the golden files and the README show."""
+"""The Typer whose help the golden files show."""
 
 for name in ("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"):
     os.environ.pop(name, None)  # users have neither, and each hides faults of what is started here
