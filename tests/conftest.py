@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from slow import is_slow
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / "tests" / "data"
@@ -30,6 +31,16 @@ PINNED_TYPER = re.search(
 
 for name in ("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"):
     os.environ.pop(name, None)  # users have neither, and each hides faults of what is started here
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the slow tests, which `scripts/test --fast` leaves out."""
+    for item in items:
+        if isinstance(item, pytest.Function):
+            file = item.path.relative_to(ROOT / "tests").as_posix()
+            if is_slow(file, item.originalname, set(item.fixturenames)):
+                item.add_marker("slow")
+
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
