@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from slow import is_slow
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / "tests" / "data"
@@ -25,10 +27,20 @@ needs_hunt = pytest.mark.skipif(not HUNT.is_dir(), reason="../shared/hunt is not
 PINNED_TYPER = re.search(
     r"^typer==(\S+)", (ROOT / "scripts" / "constraints.txt").read_text(), re.MULTILINE
 )[1]
-"""The Typer whose help the golden files and the README show."""
+"""The Typer whose help the golden files show."""
 
 for name in ("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"):
     os.environ.pop(name, None)  # users have neither, and each hides faults of what is started here
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the slow tests, which `scripts/test --fast` leaves out."""
+    for item in items:
+        if isinstance(item, pytest.Function):
+            file = item.path.relative_to(ROOT / "tests").as_posix()
+            if is_slow(file, item.originalname, set(item.fixturenames)):
+                item.add_marker("slow")
+
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -73,6 +85,29 @@ def nirtorch(tmp_path: Path) -> Command:
         return subprocess.run(command, **settings)  # type: ignore[call-overload,no-any-return]
 
     return run
+
+
+Start = Callable[..., "subprocess.Popen[bytes]"]
+
+
+@pytest.fixture
+def interruptible() -> Iterator[Start]:
+    """Starts processes that Ctrl-C ends, as `subprocess.Popen` does; none outlives the test.
+
+    A process inherits that SIGINT is ignored, which it is for whatever a script starts with `&`.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(command: list[str], **options: object) -> subprocess.Popen[bytes]:
+        started.append(subprocess.Popen(command, **options))  # type: ignore[call-overload]
+        return started[-1]
+
+    yield start
+    signal.signal(signal.SIGINT, before)
+    for process in started:
+        with process:
+            process.kill()
 
 
 def on_terminal(*arguments: str, stderr: int | None = None, **environment: str) -> str:

@@ -132,7 +132,10 @@ def room_of(stage: str) -> str:
 
 def test_at_the_root_are_only_rooms() -> None:
     entries = {path.name for path in PACKAGE.iterdir()} - {"__pycache__"}
-    assert entries == {*ROOMS, "__init__.py", "__main__.py", "_version.py", "py.typed"}
+    assert entries == {
+        *ROOMS,
+        *("__init__.py", "__main__.py", "_version.py", "py.typed", "README.md"),
+    }
 
 
 @pytest.mark.parametrize("stage", [stage for stage in FILES if room_of(stage) in ROOMS])

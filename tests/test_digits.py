@@ -41,9 +41,12 @@ def test_every_spike_is_the_one_that_snntorch_recorded(name: str) -> None:
     assert module.meta["dt"] == 1e-4
     with torch.no_grad():
         run = run_steps(module, recorded_input(record))
+        nodes = [str(node) for node in record["hidden_names"]]
+        whole = nirtorch_cli.run_sequence(module, recorded_input(record), record=nodes)
     assert_same_spikes(run.outputs, recorded_spikes(record))
-    for node, spikes in zip(record["hidden_names"], record["hidden_spikes"], strict=True):
-        assert run.spikes[str(node)].spikes == spikes
+    assert_same_spikes(whole.outputs, recorded_spikes(record))
+    for node, spikes in zip(nodes, record["hidden_spikes"], strict=True):
+        assert whole.trace[node]["spikes"].sum() == spikes
     predictions = run.outputs.sum(0).argmax(-1).numpy()
     assert float((predictions == record["labels"]).mean()) == float(record["accuracy"]) > 0.93
 

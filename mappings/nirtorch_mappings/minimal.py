@@ -1,4 +1,4 @@
-"""The map of the README's tutorial: a leaky integrate-and-fire neuron of one's own.
+"""The map of the tutorial, mappings/README.md: a leaky integrate-and-fire neuron of one's own.
 
     nirtorch convert model.nir --map minimal
 

@@ -1,8 +1,8 @@
 """Every finding code and every repair: what it means, why it matters, what to do.
 
 Plain tables, read from `rules.md` beside this file, for `--list-rules`, `--explain`, reports
-and the README; the functions that find and mend are elsewhere. A test holds the tables and
-the code together. Also: which findings a selection of codes leaves.
+and the README beside it; the functions that find and mend are elsewhere. A test holds the tables
+and the code together. Also: which findings a selection of codes leaves.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, Start
 from processes import is_alive, wait_until
 
 from nirtorch_cli.batch.pool import Outcome, outcomes
@@ -228,12 +228,13 @@ def say_and_loop(folder: str) -> None:
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="asks /proc who is alive")
 @pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_no_process_outlives_the_caller(tmp_path: Path, ending: signal.Signals) -> None:
+def test_no_process_outlives_the_caller(
+    tmp_path: Path, ending: signal.Signals, interruptible: Start
+) -> None:
     script = tmp_path / "script.py"
-    script.write_text(
-        ORPHANS.format(path=[str(Path(__file__).parent), str(ROOT / "tests")], folder=str(tmp_path))
-    )
-    process = subprocess.Popen([sys.executable, str(script)], stderr=subprocess.PIPE)
+    path = [str(Path(__file__).parent), str(ROOT / "tests")]
+    script.write_text(ORPHANS.format(path=path, folder=str(tmp_path)))
+    process = interruptible([sys.executable, str(script)], stderr=subprocess.PIPE)
     wait_until(lambda: len(list(tmp_path.glob("*.pid"))) == 2)
     pids = [int(path.stem) for path in tmp_path.glob("*.pid")]
     assert all(map(is_alive, pids))

@@ -19,7 +19,7 @@ import h5py
 import nir
 import numpy as np
 import pytest
-from conftest import DATA
+from conftest import DATA, Start
 from processes import is_alive, wait_until
 from typer.testing import CliRunner, Result
 
@@ -550,7 +550,7 @@ def test_a_pipe_of_the_shell(workplace: Path) -> None:
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="asks /proc who is alive")
 @pytest.mark.parametrize("group", [False, True])
-def test_interrupted(workplace: Path, group: bool) -> None:
+def test_interrupted(workplace: Path, group: bool, interruptible: Start) -> None:
     """Ctrl-C, which a terminal sends to the workers too: 130, one line, nothing left behind."""
     Path("maps.py").write_text(
         "import nir, os, pathlib\n"
@@ -560,7 +560,7 @@ def test_interrupted(workplace: Path, group: bool) -> None:
         "MAP = {nir.LIF: make}\n"
     )
     write_model("other.nir")
-    process = subprocess.Popen(
+    process = interruptible(
         [sys.executable, "-m", "nirtorch_cli", "check", ".", "--map", "maps", "-j", "2"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

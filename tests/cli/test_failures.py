@@ -20,6 +20,7 @@ import nir
 import numpy as np
 import pytest
 import torch
+from conftest import Start
 from typer.testing import CliRunner, Result
 
 from nirtorch_cli import load
@@ -547,10 +548,11 @@ def nirtorch_process(*arguments: str, **options: Any) -> subprocess.Popen[bytes]
 
 
 @pytest.mark.parametrize("as_json", [False, True])
-def test_interrupted(as_json: bool) -> None:
+def test_interrupted(as_json: bool, interruptible: Start) -> None:
     """Ctrl-C in the middle of a long sample: 130 and one line."""
-    arguments = ["convert", "model.nir", "--steps", "100000000", *["--json"] * as_json]
-    process = nirtorch_process(*arguments)
+    command = [sys.executable, "-m", "nirtorch_cli", "convert", "model.nir"]
+    command += ["--steps", "100000000", *["--json"] * as_json]
+    process = interruptible(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     wait_until_busy(process)
     process.send_signal(signal.SIGINT)
     stdout, stderr = process.communicate(timeout=30)

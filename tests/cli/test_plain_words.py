@@ -22,7 +22,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from conftest import DATA, on_terminal
+from conftest import DATA, Start, on_terminal
 from files import chain, inlet, lif, linear, outlet, write
 from typer.testing import CliRunner, Result
 
@@ -491,7 +491,7 @@ def test_a_full_disk_behind_stdout(arguments: list[str]) -> None:
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 @pytest.mark.parametrize("form", ["text", "json", "junit"])
-def test_an_interrupted_check_tells_what_it_knows(form: str) -> None:
+def test_an_interrupted_check_tells_what_it_knows(form: str, interruptible: Start) -> None:
     """The verdicts that there are, and of the other files that they were not examined."""
     Path("maps.py").write_text(
         "import nir, pathlib, torch\n"
@@ -509,7 +509,7 @@ def test_an_interrupted_check_tells_what_it_knows(form: str) -> None:
         "json": ["--json"],
         "junit": ["--format", "junit", "-o", "report.xml"],
     }[form]
-    running = subprocess.Popen(
+    running = interruptible(
         [sys.executable, "-m", "nirtorch_cli", *arguments, *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -20,6 +20,7 @@ import nir
 import numpy as np
 import pytest
 import torch
+from conftest import Start
 from sequences import run_steps
 from typer.testing import CliRunner, Result
 
@@ -688,12 +689,11 @@ def nirtorch(*arguments: str, **options: Any) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-m", "nirtorch_cli", *arguments], **pipes)
 
 
-def test_a_real_ctrl_c() -> None:
+def test_a_real_ctrl_c(interruptible: Start) -> None:
     """A signal in the middle of a long run: what is written is whole, and exit code 130."""
-    process = nirtorch(
-        "run", "model.nir", "-i", "uniform", "--steps", "20000000", "-o", "out.npz", "-q",
-        "--chunk", "64",
-    )  # fmt: skip
+    command = [sys.executable, "-m", "nirtorch_cli", "run", "model.nir", "-i", "uniform", "-q"]
+    command += ["--steps", "20000000", "-o", "out.npz", "--chunk", "64"]
+    process = interruptible(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     wait_until_busy(process)
     process.send_signal(signal.SIGINT)
     stdout, stderr = process.communicate(timeout=120)

@@ -268,7 +268,7 @@ def assert_only_our_names(code: str, ours: set[str]) -> None:
 
 def is_generated(name: str, allowed: set[str]) -> bool:
     """Names that fx makes: of the functions it calls, and with a number behind a known name."""
-    if name.startswith(("nirtorch_cli_state_", "_operator_getitem")):
+    if name.startswith(("nirtorch_cli_conversion_state_", "_operator_getitem")):
         return True
     if name in ("dict", "new_state", "forward"):
         return True
