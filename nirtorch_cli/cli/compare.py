@@ -25,9 +25,10 @@ from nirtorch_cli.cli.options import (
     seconds,
     usage_error,
 )
-from nirtorch_cli.cli.output import Report, finish, say, table
+from nirtorch_cli.cli.output import Report, finish, say
 from nirtorch_cli.cli.progress import progress
 from nirtorch_cli.cli.run_request import refuse_stdin_twice
+from nirtorch_cli.cli.tables import table
 from nirtorch_cli.findings.errors import ExitCode
 from nirtorch_cli.findings.suggestions import did_you_mean
 from nirtorch_cli.findings.text import counted, listed, printable, quoted
@@ -266,7 +267,7 @@ def show(comparison: Comparison) -> None:
     print()
     narrow = comparison_rows(comparison, narrow=True)
     right = [name for name in (*columns, *narrow[0]) if name not in LEFT]
-    table(columns, cells, right=right, lists=["not compared"], narrow=narrow)
+    table(columns, cells, right=right, folds=["not compared"], narrow=narrow)
     print(f"\n{verdict(comparison)}")
 
 

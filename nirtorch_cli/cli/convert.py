@@ -37,8 +37,9 @@ from nirtorch_cli.cli.options import (
     seconds,
     usage_error,
 )
-from nirtorch_cli.cli.output import Report, finish, say, shape_text, table
+from nirtorch_cli.cli.output import Report, finish, say, shape_text
 from nirtorch_cli.cli.progress import progress
+from nirtorch_cli.cli.tables import table
 from nirtorch_cli.conversion.artefacts.atomic import refuse_output
 from nirtorch_cli.conversion.artefacts.formats import artefact_of, writer_of
 from nirtorch_cli.conversion.options import Request
@@ -280,7 +281,7 @@ def show_structure(module: ConvertedModule) -> None:
             for row in rows
         ],
         right=["params"],
-        lists=["delayed input"],
+        folds=["delayed input"],
     )
 
 

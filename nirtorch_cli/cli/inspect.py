@@ -23,8 +23,9 @@ from nirtorch_cli.cli.options import (
     model_source,
     usage_error,
 )
-from nirtorch_cli.cli.output import Report, document, finish, shape_text, table
+from nirtorch_cli.cli.output import Report, document, finish, shape_text
 from nirtorch_cli.cli.progress import progress
+from nirtorch_cli.cli.tables import table
 from nirtorch_cli.conversion.artefacts.atomic import refuse_output, written
 from nirtorch_cli.findings.errors import ExitCode
 from nirtorch_cli.findings.text import printable, quoted
@@ -255,7 +256,7 @@ def show_tables(inspection: Inspection) -> None:
             ]
             for node in inspection.nodes
         ],
-        lists=["parameters"],
+        folds=["parameters"],
     )
     print()
     table(
@@ -264,5 +265,5 @@ def show_tables(inspection: Inspection) -> None:
             [edge.source, "->", edge.target, "delayed by a step" if edge.delayed else ""]
             for edge in inspection.edges
         ],
-        names=["to"],
+        folds=["to", ""],
     )

@@ -9,7 +9,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from nirtorch_cli.cli.options import usage_error
-from nirtorch_cli.cli.output import Report, table
+from nirtorch_cli.cli.output import Report
+from nirtorch_cli.cli.tables import table
 from nirtorch_cli.findings.suggestions import did_you_mean
 from nirtorch_cli.findings.text import listed, quoted
 
@@ -28,8 +29,7 @@ def rule_list() -> Report:
         show=lambda: table(
             ["code", "severity", "name", "summary"],
             [[rule.code, rule.severity, rule.name, rule.summary] for rule in rules],
-            names=["name"],
-            prose=["summary"],
+            folds=["name", "summary"],
         ),
     )
 
