@@ -333,7 +333,7 @@ def starting_state(
 
     found = saved_state(path, max_bytes=max_bytes)
     template = resting_template(module, arrays, like)
-    state = tensors_like(fitted(found.state, as_arrays(template), path), template)
+    state = tensors_like(fitted(found.leaves, as_arrays(template), path), template)
     made_with = found.made_with or MadeWith()
     text = ", ".join(made_with.differences(made_now(module)))
     problems = [Finding("NIR607", "warning", f"was made with {text}", file=path)] if text else []

@@ -576,7 +576,7 @@ def test_stdin_is_one_thing_only() -> None:
 def test_states_of_another_model_or_batch() -> None:
     ran("model.nir", "-i", "zeros", "--state-out", "s.npz")
     line = failure(2, "loop.nir", "-i", "zeros", "--state-in", "s.npz")
-    assert line.startswith("s.npz: is no state of this model and batch: has no 'back', 'lif_prev")
+    assert line.startswith("s.npz: is no state of this model and batch: has no 'lif_prev_output'")
     line = failure(2, "model.nir", "-i", "zeros", "--batch", "3", "--state-in", "s.npz")
     assert "'lif/v' has the shape (1, 3), not (3, 3)" in line
 
