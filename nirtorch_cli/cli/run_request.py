@@ -91,9 +91,9 @@ def check_files(model: str, inputs: Sequence[str], files: Files) -> None:
         MissingFrameworkError: a picture is asked for, and matplotlib is not there.
         OutputError: see `refuse_output`.
     """
+    from nirtorch_cli.reading.sources import place_of
     from nirtorch_cli.running.signals.inputs import readings
     from nirtorch_cli.running.signals.outputs import refuse_form
-    from nirtorch_cli.running.signals.place import place_of
 
     specs = [spec for text in inputs for spec in readings(text)]
     read = [model, *(place_of(spec).file for spec in specs)]
@@ -124,8 +124,8 @@ def refuse_stdin_twice(model: str | None, inputs: Sequence[str]) -> None:
     Raises:
         UsageError: both are `-`.
     """
+    from nirtorch_cli.reading.sources import STDIN, place_of
     from nirtorch_cli.running.signals.inputs import readings
-    from nirtorch_cli.running.signals.place import STDIN, place_of
 
     files = [place_of(spec).file for text in inputs for spec in readings(text)]
     if model == STDIN and STDIN in files:
@@ -138,7 +138,7 @@ def stdin_of(specs: Iterable[str]) -> BinaryIO | None:
     Raises:
         UsageError: it is a terminal.
     """
-    from nirtorch_cli.running.signals.place import STDIN, place_of
+    from nirtorch_cli.reading.sources import STDIN, place_of
 
     if not any(place_of(spec).file == STDIN for spec in specs):
         return None

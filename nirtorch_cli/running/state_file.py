@@ -25,8 +25,8 @@ from nirtorch_cli.conversion.artefacts.atomic import written
 from nirtorch_cli.findings.errors import UsageError
 from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.findings.text import listed, printable, quoted
+from nirtorch_cli.reading.sources import Place, bytes_of
 from nirtorch_cli.running.signals.npz import NPZ_SIGNATURES, archive_of, arrays_of
-from nirtorch_cli.running.signals.place import Place, bytes_of
 
 Array = np.ndarray[Any, Any]
 

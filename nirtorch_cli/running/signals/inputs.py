@@ -21,6 +21,7 @@ from nirtorch_cli.findings.errors import NirtorchError, ReadError, UsageError
 from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.findings.suggestions import did_you_mean
 from nirtorch_cli.findings.text import counted, listed, quoted
+from nirtorch_cli.reading.sources import STDIN, Place, place_of
 from nirtorch_cli.running.signals.axes import Layout, Port, arranged, refuse_unfit
 from nirtorch_cli.running.signals.formats import recording_of
 from nirtorch_cli.running.signals.generators import (
@@ -31,7 +32,6 @@ from nirtorch_cli.running.signals.generators import (
     parsed,
     refuse_unmakeable,
 )
-from nirtorch_cli.running.signals.place import STDIN, Place, place_of
 from nirtorch_cli.running.signals.signal import Signal
 
 Array = np.ndarray[Any, Any]

@@ -25,8 +25,8 @@ from nirtorch_cli.findings.text import listed, printable, quoted
 from nirtorch_cli.reading.attributes import number_of
 from nirtorch_cli.reading.hdf5 import Member, Store, opened
 from nirtorch_cli.reading.limits import MAX_NESTING, NODE_BYTES
-from nirtorch_cli.running.signals.binning import binned
-from nirtorch_cli.running.signals.place import Place, refuse_other_step
+from nirtorch_cli.reading.sources import Place
+from nirtorch_cli.running.signals.binning import binned, refuse_other_step
 
 Array = np.ndarray[Any, Any]
 

@@ -26,12 +26,12 @@ from hypothesis.extra import numpy as hnp
 
 from nirtorch_cli.findings.errors import NirtorchError, OutputError, ReadError, UsageError
 from nirtorch_cli.reading.limits import DEFAULT_MAX_BYTES
+from nirtorch_cli.reading.sources import Place, place_of
 from nirtorch_cli.running.signals.csv import csv_of, table_of
 from nirtorch_cli.running.signals.formats import recording_of
 from nirtorch_cli.running.signals.nirdata_writing import nirdata_of
 from nirtorch_cli.running.signals.npz import archive_of
 from nirtorch_cli.running.signals.outputs import FORMS, Label, refuse_form, write_signals
-from nirtorch_cli.running.signals.place import Place, place_of
 from nirtorch_cli.running.state_file import (
     MadeWith,
     fitted,
@@ -169,7 +169,8 @@ def test_what_is_claimed_is_counted_first() -> None:
     assert "holds 20 arrays" in refused("many.npz", max_bytes=10**6)
     np.save("long.npy", numbers(10**6))
     assert limit in refused("long.npy", max_bytes=10**6)
-    assert limit in refused("-", max_bytes=10**6, stdin=io.BytesIO(bytes(2 * 10**6)))
+    stdin = io.BytesIO(bytes(2 * 10**6))
+    assert "<stdin>: has more than 1,000,000 bytes" in refused("-", max_bytes=10**6, stdin=stdin)
 
 
 def test_a_zip_that_lies_about_its_sizes() -> None:
