@@ -24,7 +24,7 @@ from typer.testing import CliRunner, Result
 
 from nirtorch_cli import load, nir_to_torch
 from nirtorch_cli.cli import app as application
-from nirtorch_cli.cli.progress import stepping
+from nirtorch_cli.cli.progress import progress
 from nirtorch_cli.findings.errors import ExitCode, OutputError
 from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.running import sequence as running
@@ -769,15 +769,27 @@ def test_a_bar_on_a_terminal_and_none_elsewhere(monkeypatch: pytest.MonkeyPatch)
     ):
         stream = Terminal() if terminal else io.StringIO()
         monkeypatch.setattr(sys, "stderr", stream)
-        with stepping(1000, enabled) as steps:
+        with progress(enabled, total=1000) as steps:
             steps.advance(250)
             time.sleep(0.25)
-            steps.compiling("lif")
+            steps("compiling [lif]")
             time.sleep(0.25)
             steps.advance(1000)
         assert ("250/1000" in stream.getvalue()) == shown
         assert ("steps/s" in stream.getvalue()) == shown
-        assert ("compiling lif" in stream.getvalue()) == shown
+        assert ("compiling [lif]" in stream.getvalue()) == shown
+
+
+def test_stages_of_work_that_has_no_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nirtorch_cli.cli.progress._PATIENCE", 0.0)
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    with progress() as stage:
+        time.sleep(0.25)
+        stage("reading [bold]x")
+        time.sleep(0.25)
+    assert "working" in sys.stderr.getvalue()
+    assert "reading [bold]x" in sys.stderr.getvalue()
+    assert "0/" not in sys.stderr.getvalue()
 
 
 # ------------------------------------------------------------------------ the library's side
