@@ -213,7 +213,7 @@ ORPHANS = """
 import os, sys, time
 sys.path[:0] = {path!r}
 from test_pool import say_and_loop
-from nirtorch_cli.verdicts.workers import outcomes
+from nirtorch_cli.batch.pool import outcomes
 if __name__ == "__main__":
     list(outcomes(say_and_loop, [{folder!r}] * 2, jobs=2))
 """
@@ -229,7 +229,9 @@ def say_and_loop(folder: str) -> None:
 @pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_no_process_outlives_the_caller(tmp_path: Path, ending: signal.Signals) -> None:
     script = tmp_path / "script.py"
-    script.write_text(ORPHANS.format(path=[str(Path(__file__).parent)], folder=str(tmp_path)))
+    here = Path(__file__).parent
+    path = [str(here), str(here.parent)]
+    script.write_text(ORPHANS.format(path=path, folder=str(tmp_path)))
     process = subprocess.Popen([sys.executable, str(script)], stderr=subprocess.PIPE)
     wait_until(lambda: len(list(tmp_path.glob("*.pid"))) == 2)
     pids = [int(path.stem) for path in tmp_path.glob("*.pid")]

@@ -1107,9 +1107,9 @@ def test_every_nir_type_has_a_kind() -> None:
 
 SCRIPT = """
 import json, sys
-from nirtorch_cli.drawing import draw
-from nirtorch_cli.inspecting import inspect_file
-from nirtorch_cli.reading import read
+from nirtorch_cli.drawing.graphs.picture import draw
+from nirtorch_cli.graph.inspection import inspect_file
+from nirtorch_cli.reading.graphs import read
 for file in sys.argv[1:]:
     for form in ("svg", "dot", "mermaid"):
         print(draw(inspect_file(read(file)), form).text)

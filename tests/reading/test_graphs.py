@@ -864,11 +864,11 @@ def test_truncated_anywhere(length: int) -> None:
 
 FLIPPING = r"""
 import random, resource, sys, warnings
-from nirtorch_cli.errors import ConversionError, ReadError
-from nirtorch_cli.inspecting import inspect_file
-from nirtorch_cli.defaults import DEFAULT_MAP
-from nirtorch_cli.interpreter import convert
-from nirtorch_cli.reading import read
+from nirtorch_cli.findings.errors import ConversionError, ReadError
+from nirtorch_cli.graph.inspection import inspect_file
+from nirtorch_cli.conversion.defaults import DEFAULT_MAP
+from nirtorch_cli.conversion.interpreter import convert
+from nirtorch_cli.reading.graphs import read
 
 resource.setrlimit(resource.RLIMIT_AS, (6 * 2**30, 6 * 2**30))
 warnings.simplefilter("error")

@@ -58,8 +58,8 @@ def refusal(source: Any, **options: Any) -> str:
 
 CHILD = """
 import json, pathlib, re, resource, sys
-from nirtorch_cli.errors import NirtorchError
-from nirtorch_cli.reading import read
+from nirtorch_cli.findings.errors import NirtorchError
+from nirtorch_cli.reading.graphs import read
 import nirtorch_cli.graph.inspection
 
 def peak():
