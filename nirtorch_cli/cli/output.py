@@ -72,7 +72,7 @@ def stdout_error(error: OSError) -> OutputError:
     """The error that stdout cannot be written, to which nothing more is written then."""
     abandon_stdout()
     text = f"stdout cannot be written: {error.strerror or error}"
-    return OutputError(Finding("NIR701", "error", text))
+    return OutputError(text)
 
 
 def abandon_stdout() -> None:

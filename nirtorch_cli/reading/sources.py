@@ -78,7 +78,7 @@ def _read(
     if room <= 0:
         text = f"has more than {limit:,} bytes"
         hint = "if you trust it, raise the limit (--max-bytes)"
-        raise ReadError(Finding("NIR014", "error", text, hint=hint))
+        raise ReadError("NIR014", text, hint=hint)
     return b"".join(parts)
 
 
@@ -102,7 +102,7 @@ class Place:
 
     def problem(self, text: str, hint: str | None = None, code: str = "NIR022") -> ReadError:
         """The error that the file cannot be used."""
-        return ReadError(Finding(code, "error", text, hint=hint, file=self.name))
+        return ReadError(code, text, hint=hint, file=self.name)
 
     def claim(self, size: int, max_bytes: int | None, given: int) -> None:
         """Refuse what would take more than `max_bytes`, before it does; `given` is the file's size.

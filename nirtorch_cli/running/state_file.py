@@ -23,7 +23,6 @@ import numpy as np
 
 from nirtorch_cli.conversion.artefacts.atomic import written
 from nirtorch_cli.findings.errors import UsageError
-from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.findings.text import listed, printable, quoted
 from nirtorch_cli.reading.sources import Place, bytes_of
 from nirtorch_cli.running.signals.npz import NPZ_SIGNATURES, archive_of, arrays_of
@@ -176,7 +175,7 @@ def fitted(leaves: Mapping[str, Array], template: Any, file: str) -> Any:
         more = len(problems) - _MOST_SAID
         text = "; ".join(problems[:_MOST_SAID]) + (f"; and {more} more" if more > 0 else "")
         message = f"is no state of this model and batch: {text}"
-        raise UsageError(Finding("NIR601", "error", message, file=file))
+        raise UsageError("NIR601", message, file=file)
     return state
 
 
@@ -199,7 +198,7 @@ def _stored(leaf: Any, keys: tuple[str, ...]) -> Array:
         return leaf
     kind = "Python object" if isinstance(leaf, np.ndarray) else type(leaf).__name__
     text = f"the state holds a {kind}, which no state file can"
-    raise UsageError(Finding("NIR700", "error", text, "/".join(keys) or None))
+    raise UsageError("NIR700", text, "/".join(keys) or None)
 
 
 def _json_bytes(value: Any) -> Array:

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 
 from nirtorch_cli.findings.errors import UsageError
-from nirtorch_cli.findings.finding import Finding
 
 Array = np.ndarray[Any, Any]
 
@@ -103,4 +102,4 @@ def refuse_other_step(found: float, dt: float, *, file: str | None, node: str | 
     if not math.isclose(found, dt, rel_tol=1e-6):  # float32 keeps seven digits
         text = f"was recorded at dt {found:g}, and the model runs at dt {dt:g}"
         hint = f"give --dt {found:g}, or record events, which fit any dt"
-        raise UsageError(Finding("NIR605", "error", text, node, hint=hint, file=file))
+        raise UsageError("NIR605", text, node, hint=hint, file=file)

@@ -72,7 +72,7 @@ def assigned(specs: Iterable[str], ports: Sequence[Port]) -> dict[str, str]:
         UsageError: an Input that is not there, has none or two, or a spec without a name.
     """
     if not ports:
-        raise _error("the model has no input that is fed")
+        raise UsageError("the model has no input that is fed")
     found: dict[str, str] = {}
     problems: list[str] = []
     names = [port.name for port in ports]
@@ -281,7 +281,3 @@ def _raise(problems: Sequence[NirtorchError]) -> None:
         kind = ReadError if any(isinstance(e, ReadError) for e in problems) else UsageError
         findings = [finding for error in problems for finding in error.findings]
         raise kind(findings) from problems[0]
-
-
-def _error(text: str) -> UsageError:
-    return UsageError(Finding("NIR700", "error", text))
