@@ -23,7 +23,6 @@ from torch.fx import Node
 
 from nirtorch_cli.conversion import state
 from nirtorch_cli.findings.errors import UsageError
-from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.findings.text import quoted
 from nirtorch_cli.primitives.modules.cuba import CubaLI, CubaLIF
 from nirtorch_cli.primitives.modules.integrators import IF, I
@@ -80,7 +79,7 @@ class Watched:
             value = after.get(name) if isinstance(after, Mapping) else getattr(after, name, None)
             if not isinstance(value, Tensor):
                 text = f"the state of its module has no {quoted(name)} to record"
-                raise UsageError(Finding("NIR604", "error", text, self.path))
+                raise UsageError("NIR604", text, self.path)
             values.append(value.clone() if copied else value)
 
     def stacked(self) -> dict[str, Tensor]:
