@@ -37,6 +37,11 @@ if TYPE_CHECKING:
     from nirtorch_cli.findings.errors import UnmappedNodeError as UnmappedNodeError
     from nirtorch_cli.findings.errors import UsageError as UsageError
     from nirtorch_cli.findings.finding import Finding as Finding
+    from nirtorch_cli.primitives.dynamics import Dynamics as Dynamics
+    from nirtorch_cli.primitives.modules.neuron import Neuron as Neuron
+    from nirtorch_cli.primitives.modules.neuron import SpikingNeuron as SpikingNeuron
+    from nirtorch_cli.primitives.table import Primitive as Primitive
+    from nirtorch_cli.primitives.table import register as register
     from nirtorch_cli.running.engine.compiler import Compiler as Compiler
     from nirtorch_cli.running.sequence import run_sequence as run_sequence
 
@@ -46,15 +51,19 @@ _HOME = {
     "ContractError": "findings.errors",
     "ConversionError": "findings.errors",
     "DEFAULT_MAP": "conversion.defaults",
+    "Dynamics": "primitives.dynamics",
     "Finding": "findings.finding",
     "MapError": "findings.errors",
     "MapperError": "findings.errors",
     "MissingFrameworkError": "findings.errors",
+    "Neuron": "primitives.modules.neuron",
     "NirtorchError": "findings.errors",
     "OutputError": "findings.errors",
+    "Primitive": "primitives.table",
     "ReadError": "findings.errors",
     "SaveError": "findings.errors",
     "ShapeError": "findings.errors",
+    "SpikingNeuron": "primitives.modules.neuron",
     "StateError": "findings.errors",
     "StructureError": "findings.errors",
     "UnmappedNodeError": "findings.errors",
@@ -63,6 +72,7 @@ _HOME = {
     "default_map": "conversion.defaults",
     "load": "conversion.artefacts.pt",
     "nir_to_torch": "conversion.interpreter",
+    "register": "primitives.table",
     "run_sequence": "running.sequence",
     "save": "conversion.artefacts.pt",
 }

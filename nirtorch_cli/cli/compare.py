@@ -96,8 +96,9 @@ def compare(
     ] = False,
     seed: Annotated[int, typer.Option(metavar="N", help="Seed of a random input.")] = 0,
     variables: Annotated[
-        str, typer.Option(metavar="NAMES", help="Which of spikes, v, i, output to compare.")
-    ] = "spikes,v,i,output",
+        str | None,
+        typer.Option(metavar="NAMES", help="Which of spikes, v, i, output to compare; all."),
+    ] = None,
     atol: Annotated[
         float,
         typer.Option(min=0.0, metavar="X", help="Largest difference of v, i, output; or inf."),
@@ -129,7 +130,6 @@ def compare(
 
     sides = parse_side(a), parse_side(b)
     refuse_useless(sides, model, inputs)
-    names = chosen_variables(variables)
     if math.isnan(atol):
         raise UsageError("--atol is nan, which is no number", hint="give 0 or more, or inf")
     feeding = Feeding(tuple(inputs), layout.value, steps, batch, seed, allow_nan, max_bytes)
@@ -140,9 +140,11 @@ def compare(
         file = None if model is None else read(model_source(model), max_bytes=max_bytes)
         stage("loading torch")
         with uncollected():
+            from nirtorch_cli.comparison.expected import hidden_variables
             from nirtorch_cli.comparison.nodes import compare as compare_recordings
             from nirtorch_cli.comparison.pairing import paired
 
+        names = chosen_variables(variables)
         pair = paired(
             sides,
             file,
@@ -162,6 +164,7 @@ def compare(
             tau=tau_seconds,
             expected=pair.expected,
             spiking=pair.spiking,
+            optional=hidden_variables(variables),
         )
     failures = comparison.failures()
     for finding in pair.assumed if quiet else ():
@@ -169,7 +172,7 @@ def compare(
     report = Report(
         "compare",
         lambda: {**comparison.to_json(), "variables": names, "model": model, "seed": seed},
-        findings=[*pair.findings, *pair.assumed, *failures],
+        findings=[*pair.findings, *pair.assumed, *comparison.warnings(), *failures],
         notes=pair.notes,
         show=lambda: show(comparison),
         exit_code=ExitCode.UNSOUND if failures else ExitCode.DONE,
@@ -240,13 +243,17 @@ def refuse_useless(sides: tuple[Side, Side], model: str | None, inputs: list[str
     refuse_stdin_twice(model, inputs)
 
 
-def chosen_variables(text: str) -> list[str]:
-    """The variables that --variables names.
+def chosen_variables(text: str | None) -> list[str]:
+    """The variables that --variables names; all that there are if it is not given.
 
     Raises:
         UsageError: it names none, or one that is never recorded.
     """
-    known = ("spikes", "v", "i", "output")
+    from nirtorch_cli.comparison.expected import compared_variables
+
+    known = compared_variables()
+    if text is None:
+        return list(known)
     names = [name.strip() for name in text.split(",") if name.strip()]
     wrong = [name for name in names if name not in known]
     if wrong or not names:

@@ -240,7 +240,7 @@ def labels_of(module: ConvertedModule, record: Sequence[str]) -> list[Label]:
     Raises:
         UsageError: a node that is not there, or a variable that it does not have.
     """
-    from nirtorch_cli.running.recording import VARIABLES, wanted
+    from nirtorch_cli.running.recording import known_variables, wanted
     from nirtorch_cli.running.signals.outputs import Label
 
     names, outputs = module.meta["names"], module.meta["outputs"]
@@ -248,7 +248,9 @@ def labels_of(module: ConvertedModule, record: Sequence[str]) -> list[Label]:
         Label(names.get(name, name), is_output=True, is_only=len(outputs) == 1) for name in outputs
     ]
     for path, variables in wanted(module, record).items():
-        labels += [Label(path, variable) for variable in VARIABLES if variable in variables]
+        order = {name: place for place, name in enumerate(known_variables())}
+        ranked = sorted(variables, key=lambda name: (order.get(name, len(order)), name))
+        labels += [Label(path, variable) for variable in ranked]
     return labels
 
 
@@ -257,14 +259,15 @@ def recorded(module: ConvertedModule, labels: Sequence[Label], *, with_spikes: b
 
     In the order of the graph, in which people then see it: b2 before b10, where both are alike.
     """
-    from nirtorch_cli.running.recording import SPIKING_TYPES, node_types, shown_paths
+    from nirtorch_cli.primitives.table import is_spiking
+    from nirtorch_cli.running.recording import node_types, shown_paths
 
     asked: dict[str, list[str]] = {path: [] for path in shown_paths(module)}
     for label in labels:
         if not label.is_output:
             asked[label.node].append(label.key)
     for path, kind in node_types(module):
-        if kind in SPIKING_TYPES:
+        if is_spiking(kind):
             asked[path] += [f"{path}:count", *([f"{path}:spikes"] if with_spikes else [])]
     return list(dict.fromkeys(request for of_node in asked.values() for request in of_node))
 

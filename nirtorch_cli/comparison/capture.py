@@ -25,12 +25,15 @@ from nirtorch_cli.conversion.attribution import user_errors
 from nirtorch_cli.conversion.graph_module import ConvertedModule, first_floating, stored_tensors
 from nirtorch_cli.running.arrays import Array, as_array
 from nirtorch_cli.running.engine.stages import condensed
-from nirtorch_cli.running.recording import node_types, variables_of
+from nirtorch_cli.running.recording import (
+    OF_OUTPUTS,
+    held,
+    node_types,
+    own_names,
+    variables_of,
+)
 from nirtorch_cli.running.sequence import SequenceRun, run_sequence
 from nirtorch_cli.running.session import part_length
-
-_OF_STATES = ("v", "i")
-"""The variables that are seen in a node's state."""
 
 _COUNTED = "counted"
 """An output as spikes, beside it as values."""
@@ -68,7 +71,7 @@ def recorded(
         NirtorchError: the module raised.
     """
     asked = _recordable(module, wanted)
-    outputs = [request for request in asked if request[1] not in _OF_STATES]
+    outputs = [request for request in asked if request[1] in OF_OUTPUTS]
     steps = len(next(iter(inputs.values())))
     gathered = _Gathered(steps, repeats, spiking or {})
     with torch.no_grad(), torch.random.fork_rng(_devices(module)):
@@ -173,12 +176,12 @@ def _kept(
         own = state.get(name) if isinstance(state, Mapping) else None
         if isinstance(child, ConvertedModule):
             yield from _kept(child, own, requests, f"{path}/")
-        for variable in _OF_STATES:
-            if (path, variable) in requests:
-                by_key = own.get(variable) if isinstance(own, Mapping) else None
-                value = getattr(own, variable, None) if by_key is None else by_key
-                if isinstance(value, Tensor):
-                    yield (path, variable), value
+        wanted = [variable for where, variable in sorted(requests) if where == path]
+        names = own_names(child, wanted) if child is not None else {}
+        for variable, its_own in names.items():
+            value = held(own, its_own) if variable not in OF_OUTPUTS else None
+            if value is not None:
+                yield (path, variable), value
 
 
 class _Gathered:

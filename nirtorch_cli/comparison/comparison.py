@@ -13,7 +13,7 @@ from typing import Any
 
 from nirtorch_cli.comparison.differences import SpikeDifference, ValueDifference, text_of
 from nirtorch_cli.findings.errors import UsageError
-from nirtorch_cli.findings.finding import Finding
+from nirtorch_cli.findings.finding import Finding, Severity
 from nirtorch_cli.findings.text import quoted
 
 DEFAULT_ATOL = 1e-5
@@ -23,6 +23,8 @@ LACKING = {
     (False, True): "could not be compared: B does not have it",
 }
 """Why a variable could not be compared that A or B lacks: by whether A does, and B."""
+
+_HIDDEN = "a module whose state calls it otherwise says so: nir_states = {{'its name': {own}}}"
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,8 @@ class Comparison:
 
     a, b: what was compared. dt: the length of a step of the common grid. steps, rows: how many
     steps and batch rows were compared. atol, max_spike_shift, tau: as given to `compare`; tau
-    in the unit of dt. not_compared: why, for what no node stands for.
+    in the unit of dt. not_compared: why, for what no node stands for. optional: the variables of
+    states that pass where A or B does not show them.
     """
 
     a: str
@@ -69,6 +72,7 @@ class Comparison:
     tau: float
     nodes: tuple[NodeComparison, ...]
     not_compared: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
 
     def failures(
         self, atol: float | None = None, max_spike_shift: int | None = None
@@ -89,13 +93,29 @@ class Comparison:
         refuse_tolerances(atol, shift)
         found = [Finding("NIR621", "error", reason) for reason in self.not_compared]
         for node in self.nodes:
-            found += _not_compared(node)
+            found += self._not_compared(node, optional=False)
             parted = [*_spikes_differ(node.spikes, shift), *_values_differ(node.values, atol)]
             if parted:
                 where = "" if node.first_step is None else f" at step {node.first_step}"
                 text = f"the runs part{where}: {'; '.join(parted)}"
                 found.append(Finding("NIR620", "error", text, node.node))
         return found
+
+    def warnings(self) -> list[Finding]:
+        """What could not be compared and passes all the same: states that one side hides."""
+        return [
+            finding for node in self.nodes for finding in self._not_compared(node, optional=True)
+        ]
+
+    def _not_compared(self, node: NodeComparison, optional: bool) -> Iterator[Finding]:
+        for name, reason in node.not_compared.items():
+            is_hidden = reason in LACKING.values() and name not in ("spikes", "output")
+            is_compared = bool(node.spikes or node.values)
+            passes = is_hidden and is_compared and name in self.optional
+            if passes == optional:
+                hint = _HIDDEN.format(own=quoted(name)) if is_hidden and is_compared else None
+                severity: Severity = "warning" if passes else "error"
+                yield Finding("NIR621", severity, f"{name} {reason}", node.node, hint=hint)
 
     def passes(self, atol: float | None = None, max_spike_shift: int | None = None) -> bool:
         """Whether everything was compared and agrees; see `failures` for the reasons."""
@@ -154,15 +174,6 @@ def refuse_tolerances(atol: float, max_spike_shift: int) -> None:
         raise UsageError(f"atol must be 0 or more, not {atol:g}")
     if not max_spike_shift >= 0:
         raise UsageError(f"max_spike_shift must be 0 or more, not {max_spike_shift}")
-
-
-def _not_compared(node: NodeComparison) -> Iterator[Finding]:
-    for name, reason in node.not_compared.items():
-        hint = None
-        if name in ("v", "i") and reason in LACKING.values():
-            hint = f"only a module whose state is a dict with {quoted(name)} tells it; "
-            hint += "--variables spikes,output leaves it out"
-        yield Finding("NIR621", "error", f"{name} {reason}", node.node, hint=hint)
 
 
 def _spikes_differ(spikes: SpikeDifference | None, max_shift: int) -> Iterator[str]:

@@ -14,37 +14,44 @@ from torch.fx import Node
 
 from nirtorch_cli.conversion import state
 from nirtorch_cli.conversion.graph_module import ConvertedModule
+from nirtorch_cli.primitives.table import primitive_named
 from nirtorch_cli.running.engine.stages import condensed
-from nirtorch_cli.running.recording import SPIKING_TYPES, node_types, variables_of
+from nirtorch_cli.running.recording import (
+    OF_OUTPUTS,
+    known_variables,
+    node_types,
+    variables_of,
+)
 
-COMPARED = ("spikes", "v", "i", "output")
-"""The variables that a comparison looks at."""
 
-_PASSING_ON = ("Delay", "Flatten")
-"""The NIR types whose output is spikes where their input is."""
+def compared_variables() -> tuple[str, ...]:
+    """The variables that a comparison looks at: spikes, the states of all types, outputs."""
+    return ("spikes", *(name for name in known_variables() if name not in OF_OUTPUTS), "output")
 
-_UNKNOWN = ("Input", "Output", "NIRGraph", None)
-"""The NIR types whose module may give anything."""
+
+def hidden_variables(asked: Iterable[str] | None) -> tuple[str, ...]:
+    """Those that pass where a side does not show them: states, unless they were asked for."""
+    return () if asked is not None else compared_variables()[1:-1]
 
 
 def expected_variables(
-    module: ConvertedModule, variables: Iterable[str] = COMPARED, between: bool = True
+    module: ConvertedModule, variables: Iterable[str] | None = None, between: bool = True
 ) -> dict[str, list[str]]:
     """By NIR path, what a module's nodes should have by their NIR types.
 
-    A node's output is left out where its spikes or v say the same or more, or where it is that
-    of a node inside. Of a nested graph that a map took whole nothing else than it is known.
+    A node's output is left out where its spikes say the same, or where it is that of a node
+    inside. Of a nested graph that a map took whole nothing else than it is known.
 
     Arguments:
         between: whether the outputs of other nodes than Outputs are wanted.
     """
-    chosen = tuple(variables)
+    chosen = compared_variables() if variables is None else tuple(variables)
     opened = {path for path, _ in nested_modules(module)}
     found = {}
     for path, kind in node_types(module):
         is_whole = kind == "NIRGraph" and path not in opened
         names = [name for name in variables_of(kind) if name in chosen]
-        if {"spikes", "v"} & set(names) or not (between or kind == "Output" or is_whole):
+        if "spikes" in names or not (between or kind == "Output" or is_whole):
             names = [name for name in names if name != "output"]
         if names and (is_whole or kind not in ("Input", "NIRGraph")):
             found[path] = names
@@ -137,9 +144,10 @@ def _gives_spikes(
     sources = [known.get(source) for source in node.all_input_nodes]
     if node.op == "call_module":
         kind = module.meta["types"].get(target)
-        if kind in _PASSING_ON:
-            return sources[0]
-        return None if kind in _UNKNOWN else kind in SPIKING_TYPES
+        known_type = primitive_named(kind)
+        if known_type is None or known_type.role == "port":
+            return None  # its module may give anything
+        return sources[0] if known_type.role in ("delay", "reshaping") else known_type.spikes
     if target is operator.getitem or target in state.CHECKS:
         return sources[0]
     if target is state.add:

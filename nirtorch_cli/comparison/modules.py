@@ -15,7 +15,12 @@ from torch import Tensor
 
 from nirtorch_cli.comparison.capture import fitting, recorded
 from nirtorch_cli.comparison.comparison import DEFAULT_ATOL, Comparison, refuse_tolerances
-from nirtorch_cli.comparison.expected import COMPARED, expected_of, spiking_in
+from nirtorch_cli.comparison.expected import (
+    compared_variables,
+    expected_of,
+    hidden_variables,
+    spiking_in,
+)
 from nirtorch_cli.comparison.grid import common_grid
 from nirtorch_cli.comparison.loading import is_whole, same_inputs
 from nirtorch_cli.comparison.nodes import compare
@@ -35,7 +40,7 @@ def compare_modules(
     inputs: Tensor | Mapping[str, Tensor],
     *,
     states: tuple[State, State] = (None, None),
-    variables: Iterable[str] = COMPARED,
+    variables: Iterable[str] | None = None,
     atol: float = DEFAULT_ATOL,
     max_spike_shift: int = 0,
     tau: float | None = None,
@@ -53,7 +58,8 @@ def compare_modules(
         inputs: (T, B, *shape) with the T steps of the longer dt, or for several Inputs a dict
             of such by the Input's name. Each module gets it in its own dtype and device.
         states: what each starts from; None for the resting state.
-        variables: which of spikes, v, i and output are compared of each node that has them.
+        variables: which of spikes, v, i and output (and the states of registered types) are
+            compared of each node that has them; None for all.
         atol: what |difference| of v, i and outputs is no difference.
         max_spike_shift: how many steps apart spikes may be that are the same.
         tau: of the distance of van Rossum, in the unit of dt; None for ten steps.
@@ -77,11 +83,12 @@ def compare_modules(
         []
     """
     refuse_tolerances(atol, max_spike_shift)
-    chosen = tuple(variables)
-    wrong = [name for name in chosen if name not in COMPARED]
+    known = compared_variables()
+    chosen = known if variables is None else tuple(variables)
+    wrong = [name for name in chosen if name not in known]
     if wrong or not chosen:
         text = f"variables has {listed(wrong)}" if wrong else "variables has nothing in it"
-        raise UsageError(f"{text}: it takes any of {listed(list(COMPARED))}")
+        raise UsageError(f"{text}: it takes any of {listed(list(known))}")
     one, other = copied(a, names[0]), copied(b, names[1])
     same_inputs(one, other)
     named = _fitting_graph(one, inputs)
@@ -110,6 +117,7 @@ def compare_modules(
         tau=tau,
         expected=expected,
         spiking=spiking,
+        optional=hidden_variables(variables),
     )
 
 

@@ -55,6 +55,7 @@ def compare(
     tau: float | None = None,
     expected: Mapping[str, Iterable[str]] | None = None,
     spiking: Mapping[str, bool] | None = None,
+    optional: Iterable[str] = (),
 ) -> Comparison:
     """Compare two recordings of one graph over time.
 
@@ -68,6 +69,8 @@ def compare(
         expected: by NIR path, variables that must be compared, even if neither has them.
         spiking: by NIR path, whether a node's output is spikes, where that is known; else its
             values say so.
+        optional: variables of states which pass where a side does not show them, as long as
+            something of the node was compared.
 
     Raises:
         UsageError: neither length of a step is a whole multiple of the other, or one of them
@@ -95,6 +98,7 @@ def compare(
         max_spike_shift=max_spike_shift,
         tau=tau,
         nodes=tuple(nodes),
+        optional=tuple(optional),
         not_compared=() if steps and rows else ("nothing was recorded that could be compared",),
     )
 

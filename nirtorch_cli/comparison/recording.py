@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from nirtorch_cli.findings.text import quoted
 from nirtorch_cli.reading.sources import Place, bytes_of
 from nirtorch_cli.running.arrays import Array
-from nirtorch_cli.running.recording import VARIABLES
+from nirtorch_cli.running.recording import known_variables
 from nirtorch_cli.running.signals.formats import kind_of
 from nirtorch_cli.running.signals.npz import DT, arrays_of
 
@@ -92,7 +92,7 @@ def _of_archive(
 
 def _known(node: str, variable: str, key: str) -> tuple[str, str]:
     """Node and variable; of a key that has no variable in it, its output."""
-    return (node, variable) if node and variable in VARIABLES else (key, "output")
+    return (node, variable) if node and variable in known_variables() else (key, "output")
 
 
 def _number(array: Array) -> float | None:

@@ -21,10 +21,6 @@ _COLUMNS = (
     "rate A",
     "rate B",
     "distance",
-    "v differs",
-    "i differs",
-    "output differs",
-    "not compared",
 )
 _NARROW_COLUMNS = (
     "node",
@@ -32,7 +28,7 @@ _NARROW_COLUMNS = (
     "spikes A/B",
     "missing/extra/shifted",
     "Hz A/B",
-    *_COLUMNS[9:],
+    _COLUMNS[9],
 )
 LEFT = ("node", "not compared")
 """The columns that hold no numbers."""
@@ -42,20 +38,23 @@ def comparison_rows(
     comparison: Comparison, *, narrow: bool = False
 ) -> tuple[list[str], list[list[str]]]:
     """The columns that are needed, and a row for each node."""
-    columns = _NARROW_COLUMNS if narrow else _COLUMNS
-    rows = [_row(node, narrow) for node in comparison.nodes]
+    held = {name: name == "output" for node in comparison.nodes for name in node.values}
+    names = sorted(held, key=held.__getitem__)  # the output last
+    fixed = _NARROW_COLUMNS if narrow else _COLUMNS
+    columns = [*fixed, *(f"{name} differs" for name in names), "not compared"]
+    rows = [_row(node, narrow, names) for node in comparison.nodes]
     used = [n for n in range(len(columns)) if n < 2 or any(row[n] for row in rows)]
     return [columns[n] for n in used], [[row[n] for n in used] for row in rows]
 
 
-def _row(node: NodeComparison, narrow: bool) -> list[str]:
+def _row(node: NodeComparison, narrow: bool, names: list[str]) -> list[str]:
     step, spikes = node.first_step, node.spikes
     cells = [node.node, "" if step is None else f"step {step:,}"]
     if spikes is None:
         cells += [""] * (4 if narrow else 8)
     else:
         cells += _narrow_spikes(spikes) if narrow else _spikes(spikes)
-    for name in ("v", "i", "output"):
+    for name in names:
         value = node.values.get(name)
         largest = None if value is None else value.largest
         text = "" if largest is None else f"{largest:.3g}"

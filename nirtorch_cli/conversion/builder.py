@@ -33,7 +33,8 @@ from nirtorch_cli.graph.inlining import dissolve
 from nirtorch_cli.graph.plan import plan_graph, shortened
 from nirtorch_cli.graph.schedule import Schedule
 from nirtorch_cli.graph.shapes import input_shape, output_shape
-from nirtorch_cli.graph.time_step import TimeStep, delay_steps, infer_time_step, longest_delay
+from nirtorch_cli.graph.time_step import TimeStep, infer_time_step, longest_delay
+from nirtorch_cli.primitives.parameters import delay_steps
 from nirtorch_cli.reading.unknown_nodes import UnknownNode, type_name
 
 _RESERVED = frozenset(dir(ConvertedModule(torch.nn.Module(), torch.fx.Graph())))

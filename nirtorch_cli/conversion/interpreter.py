@@ -17,6 +17,7 @@ from typing import Any, cast
 import nir
 import torch
 
+from nirtorch_cli.conversion import defaults
 from nirtorch_cli.conversion.attribution import user_errors
 from nirtorch_cli.conversion.builder import Builder, settings_of
 from nirtorch_cli.conversion.defaults import DEFAULT_MAP
@@ -77,6 +78,8 @@ def nir_to_torch(
         >>> output, state = module(torch.zeros(1, 12))
         >>> output, state = module(torch.zeros(1, 12), state)
     """
+    if default_map is DEFAULT_MAP:  # as it was when this was imported; types may have come since
+        default_map = defaults.default_map()
     if isinstance(nir_node, (str, os.PathLike)):
         return convert_file(
             read(nir_node, max_bytes=max_bytes),

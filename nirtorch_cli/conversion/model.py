@@ -25,6 +25,7 @@ from nirtorch_cli.findings.text import quoted
 from nirtorch_cli.findings.tracebacks import message
 from nirtorch_cli.graph.time_step import TimeStep, infer_time_step
 from nirtorch_cli.reading.graphs import ModelFile
+from nirtorch_cli.reading.registered_nodes import with_known_types
 
 
 def convert_model(
@@ -57,6 +58,7 @@ def convert_model(
         for spec, mapping in loaded_maps(request.maps, options):
             user_map.update(mapping)
             origins.update(dict.fromkeys(mapping, f"--map {spec}"))
+        file = with_known_types(file)
     defaults = default_map(step.dt, **dynamics) if request.with_defaults else {}
     stage(f"converting {len(file.graph.nodes)} nodes")
     with importable(map_folders(request.maps)):  # a mapper may import what it needs when called

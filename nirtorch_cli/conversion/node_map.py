@@ -16,6 +16,7 @@ import nir
 from nirtorch_cli.findings.errors import MapError
 from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.findings.tracebacks import reason
+from nirtorch_cli.primitives.table import known_primitives
 from nirtorch_cli.reading.unknown_nodes import UnknownNode
 
 Mapper = Callable[[Any], Any]
@@ -36,7 +37,8 @@ def merged_map(node_map: NodeMapping, default_map: NodeMapping) -> NodeMapping:
             text = f"{name} is no mapping but {type(mapping).__name__}"
             raise MapError("NIR503", text)
         check_entries(mapping, name)
-    named = {meant.__name__: meant for meant in _types()}
+    known = {entry.name: entry.type for entry in known_primitives()}
+    named = {**{meant.__name__: meant for meant in _types()}, **known}
     return {**default_map, **{named.get(str(key), key): value for key, value in node_map.items()}}
 
 

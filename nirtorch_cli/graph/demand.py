@@ -20,28 +20,10 @@ import nir
 import numpy as np
 
 from nirtorch_cli.findings.errors import ConversionError
-from nirtorch_cli.primitives.shape_rules import (
-    CONV,
-    LINEAR,
-    POOL,
-    elementwise_parameters,
-    input_shape,
-    output_shape,
-    padding_mode,
-    pair,
-    single,
-)
+from nirtorch_cli.primitives.parameters import elementwise_parameters, padding_mode, pair, single
+from nirtorch_cli.primitives.shape_rules import input_shape, output_shape
+from nirtorch_cli.primitives.table import primitive_of
 from nirtorch_cli.reading.limits import OPERATIONS_FOR_A_BYTE
-
-_STATES: dict[type[nir.NIRNode], int] = {
-    nir.I: 1,
-    nir.IF: 1,
-    nir.LI: 1,
-    nir.LIF: 1,
-    nir.CubaLI: 2,
-    nir.CubaLIF: 2,
-}
-"""How many variables a neuron keeps from step to step."""
 
 
 @dataclass(frozen=True)
@@ -128,17 +110,19 @@ def _demand(path: str, node: Any, dt: float, itemsize: int) -> Demand:
     parameters = stored + sum(array.size for array in numbers) * itemsize
     gives = 0 if given is None else math.prod(given) * itemsize
     takes = 0 if taken is None else math.prod(taken) * itemsize
-    if type(node) in _STATES:
-        return Demand(path, parameters, (1 + 2 * _STATES[type(node)]) * gives)
+    known = primitive_of(node)
+    rule = None if known is None else known.shape_rule
+    if known is not None and known.states:
+        return Demand(path, parameters, (1 + 2 * len(known.states)) * gives)
     if isinstance(node, nir.Delay):
         return _of_delay(path, node, dt, gives, parameters)
-    if type(node) in LINEAR and given is not None:
+    if rule == "linear" and given is not None:
         operations = int(np.prod(np.shape(node.weight), dtype=object))
         rows = math.prod(given[: len(given) + 1 - np.ndim(node.weight)])
         return Demand(path, parameters, gives, operations=operations * max(1, rows))
-    if type(node) in CONV and taken is not None and given is not None:
+    if rule == "convolution" and taken is not None and given is not None:
         return _of_convolution(path, node, taken, given, itemsize, parameters)
-    if type(node) in POOL and taken is not None and given is not None:
+    if rule == "pooling" and taken is not None and given is not None:
         kernel, padding = pair(node.kernel_size), pair(node.padding)
         sizes = [size + 2 * pad for size, pad in zip(taken[-2:], padding)]
         padded = math.prod(taken[:-2]) * math.prod(sizes) * itemsize if any(padding) else 0

@@ -19,8 +19,8 @@ from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.findings.text import quoted
 from nirtorch_cli.graph.inlining import FlatGraph
 from nirtorch_cli.graph.schedule import Schedule, schedule
-from nirtorch_cli.graph.shapes import NEURONS
-from nirtorch_cli.graph.time_step import delay_steps
+from nirtorch_cli.primitives.parameters import delay_steps
+from nirtorch_cli.primitives.table import is_of_role
 from nirtorch_cli.reading.unknown_nodes import UnknownNode, type_name
 
 
@@ -34,10 +34,14 @@ def plan_graph(flat: FlatGraph, dt: float, path: str = "") -> tuple[Schedule, li
         flat.edges,
         sources=sorted(name for name in flat.nodes if flat.is_input(name)),
         # A nested graph that stayed whole in a loop is a unit with a state of its own.
-        neurons={n for n, node in flat.nodes.items() if isinstance(node, (*NEURONS, nir.NIRGraph))},
+        neurons={
+            name
+            for name, node in flat.nodes.items()
+            if isinstance(node, nir.NIRGraph) or is_of_role(node, "neuron")
+        },
         delays=whole,
         partial_delays=longest - whole,
-        ports={n for n, node in flat.nodes.items() if isinstance(node, (nir.Input, nir.Output))},
+        ports={name for name, node in flat.nodes.items() if is_of_role(node, "port")},
         rank=lambda name: _content(flat.nodes[name]),
     )
     findings = [_ambiguity(entries, found, flat, path) for entries in found.ambiguous]

@@ -21,17 +21,11 @@ import numpy as np
 from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.findings.text import quoted
 from nirtorch_cli.primitives.broadcasting import laid_over, way_over
+from nirtorch_cli.primitives.parameters import channels, elementwise_parameters, single
 from nirtorch_cli.primitives.shape_rules import (
-    CONV,
-    ELEMENTWISE,
-    LINEAR,
-    POOL,
-    RANK,
     Shape,
     UnfitError,
-    channels,
     conv_output,
-    elementwise_parameters,
     flattened,
     input_shape,
     intrinsic_output,
@@ -41,9 +35,9 @@ from nirtorch_cli.primitives.shape_rules import (
     parameter_shape,
     pool_output,
     shape_of,
-    single,
     single_shape,
 )
+from nirtorch_cli.primitives.table import shape_rule_of
 
 _FAR_AHEAD = 8
 """How many nodes that keep shapes are looked past for what comes after them."""
@@ -55,9 +49,10 @@ ENOUGH = 2
 
 def settled_input(node: nir.NIRNode) -> Shape | None:
     """The one input shape that the parameters of a node allow, or of those in a nested graph."""
-    if type(node) in LINEAR:
+    rule = shape_rule_of(node)
+    if rule == "linear":
         return (*node.weight.shape[:-2], node.weight.shape[-1])
-    if type(node) in ELEMENTWISE:
+    if rule == "elementwise":
         shape = parameter_shape(node)
         # A size of one may be one value for a whole layer.
         return shape if shape and 1 not in shape else None
@@ -66,6 +61,11 @@ def settled_input(node: nir.NIRNode) -> Shape | None:
         settled = (settled_input(node.nodes[target]) for target in fed)
         return next((shape for shape in settled if shape is not None), None)
     return None
+
+
+def is_elementwise(node: nir.NIRNode) -> bool:
+    """Whether a node gives the shape that it takes, and has a parameter for each element."""
+    return bool(shape_rule_of(node) == "elementwise")
 
 
 @dataclass
@@ -214,22 +214,23 @@ class Inference:
 
     def transfer(self, name: str, node: nir.NIRNode, shape: Shape) -> Shape | None:
         """The output shape of a node for an input shape; ValueError says why there is none."""
-        kind = type(node)
-        if kind in ELEMENTWISE:
+        rule = shape_rule_of(node)
+        if rule == "elementwise":
             return self.elementwise_output(name, node, shape)
-        if kind in LINEAR:
+        if rule == "linear":
             self.lay_bias(name, node, node.weight.shape[:-1])
             return linear_output(node, shape)
-        if kind in CONV:
+        if rule == "convolution":
             return self.conv_output(name, node, shape)
-        if kind in POOL:
+        if rule == "pooling":
             return pool_output(node, shape)
-        if kind is nir.Flatten:
+        if rule == "flatten":
             return self.flatten_output(name, node, shape)
-        if kind is nir.Output:
-            return self.port_output(name, node, shape)
-        if kind is nir.Input:
-            return shape
+        if rule == "port":
+            return self.port_output(name, node, shape) if isinstance(node, nir.Output) else shape
+        if callable(rule):
+            given: Shape = rule(node, shape)
+            return given
         return output_shape(node)  # a type of somebody else's: as it says itself
 
     def lay_bias(self, name: str, node: Any, outputs: Shape) -> None:
@@ -288,19 +289,19 @@ class Inference:
             node = self.nodes[name]
             if isinstance(node, nir.NIRGraph):
                 return found + ENOUGH
-            if type(node) in ELEMENTWISE:
+            if is_elementwise(node):
                 shapes = [np.shape(values) for values in elementwise_parameters(node).values()]
                 found += sum(shape == self.given.get(name) and shape != (1,) for shape in shapes)
             else:
                 found += 1 + (getattr(node, "bias", None) is not None)
-            if found >= ENOUGH or type(node) not in ELEMENTWISE:
+            if found >= ENOUGH or not is_elementwise(node):
                 break
         return found
 
     def hint(self, name: str, error: ValueError) -> str | None:
         """What to do about a shape that a node cannot take."""
         node = self.nodes[name]
-        if type(node) in LINEAR:
+        if shape_rule_of(node) == "linear":
             takes, gives = node.weight.shape[-1], node.weight.shape[-2]
             following = [self.expected(target) for target in self.successors[name]]
             swapped = self.taken[name][-1:] == (gives,)
@@ -317,7 +318,7 @@ class Inference:
         return getattr(error, "hint", None)
 
     def conv_output(self, name: str, node: Any, shape: Shape) -> Shape:
-        rank, count = RANK[type(node)], channels(node)
+        rank, count = node.weight.ndim - 1, channels(node)
         if len(shape) != rank or shape[0] != count:
             axes = "(channels, length)" if rank == 2 else "(channels, height, width)"
             raise ValueError(f"takes {axes} with {count} channels, not the shape {shape}")
@@ -357,11 +358,11 @@ class Inference:
     def is_taken_by_rows(self, name: str, shape: Shape | None) -> bool:
         """Whether a matrix acts on the last axis of a shape, as what follows it says too."""
         node = self.nodes[name]
-        if shape is None or type(node) not in LINEAR or node.weight.shape[1:] != shape[-1:]:
+        if shape is None or shape_rule_of(node) != "linear" or node.weight.shape[1:] != shape[-1:]:
             return False
         gives = (*shape[:-1], node.weight.shape[0])
         following = [(target, self.nodes[target]) for target in self.successors[name]]
-        said = [parameter_shape(after) for _, after in following if type(after) in ELEMENTWISE]
+        said = [parameter_shape(after) for _, after in following if is_elementwise(after)]
         return gives in said or any(self.expected(target) == gives for target, _ in following)
 
     def expected(self, name: str) -> Shape | None:
@@ -371,7 +372,7 @@ class Inference:
             strict = self.strict_input(name)
             if strict is not None or isinstance(node, nir.Output):
                 return strict or single_shape(node.output_type)
-            if type(node) not in ELEMENTWISE or not following:
+            if not is_elementwise(node) or not following:
                 return None
             name = following[0]  # what keeps shapes takes what the next one takes
         return None
@@ -382,18 +383,18 @@ class Inference:
 
     def wanted_input(self, name: str) -> Shape | None:
         """What a node that keeps shapes takes, if what it feeds takes that."""
-        if type(self.nodes[name]) not in (nir.Input, *ELEMENTWISE):
+        if not isinstance(self.nodes[name], nir.Input) and not is_elementwise(self.nodes[name]):
             return None
         return next((self.taken[t] for t in self.successors[name] if t in self.taken), None)
 
     def loose_input(self, name: str) -> Shape | None:
         """The input shape that a node declares, where nothing else is known."""
-        node = self.nodes[name]
-        if type(node) in ELEMENTWISE and name not in self.coming:
+        node, rule = self.nodes[name], shape_rule_of(self.nodes[name])
+        if rule == "elementwise" and name not in self.coming:
             return parameter_shape(node)
-        if type(node) in CONV and node.input_shape is not None:
+        if rule == "convolution" and node.input_shape is not None:
             return (channels(node), *(shape_of(node.input_shape) or ()))
-        if isinstance(node, nir.NIRGraph) or type(node) in (*ELEMENTWISE, *CONV, *POOL):
+        if isinstance(node, nir.NIRGraph) or rule in ("elementwise", "convolution", "pooling"):
             return None
         return input_shape(node)
 

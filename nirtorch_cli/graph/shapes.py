@@ -23,24 +23,11 @@ import nir
 from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.graph.shape_inference import ENOUGH, Inference, settled_input
 from nirtorch_cli.primitives.broadcasting import Shape, without_ones
-from nirtorch_cli.primitives.shape_rules import (
-    ELEMENTWISE,
-    elementwise_parameters,
-    input_shape,
-    output_shape,
-)
+from nirtorch_cli.primitives.parameters import elementwise_parameters
+from nirtorch_cli.primitives.shape_rules import input_shape, output_shape
+from nirtorch_cli.primitives.table import shape_rule_of
 
-__all__ = ["NEURONS", "ShapedGraph", "infer_shapes", "input_shape", "output_shape"]
-
-NEURONS: tuple[type[nir.NIRNode], ...] = (
-    nir.I,
-    nir.IF,
-    nir.LI,
-    nir.LIF,
-    nir.CubaLI,
-    nir.CubaLIF,
-)
-"""The node types with a membrane voltage."""
+__all__ = ["ShapedGraph", "infer_shapes", "input_shape", "output_shape"]
 
 
 @dataclass(frozen=True)
@@ -125,7 +112,7 @@ def _is_agreed(attempt: Inference, name: str, wanted: Shape) -> bool:
         return False
     targets = [attempt.nodes[target] for target in attempt.successors[name]]
     votes = [
-        len(elementwise_parameters(node)) if type(node) in ELEMENTWISE else 1
+        len(elementwise_parameters(node)) if shape_rule_of(node) == "elementwise" else 1
         for node in targets
         if settled_input(node) == wanted
     ]

@@ -19,6 +19,7 @@ import nir
 import numpy as np
 
 from nirtorch_cli.findings.text import quoted
+from nirtorch_cli.primitives.parameters import delay_steps
 
 DEFAULT_DT = 1e-4
 """The time step of the NIR paper's experiments, in seconds."""
@@ -49,21 +50,6 @@ def infer_time_step(node: nir.NIRNode) -> TimeStep:
     if noted is not None:
         return TimeStep(*noted)
     return TimeStep(DEFAULT_DT, "the default; the file leaves no trace of another", is_guess=True)
-
-
-def delay_steps(delay: Any, dt: float) -> np.ndarray:
-    """A delay, in the unit of dt, as whole numbers of steps: delay/dt rounded, halves up.
-
-    Raises:
-        ValueError: a delay is negative, not finite, or longer than 2^31 steps.
-    """
-    ratio = np.asarray(delay, dtype=np.float64) / dt
-    if not np.all(np.isfinite(ratio)) or np.any(ratio < 0):
-        raise ValueError("a delay is negative or not finite")
-    if np.any(ratio >= 2**31):
-        raise ValueError(f"a delay of {float(ratio.max()):g} steps of {dt:g} cannot be kept")
-    # The small term takes a float32 file's 1.4999999 for the half that was meant.
-    return np.floor(ratio + 0.5 + 1e-7 * (1 + ratio)).astype(np.int64)
 
 
 def longest_delay(node: nir.NIRNode, dt: float) -> int:

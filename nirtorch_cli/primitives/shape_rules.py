@@ -14,24 +14,8 @@ import numpy as np
 
 from nirtorch_cli.primitives.broadcasting import Shape as Shape
 from nirtorch_cli.primitives.broadcasting import axes_that_fit, why_not, without_ones
-
-ELEMENTWISE: dict[type[nir.NIRNode], str] = {
-    nir.I: "r",
-    nir.IF: "v_threshold",
-    nir.LI: "v_leak",
-    nir.LIF: "v_threshold",
-    nir.CubaLI: "v_leak",
-    nir.CubaLIF: "v_threshold",
-    nir.Scale: "scale",
-    nir.Threshold: "threshold",
-    nir.Delay: "delay",
-}
-"""Node types whose output has the shape of their input, and a parameter with their shape."""
-
-LINEAR = (nir.Affine, nir.Linear)
-CONV = (nir.Conv1d, nir.Conv2d)
-POOL = (nir.SumPool2d, nir.AvgPool2d)
-RANK = {nir.Conv1d: 2, nir.Conv2d: 3, nir.SumPool2d: 3, nir.AvgPool2d: 3}
+from nirtorch_cli.primitives.parameters import padding_mode, pair, single
+from nirtorch_cli.primitives.table import primitive_of, shape_rule_of
 
 
 class UnfitError(ValueError):
@@ -77,60 +61,11 @@ def is_stale(declared: Shape, shape: Shape) -> bool:
     return ends_so or without_ones(declared) == without_ones(shape)
 
 
-def pair(value: Any) -> tuple[int, int]:
-    """A stride, padding, dilation or kernel size as two ints, however the file writes it."""
-    numbers = _whole_numbers(value)
-    if len(numbers) == 1:
-        return numbers[0], numbers[0]
-    if len(numbers) != 2:
-        raise ValueError(f"{value!r} is neither a number nor a pair")
-    return numbers[0], numbers[1]
-
-
-def single(value: Any) -> int:
-    """A stride, padding or dilation of one axis as an int, however the file writes it."""
-    numbers = _whole_numbers(value)
-    if len(numbers) != 1:
-        raise ValueError(f"{value!r} is not one number")
-    return numbers[0]
-
-
-def _whole_numbers(value: Any) -> list[int]:
-    array = np.asarray(value).reshape(-1)
-    if array.dtype.kind not in "fiu" or not np.array_equal(array, np.floor(array)):
-        raise ValueError(f"{value!r} is not a whole number")
-    if not np.all(np.isfinite(array)):
-        raise ValueError(f"{value!r} is not finite")
-    return [int(number) for number in array]
-
-
-def padding_mode(padding: Any) -> str | None:
-    """'same' or 'valid' where a padding is given in words, else None."""
-    if isinstance(padding, np.ndarray) and padding.dtype.kind in "SUO" and padding.size == 1:
-        padding = padding.item()
-    if isinstance(padding, bytes):
-        padding = padding.decode("utf8", "replace")
-    if not isinstance(padding, str):
-        return None
-    if padding not in ("same", "valid"):
-        raise ValueError(f"padding {padding!r} is neither 'same', 'valid' nor a number")
-    return str(padding)
-
-
-def elementwise_parameters(node: Any) -> dict[str, np.ndarray]:
-    """The parameters of an elementwise node, by name."""
-    kept = ("metadata", "input_type", "output_type")
-    return {name: np.asarray(value) for name, value in vars(node).items() if name not in kept}
-
-
 def parameter_shape(node: Any) -> Shape:
     """The shape of an elementwise node's parameters."""
-    return np.shape(getattr(node, ELEMENTWISE[type(node)]))
-
-
-def channels(node: Any) -> int:
-    """How many channels a convolution takes."""
-    return int(node.weight.shape[1]) * single(node.groups)
+    found = primitive_of(node)
+    assert found is not None
+    return np.shape(getattr(node, found.shaped_by))
 
 
 def linear_output(node: Any, shape: Shape) -> Shape:
@@ -146,8 +81,7 @@ def linear_output(node: Any, shape: Shape) -> Shape:
 
 def conv_output(node: Any, shape: Shape) -> Shape:
     """The output shape of a convolution for (channels, *sizes)."""
-    one_axis = type(node) is nir.Conv1d
-    sizes = (lambda value: (single(value),)) if one_axis else pair
+    sizes = pair if node.weight.ndim == 4 else lambda value: (single(value),)
     kernel, stride, dilation = node.weight.shape[2:], sizes(node.stride), sizes(node.dilation)
     if any(step < 1 for step in dilation):
         raise ValueError(f"has dilation {dilation}")
@@ -199,8 +133,9 @@ def flattened(shape: Shape, start: int, end: int) -> Shape | None:
 
 def intrinsic_output(node: Any) -> Shape | None:
     """What a node would give by its parameters, to go on after an error."""
-    if type(node) in LINEAR:
+    rule = shape_rule_of(node)
+    if rule == "linear":
         return (*node.weight.shape[:-2], node.weight.shape[-2])
-    if type(node) in ELEMENTWISE and parameter_shape(node):
+    if rule == "elementwise" and parameter_shape(node):
         return parameter_shape(node)
     return None

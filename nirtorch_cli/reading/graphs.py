@@ -24,7 +24,7 @@ import numpy as np
 from nirtorch_cli.findings.errors import ReadError, ShapeError
 from nirtorch_cli.findings.finding import Finding, Severity
 from nirtorch_cli.findings.text import listed, quoted
-from nirtorch_cli.primitives.table import NODE_FIELDS, OLD_NAMES, SHAPES
+from nirtorch_cli.primitives.table import OLD_NAMES, SHAPES, primitive_named
 from nirtorch_cli.reading.hdf5 import Member, Store, opened
 from nirtorch_cli.reading.limits import (
     DEFAULT_MAX_BYTES,
@@ -131,7 +131,7 @@ class _Reader:
                 self.assume("NIR018", None, None, text, hint="read all the same")
                 return inside, (), None
         hint = "it is an HDF5 file, but holds no NIR graph"
-        raise ReadError("NIR003", "has no group 'node'", hint=hint)
+        raise ReadError("NIR003", "has no group 'node'", None, hint=hint)
 
     def node(
         self, members: dict[str, Member], path: tuple[str, ...], kind: str | None = None
@@ -271,16 +271,19 @@ class _Reader:
         return [(str(source), str(target)) for source, target in table.tolist()]
 
     def primitive(self, kind: str, members: dict[str, Member], where: str | None) -> nir.NIRNode:
-        fields = NODE_FIELDS[kind]
+        fields = primitive_named(kind)
+        assert fields is not None
         for old, new in OLD_NAMES.items():
-            if old in members and new in fields.known and new not in members:
+            if old in members and new in fields.fields and new not in members:
                 self.assume("NIR018", where, old, "is an old name", hint=f"read as {new}")
                 members[new] = members.pop(old)
         missing = [name for name in fields.required if name not in members]
         if missing:
             raise ReadError("NIR006", f"{kind} without {listed(missing)}", where)
         values = {
-            name: self.value(members[name], where, name) for name in fields.known if name in members
+            name: self.value(members[name], where, name)
+            for name in fields.fields
+            if name in members
         }
         self.unknown(members.keys() - values.keys() - {"type", "metadata"}, where)
         builder = NodeBuilder(

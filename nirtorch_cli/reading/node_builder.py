@@ -22,12 +22,11 @@ from nirtorch_cli.findings.text import quoted
 from nirtorch_cli.primitives.broadcasting import laid_over, layer_of, way_over
 from nirtorch_cli.primitives.table import (
     COUNTS,
-    NIRS_DEFAULTS,
-    NODE_FIELDS,
     POSITIVE,
     SHAPES,
     SINGLE,
-    NodeFields,
+    Primitive,
+    primitive_named,
 )
 from nirtorch_cli.reading.sources import shown
 
@@ -63,15 +62,16 @@ class NodeBuilder:
             ReadError: a field does not hold what it should.
             ShapeError: the shapes of its parameters do not fit together.
         """
-        fields = NODE_FIELDS[self.kind]
+        fields = primitive_named(self.kind)
+        assert fields is not None
         for name in fields.required:
             if values[name] is None:
                 raise self.refused("NIR016", "holds no value", name)
         present = {name: value for name, value in values.items() if value is not None}
         arguments = {name: self.parameter(name, value) for name, value in present.items()}
         self.fill_in(fields, arguments)
-        if fields.shared:
-            arguments.update(self.of_one_shape({name: arguments[name] for name in fields.shared}))
+        if fields.shape_rule == "elementwise" and len(fields.fields) > 1:
+            arguments.update(self.of_one_shape({n: arguments[n] for n in fields.fields}))
         node_type = self.completed(fields.type, arguments)
         try:
             with np.errstate(all="ignore"):
@@ -151,22 +151,24 @@ class NodeBuilder:
         self.claim(math.prod(sizes) * np.dtype(np.float32).itemsize, name)
         return np.array(sizes, dtype=np.int64)
 
-    def fill_in(self, fields: NodeFields, arguments: dict[str, Any]) -> None:
+    def fill_in(self, fields: Primitive, arguments: dict[str, Any]) -> None:
         """What is missing and has one sensible meaning."""
         for name, default in fields.defaults.items():
             if name in arguments:
                 continue
-            value: Any = int(default) if name not in ("v_reset", "w_in", "bias") else default
-            if name in ("v_reset", "w_in"):
-                # Like the threshold, so that this follows it into a layer of one value.
-                pattern = np.asarray(arguments.get("v_threshold", arguments.get("v_leak")))
+            value: Any = default
+            if fields.shape_rule == "elementwise":
+                # Like the parameter with its shape, which it follows into a layer of one value.
+                pattern = np.asarray(arguments[fields.shaped_by])
                 self.claim(pattern.nbytes, name)
                 value = np.full_like(pattern, default)
             elif name == "bias":
                 weight = np.asarray(arguments["weight"])
                 value = np.zeros(weight.shape[:-1], dtype=weight.dtype)
+            elif name in COUNTS or name in SINGLE:
+                value = int(default)
             arguments[name] = value
-            severity = "info" if name in NIRS_DEFAULTS else "warning"
+            severity = "info" if fields.is_default_of_nir(name) else "warning"
             text = f"is not in the file; taken as {default:g}"
             self.note(Finding("NIR012", severity, text, self.where, name))  # type: ignore[arg-type]
 

@@ -13,10 +13,8 @@ import nir
 
 from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.findings.text import listed, quoted
-from nirtorch_cli.primitives.table import NODE_FIELDS
+from nirtorch_cli.primitives.table import known_types
 from nirtorch_cli.reading.sources import shown
-
-_KNOWN = (*NODE_FIELDS, "NIRGraph")
 
 
 class UnknownNode(nir.NIRNode):  # type: ignore[misc]  # nir has no types
@@ -50,14 +48,18 @@ def type_name(node: nir.NIRNode) -> str:
 
 
 def type_meant(kind: str) -> str | None:
-    """The type of nir that a name means which only spells it otherwise, as `CuBaLIF`."""
-    return {_plain(name): name for name in _KNOWN}.get(_plain(kind))
+    """The known type that a name means which only spells it otherwise, as `CuBaLIF`."""
+    return _by_plain_name().get(_plain(kind))
 
 
 def types_alike(kind: str) -> list[str]:
-    """The types of nir whose names are most like one that none of them has."""
-    plain = {_plain(name): name for name in _KNOWN}
+    """The known types whose names are most like one that none of them has."""
+    plain = _by_plain_name()
     return [plain[name] for name in difflib.get_close_matches(_plain(kind), plain, n=2, cutoff=0.6)]
+
+
+def _by_plain_name() -> dict[str, str]:
+    return {_plain(name): name for name in (*known_types(), "NIRGraph")}
 
 
 def _plain(kind: str) -> str:

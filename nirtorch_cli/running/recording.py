@@ -3,33 +3,42 @@
 In: a converted module and requests such as `lif1`, `lif1:v`, `nest/lif1:spikes`. Out: for each
 node's path the names of the variables, or one UsageError that says all that is wrong.
 
-Variables: `output` of any node; `spikes`, the same of a node of a spiking type; `v` and `i`,
-voltage and current after a step, of a node that keeps them in its state; `count`, how often each
-neuron of a spiking node fired. A name alone is its output, or spikes. A name that no node has may
-be a pattern (`hidden*`, `*:v`) and stands for all nodes that it fits and that have the variable.
+Variables: `output` of any node; `spikes`, the same of a node of a spiking type; `count`, how often
+each neuron of a spiking node fired; and what a node holds in its state after a step: `v` and `i`
+of nir's own neurons, any tensor (`mem`) of a module of somebody else's. Such a module may say which
+of its names is which of NIR's, by an attribute:
+
+    nir_states = {"mem": "v", "syn": "i"}
+
+A name alone is its output, or spikes. A name that no node has may be a pattern (`hidden*`, `*:v`)
+and stands for all nodes that it fits and that have the variable.
 """
 
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from nirtorch_cli.conversion.graph_module import NIR_NAME, ConvertedModule
+from nirtorch_cli.conversion.wiring import is_stateful
 from nirtorch_cli.findings.errors import UsageError
 from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.findings.ordering import in_natural_order
 from nirtorch_cli.findings.suggestions import did_you_mean
 from nirtorch_cli.findings.text import listed, quoted
-from nirtorch_cli.primitives.shape_rules import Shape
+from nirtorch_cli.primitives.broadcasting import Shape
+from nirtorch_cli.primitives.modules.neuron import Neuron
+from nirtorch_cli.primitives.table import is_spiking, known_primitives, states_of
 
-SPIKING_TYPES = ("IF", "LIF", "CubaLIF", "Threshold")
-"""The NIR types whose output is spikes."""
+OF_OUTPUTS = ("output", "spikes", "count")
+"""The variables that are seen in a node's output; all others are in its state."""
 
-_VOLTAGES = ("I", "IF", "LI", "LIF", "CubaLI", "CubaLIF")
-_CURRENTS = ("CubaLI", "CubaLIF")
-VARIABLES = ("output", "spikes", "v", "i", "count")
+NIR_STATES = "nir_states"
+"""The attribute by which a module says which of its names is which of NIR's."""
 
 Wanted = dict[str, set[str]]
 
@@ -41,6 +50,7 @@ def wanted(module: ConvertedModule, record: Iterable[str]) -> Wanted:
         UsageError: a node that is not there, or a variable that it does not have.
     """
     kinds = dict(node_types(module))
+    modules = {path: owner._modules.get(name) for path, owner, name in _nodes(module)}
     found: Wanted = {}
     problems = []
     for request in record:
@@ -55,8 +65,8 @@ def wanted(module: ConvertedModule, record: Iterable[str]) -> Wanted:
         elif path not in kinds:
             hint = _hint(request, kinds)
             problems.append(Finding("NIR604", "error", f"no node {quoted(path)}", hint=hint))
-        elif variable not in variables_of(kinds[path]):
-            text = f"a {kinds[path]} has no {quoted(variable)} to record"
+        elif not _has(modules.get(path), kinds[path], variable):
+            text = f"{_a(kinds[path])} has no {quoted(variable)} to record"
             there = variables_of(kinds[path])
             hint = did_you_mean(variable, there) or f"it has {listed(list(there))}"
             problems.append(Finding("NIR604", "error", text, path, hint=hint))
@@ -139,14 +149,64 @@ def _called(node: torch.fx.Node) -> str:
     return str(node.target)
 
 
-def variables_of(kind: str) -> tuple[str, ...]:
+def variables_of(kind: str | None) -> tuple[str, ...]:
     """What can be recorded of a node of a NIR type."""
-    return (
-        "output",
-        *(("spikes", "count") if kind in SPIKING_TYPES else ()),
-        *(("v",) if kind in _VOLTAGES else ()),
-        *(("i",) if kind in _CURRENTS else ()),
-    )
+    of_spikes = ("spikes", "count") if is_spiking(kind) else ()
+    return ("output", *of_spikes, *states_of(kind))
+
+
+def known_variables() -> tuple[str, ...]:
+    """What can be recorded of some type: outputs, then the states of all types."""
+    states = (name for entry in known_primitives() for name in entry.states)
+    return (*OF_OUTPUTS, *dict.fromkeys(states))
+
+
+def _has(module: torch.nn.Module | None, kind: str, variable: str) -> bool:
+    """Whether a node may have a variable; what the state of a foreign module holds a run shows."""
+    if variable in variables_of(kind):
+        return True
+    if module is None or variable in OF_OUTPUTS or isinstance(module, (Neuron, ConvertedModule)):
+        return False
+    return is_stateful(module)
+
+
+def _a(kind: str) -> str:
+    """A type with its article: a Linear, an AdLIF."""
+    return f"{'an' if kind[:1] in 'AEIOU' else 'a'} {kind}"
+
+
+def own_names(module: torch.nn.Module, variables: Collection[str]) -> dict[str, str]:
+    """By NIR's name what a module calls these variables of its state."""
+    said = getattr(module, NIR_STATES, None) or {}
+    own = {str(nir_name): str(name) for name, nir_name in dict(said).items()}
+    return {name: own.get(name, name) for name in sorted(variables)}
+
+
+def held(state: Any, name: str) -> Tensor | None:
+    """A tensor that a state holds: an entry of a dict, an attribute, or a place in a tuple.
+
+    A state that is a tensor itself holds it under the name `state`.
+    """
+    if isinstance(state, Mapping):
+        value = state.get(name)
+    elif isinstance(state, (tuple, list)) and name.isdecimal():
+        value = state[int(name)] if int(name) < len(state) else None
+    elif isinstance(state, Tensor):
+        value = state if name == "state" else None
+    else:
+        value = getattr(state, name, None)
+    return value if isinstance(value, Tensor) else None
+
+
+def held_names(state: Any) -> list[str]:
+    """The names under which a state holds tensors."""
+    if isinstance(state, Mapping):
+        names = [str(name) for name in state]
+    elif isinstance(state, (tuple, list)):
+        names = [*getattr(state, "_fields", map(str, range(len(state))))]
+    else:
+        names = ["state"] if isinstance(state, Tensor) else [*getattr(state, "__dict__", ())]
+    return [name for name in names if held(state, name) is not None]
 
 
 def _matching(
@@ -176,6 +236,7 @@ def _hint(request: str, kinds: dict[str, str]) -> str:
 def _split(request: str, kinds: dict[str, str]) -> tuple[str, str]:
     """A request's node and variable; a name may have colons of its own."""
     path, colon, variable = request.rpartition(":")
-    if request in kinds or not colon or (path not in kinds and variable not in VARIABLES):
-        return request, "spikes" if kinds.get(request) in SPIKING_TYPES else "output"
+    is_node = path in kinds or bool(_fitting(path, kinds))
+    if request in kinds or not colon or not (is_node or variable in known_variables()):
+        return request, "spikes" if is_spiking(kinds.get(request)) else "output"
     return path, variable

@@ -30,9 +30,10 @@ import torch
 from torch import Tensor
 
 from nirtorch_cli.conversion.graph_module import ConvertedModule
+from nirtorch_cli.primitives.table import is_spiking
 from nirtorch_cli.running.engine.compiler import Compiler
 from nirtorch_cli.running.engine.sequencer import Sequencer, Trace
-from nirtorch_cli.running.recording import SPIKING_TYPES, wanted
+from nirtorch_cli.running.recording import wanted
 
 CHUNK_BYTES = 16 * 2**20
 """What the outputs of all nodes may take, over the steps that are worked on at a time."""
@@ -238,7 +239,7 @@ def spiking_nodes(
         path = prefix + module.meta["names"].get(name, name)
         if isinstance(child, ConvertedModule):
             yield from spiking_nodes(child, f"{path}/")
-        elif module.meta["types"].get(name) in SPIKING_TYPES:
+        elif is_spiking(module.meta["types"].get(name)):
             shape = module.meta["shapes"][name][1]
             yield path, child, None if shape is None else len(shape)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import ROOT
 from processes import is_alive, wait_until
 
 from nirtorch_cli.batch.pool import Outcome, outcomes
@@ -229,9 +230,9 @@ def say_and_loop(folder: str) -> None:
 @pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_no_process_outlives_the_caller(tmp_path: Path, ending: signal.Signals) -> None:
     script = tmp_path / "script.py"
-    here = Path(__file__).parent
-    path = [str(here), str(here.parent)]
-    script.write_text(ORPHANS.format(path=path, folder=str(tmp_path)))
+    script.write_text(
+        ORPHANS.format(path=[str(Path(__file__).parent), str(ROOT / "tests")], folder=str(tmp_path))
+    )
     process = subprocess.Popen([sys.executable, str(script)], stderr=subprocess.PIPE)
     wait_until(lambda: len(list(tmp_path.glob("*.pid"))) == 2)
     pids = [int(path.stem) for path in tmp_path.glob("*.pid")]

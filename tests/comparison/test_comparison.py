@@ -9,7 +9,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import h5py
 import nir
@@ -37,8 +37,9 @@ from nirtorch_cli.comparison.specs import Side, parse_side
 from nirtorch_cli.comparison.table import comparison_rows
 from nirtorch_cli.comparison.trains import Match, largest_shift, matched, van_rossum
 from nirtorch_cli.findings.errors import NirtorchError, ReadError, UsageError
+from nirtorch_cli.primitives.table import is_spiking
 from nirtorch_cli.reading.graphs import ModelFile
-from nirtorch_cli.running.recording import SPIKING_TYPES, node_types
+from nirtorch_cli.running.recording import node_types
 from nirtorch_cli.running.sampling import random_inputs
 from nirtorch_cli.running.signals.nirdata_writing import nirdata_of
 
@@ -846,8 +847,8 @@ def test_a_saved_module_and_a_trace(tmp_path: Path) -> None:
     messages = [f.line() for f in compare(*traced.recordings).failures(atol=0.5)]
     assert len(messages) == 3
     missing = "could not be compared: B does not have it"
-    assert f"node 'gone': v {missing}; {told_by('v')}" in messages
-    assert f"node 'lif': i {missing}; {told_by('i')}" in messages
+    assert f"node 'gone': v {missing}" in messages
+    assert any(line.startswith(f"node 'lif': i {missing}; a module") for line in messages)
     with pytest.raises(ReadError, match="holds no spikes of any node"):
         pair(graph, f"trace:{tmp_path / 't.npz'}", spec, trust=True, variables=["spikes"])
 
@@ -872,6 +873,12 @@ class Elsewhere(torch.nn.Module):
         return (mem > 1).to(x), {"mem": mem}
 
 
+class Named(Elsewhere):
+    """The same, which says whose voltage that is."""
+
+    nir_states: ClassVar = {"mem": "v"}
+
+
 class Failing(torch.nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         raise RuntimeError("no luck")
@@ -894,25 +901,29 @@ def test_a_module_is_asked_only_for_what_it_has() -> None:
     assert {path: list(held) for path, held in found.items()} == {"if": ["v"]}
 
 
-def told_by(name: str) -> str:
-    return (
-        f"only a module whose state is a dict with '{name}' tells it; "
-        "--variables spikes,output leaves it out"
-    )
-
-
-def test_what_another_framework_does_not_tell_is_a_failure(tmp_path: Path) -> None:
+def test_a_state_that_another_framework_names_otherwise_is_said(tmp_path: Path) -> None:
+    """Spikes agree: that passes, with a word about each variable that was not seen."""
     (tmp_path / "elsewhere.py").write_text(
-        "import nir\nfrom test_comparison import Elsewhere\n"
+        "import nir\nfrom test_comparison import Elsewhere, Named\n"
         "MAP = {nir.CubaLIF: lambda node: Elsewhere()}\n"
+        "NAMED = {nir.CubaLIF: lambda node: Named()}\n"
     )
     spec = f"map:{tmp_path / 'elsewhere.py'}"
     found = pair(NETWORKS["feedforward"](), spec, spec)
-    failures = compare(*found.recordings, expected=found.expected).failures()
-    assert [failure.line() for failure in failures] == [
-        f"node 'cuba': {name} could not be compared: neither has it; {told_by(name)}"
+    strict = compare(*found.recordings, expected=found.expected)
+    hint = "a module whose state calls it otherwise says so: nir_states = {'its name':"
+    lines = [
+        f"node 'cuba': {name} could not be compared: neither has it; {hint} '{name}'}}"
         for name in "vi"
     ]
+    assert [failure.line() for failure in strict.failures()] == lines
+    lenient = compare(*found.recordings, expected=found.expected, optional=["v", "i"])
+    assert lenient.passes()
+    assert [(w.severity, w.line()) for w in lenient.warnings()] == [("warning", x) for x in lines]
+    named = pair(NETWORKS["feedforward"](), f"{spec}:NAMED", f"{spec}:NAMED")
+    seen = compare(*named.recordings, expected=named.expected, optional=["v", "i"])
+    (cuba,) = [node for node in seen.nodes if node.node == "cuba"]
+    assert (list(cuba.values), list(cuba.not_compared)) == (["v"], ["i"])
     fewer = pair(NETWORKS["feedforward"](), spec, spec, variables=["spikes", "output"])
     assert compare(*fewer.recordings, expected=fewer.expected).passes()
 
@@ -1163,7 +1174,7 @@ def test_an_output_is_spikes_where_the_graph_says_so() -> None:
     for name, make in NETWORKS.items():
         module = converted(make())
         spiking = {path for path, gives in spiking_outputs(module).items() if gives}
-        assert {p for p, kind in node_types(module) if kind in SPIKING_TYPES} <= spiking, name
+        assert {p for p, kind in node_types(module) if is_spiking(kind)} <= spiking, name
 
 
 def test_a_layer_that_gives_zeros_and_ones_has_no_rate() -> None:
@@ -1219,8 +1230,10 @@ def test_comparing_two_modules_leaves_them_as_they_are() -> None:
     before = {name: values.clone() for name, values in a.state_dict().items()}
     kept, drawn = a.n1.v, torch.random.get_rng_state()
     comparison = nirtorch_cli.compare_modules(a, a, x, atol=0.0)
-    assert comparison.failures(), "there is no v to compare"
-    assert {failure.code for failure in comparison.failures()} == {"NIR621"}
+    assert comparison.passes()
+    assert [warning.code for warning in comparison.warnings()] == ["NIR621"], "there is no v"
+    insisting = nirtorch_cli.compare_modules(a, a, x, atol=0.0, variables=["spikes", "v"])
+    assert {failure.code for failure in insisting.failures()} == {"NIR621"}
     assert nirtorch_cli.compare_modules(a, a, x, atol=0.0, variables=["spikes"]).passes()
     assert nirtorch_cli.compare_modules(a, b, x).nodes
     assert (a.training, a.n0.training, b.training, b.n0.training) == (True, True, False, False)

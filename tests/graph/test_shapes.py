@@ -16,7 +16,7 @@ from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.graph.shapes import ShapedGraph, input_shape, output_shape
 from nirtorch_cli.graph.shapes import infer_shapes as inferred
 from nirtorch_cli.graph.sound import errors_in
-from nirtorch_cli.primitives.shape_rules import pair, single
+from nirtorch_cli.primitives.parameters import pair, single
 
 Shape = tuple[int, ...]
 

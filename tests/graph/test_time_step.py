@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nirtorch_cli import default_map, nir_to_torch
-from nirtorch_cli.graph.time_step import DEFAULT_DT, delay_steps, infer_time_step
+from nirtorch_cli.graph.time_step import DEFAULT_DT, infer_time_step
+from nirtorch_cli.primitives.parameters import delay_steps
 
 
 def cuba(tau_syn: Any, tau_mem: Any, r: Any, w_in: Any) -> nir.CubaLIF:

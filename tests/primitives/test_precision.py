@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 
 from nirtorch_cli import default_map, nir_to_torch, run_sequence
 from nirtorch_cli.cli.app import app
-from nirtorch_cli.primitives.modules.neuron import Dynamics
+from nirtorch_cli.primitives.dynamics import Dynamics
 
 torch.set_num_threads(1)
 

@@ -27,7 +27,7 @@ from nirtorch_cli.findings.errors import (
     StructureError,
 )
 from nirtorch_cli.graph.inspection import inspect_file
-from nirtorch_cli.primitives.table import NODE_FIELDS
+from nirtorch_cli.primitives.table import PRIMITIVES
 from nirtorch_cli.reading.graphs import ModelFile, read
 from nirtorch_cli.reading.limits import MAX_NESTING
 
@@ -211,10 +211,10 @@ def everything() -> dict[str, nir.NIRNode]:
 
 
 def test_every_type_has_a_case() -> None:
-    assert set(everything()) == set(NODE_FIELDS)
+    assert set(everything()) == set(PRIMITIVES)
 
 
-@pytest.mark.parametrize("kind", sorted(NODE_FIELDS))
+@pytest.mark.parametrize("kind", sorted(PRIMITIVES))
 def test_a_file_with_a_single_node(tmp_path: Path, kind: str) -> None:
     """nir writes such files, and cannot read them; what it reads is the same node in a graph."""
     node = everything()[kind]

@@ -12,6 +12,7 @@ import copy
 import io
 import os
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,9 +21,15 @@ import numpy as np
 
 from nirtorch_cli.findings.errors import ConversionError, NirtorchError
 from nirtorch_cli.findings.finding import Finding
-from nirtorch_cli.graph.shapes import input_shape, output_shape
 from nirtorch_cli.graph.sound import errors_in, required_sound
-from nirtorch_cli.primitives.shape_rules import CONV, ELEMENTWISE, POOL, padding_mode, pair, single
+from nirtorch_cli.primitives.parameters import padding_mode, pair, single
+from nirtorch_cli.primitives.shape_rules import input_shape, output_shape
+from nirtorch_cli.primitives.table import (
+    PRIMITIVES,
+    known_primitives,
+    parameters_of,
+    shape_rule_of,
+)
 from nirtorch_cli.reading.graphs import read
 from nirtorch_cli.reading.outline import Change, difference, outline
 from nirtorch_cli.reading.sources import Source, name_of
@@ -96,12 +103,26 @@ def exported(graph: nir.NIRGraph, *, type_check: bool = True) -> bytes:
         nir.write(content, portable(graph))
     except (TypeError, ValueError, OSError, RuntimeError) as error:
         raise _refusal("nir.write cannot write it", error) from error
+    if any(isinstance(node, _foreign()) for node in _inner_nodes(graph)):
+        return content.getvalue()  # of a type that this nir lacks, and cannot accept or refuse
     reason = refusal_by_nir(content.getvalue(), type_check=type_check)
     if reason is not None:
         hint = "what NIR can say is more than nir's type check knows; --no-type-check writes it"
         text = f"nir {nir.version} does not accept it: {reason}"
         raise ConversionError("NIR802", text, hint=hint if type_check else None)
     return content.getvalue()
+
+
+def _foreign() -> tuple[type[nir.NIRNode], ...]:
+    """The registered types, which nir does not have."""
+    return tuple(entry.type for entry in known_primitives() if entry.name not in PRIMITIVES)
+
+
+def _inner_nodes(graph: nir.NIRGraph) -> Iterator[nir.NIRNode]:
+    for node in graph.nodes.values():
+        yield node
+        if isinstance(node, nir.NIRGraph):
+            yield from _inner_nodes(node)
 
 
 def refusal_by_nir(source: str | bytes, *, type_check: bool) -> str | None:
@@ -132,17 +153,17 @@ def _portable_node(node: nir.NIRNode) -> nir.NIRNode:
         return portable(node)
     written = copy.copy(node)
     written.metadata = _storable(node.metadata or {})
-    shape = input_shape(node)
-    if type(node) in ELEMENTWISE:
-        for name in _parameters(node):
+    shape, rule = input_shape(node), shape_rule_of(node)
+    if rule == "elementwise":
+        for name in parameters_of(node):
             value = np.asarray(getattr(node, name))
             setattr(written, name, _storable(np.broadcast_to(value, shape or ()).copy()))
-    elif type(node) in CONV:
+    elif rule == "convolution":
         _settle_convolution(written)
-    elif type(node) in POOL:
+    elif rule == "pooling":
         for name in ("kernel_size", "stride", "padding"):
             setattr(written, name, np.array(pair(getattr(node, name))))
-    elif type(node) is nir.Flatten:
+    elif rule == "flatten":
         rank = len(shape or ())
         start, end = single(node.start_dim), single(node.end_dim)
         written.start_dim = start + rank if start < 0 else start
@@ -152,7 +173,7 @@ def _portable_node(node: nir.NIRNode) -> nir.NIRNode:
 
 
 def _settle_convolution(node: Any) -> None:
-    sizes = single if type(node) is nir.Conv1d else lambda value: np.array(pair(value))
+    sizes = single if node.weight.ndim == 3 else lambda value: np.array(pair(value))
     for name in ("stride", "dilation"):
         setattr(node, name, sizes(getattr(node, name)))
     mode = padding_mode(node.padding)
@@ -160,10 +181,6 @@ def _settle_convolution(node: Any) -> None:
     node.groups = single(node.groups)
     if node.bias is None:  # which nir.write cannot say
         node.bias = np.zeros(node.weight.shape[0], dtype=node.weight.dtype)
-
-
-def _parameters(node: nir.NIRNode) -> list[str]:
-    return [n for n in vars(node) if n not in ("metadata", "input_type", "output_type")]
 
 
 def _storable(value: Any) -> Any:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from nirtorch_cli.findings.text import printable
+from nirtorch_cli.primitives.table import Role, primitive_named
 
 Kind = Literal["neuron", "weights", "port", "pooling", "other", "graph", "missing"]
 
@@ -93,18 +94,16 @@ PAPER, PAPER_DARK = "#ffffff", "#0f172a"
 DELAY_TEXT = "1 step"
 """What stands at a delayed edge."""
 
-_KINDS: dict[str, Kind] = {
-    **dict.fromkeys(("Input", "Output"), "port"),
-    **dict.fromkeys(("I", "IF", "LI", "LIF", "CubaLI", "CubaLIF"), "neuron"),
-    **dict.fromkeys(("Affine", "Linear", "Conv1d", "Conv2d", "Scale"), "weights"),
-    **dict.fromkeys(("AvgPool2d", "SumPool2d", "Flatten"), "pooling"),
-    "NIRGraph": "graph",
-}
+_KINDS: dict[Role, Kind] = {"delay": "other", "reshaping": "pooling"}
+"""What the roles are drawn as that are no kinds of their own."""
 
 
 def kind_of(nir_type: str) -> Kind:
-    """The kind of a NIR type; a type that is not known here is `other`."""
-    return _KINDS.get(nir_type, "other")
+    """The kind of a NIR type; a type that is not known is `other`."""
+    known = primitive_named(nir_type)
+    if known is None:
+        return "graph" if nir_type == "NIRGraph" else "other"
+    return _KINDS.get(known.role, known.role)  # type: ignore[arg-type]
 
 
 def shortened(text: str, longest: int = LONGEST) -> str:

@@ -20,8 +20,6 @@ from nirtorch_cli.drawing.runs.spikes import spike_panel
 from nirtorch_cli.drawing.runs.traces import trace_panel
 from nirtorch_cli.running.arrays import Array, as_array
 
-_DRAWN = ("spikes", "v", "i", "output")
-
 
 @dataclass(frozen=True)
 class Recorded:
@@ -52,7 +50,7 @@ class Recorded:
             values
             for variables in self.trace.values()
             for name, values in variables.items()
-            if name in _DRAWN
+            if name != "count"
         )
         return [*self.inputs.values(), *traced, *self.outputs.values()]
 
@@ -90,7 +88,9 @@ def panels(recorded: Recorded) -> Iterator[Panel]:
 def _variables(recorded: Recorded, path: str) -> dict[str, Array]:
     """What is drawn of a node; `output` is left out where it is its spikes or another of these."""
     held = recorded.trace[path]
-    found = {name: recorded.drawn(held[name]) for name in _DRAWN if name in held}
+    rank = {"spikes": -2, "v": -1, "output": 1}
+    names = sorted(held.keys() - {"count"}, key=lambda name: (rank.get(name, 0), name))
+    found = {name: recorded.drawn(held[name]) for name in names}
     output = found.pop("output", None)
     if output is not None and not any(_same(output, other) for other in found.values()):
         found["output"] = output

@@ -15,13 +15,17 @@ import numpy as np
 
 from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.findings.text import listed
-from nirtorch_cli.primitives.table import NODE_FIELDS
+from nirtorch_cli.primitives.table import (
+    COUNTS,
+    SHAPES,
+    SINGLE,
+    THRESHOLDS,
+    primitive_of,
+    time_constants_of,
+)
 from nirtorch_cli.reading.unknown_nodes import UnknownNode
 
-TIME_CONSTANTS = ("tau", "tau_mem", "tau_syn")
-_MAY_BE_INFINITE = (*TIME_CONSTANTS, "v_threshold", "threshold")
-_COUNTS = ("kernel_size", "stride", "padding", "dilation", "groups", "start_dim", "end_dim")
-_NOT_COMPUTED_WITH = ("metadata", "input_type", "output_type", "input_shape", *_COUNTS)
+_NOT_COMPUTED_WITH = frozenset({"metadata", *SHAPES, *COUNTS, *SINGLE})
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,7 @@ def examine(
 
 def numbers(node: nir.NIRNode) -> Iterator[tuple[str, np.ndarray]]:
     """The parameters of a node that are numbers to calculate with, whatever type they have."""
-    if type(node) not in _PRIMITIVES:
+    if primitive_of(node) is None:
         return
     for name, array in _arrays(node):
         if array.dtype.kind in "fiub" and array.size:
@@ -70,9 +74,6 @@ def _arrays(node: nir.NIRNode) -> Iterator[tuple[str, np.ndarray]]:
     for name, value in vars(node).items():
         if name not in _NOT_COMPUTED_WITH and value is not None:
             yield name, np.asarray(value)
-
-
-_PRIMITIVES = frozenset(fields.type for fields in NODE_FIELDS.values())
 
 
 def range_of(values: np.ndarray) -> Range:
@@ -88,7 +89,7 @@ def unknown_type(node: nir.NIRNode, ranges: Ranges) -> Iterator[Finding]:
 
 def no_numbers(node: nir.NIRNode, ranges: Ranges) -> Iterator[Finding]:
     """NIR008: a parameter of another type than real numbers, which no file can hold."""
-    for name, array in _arrays(node) if type(node) in _PRIMITIVES else ():
+    for name, array in _arrays(node) if primitive_of(node) is not None else ():
         if array.dtype.kind not in "fiub":
             text = f"holds {array.dtype}, not real numbers"
             yield Finding("NIR008", "error", text, parameter=name)
@@ -128,14 +129,15 @@ def infinite(node: nir.NIRNode, ranges: Ranges) -> Iterator[Finding]:
     for name, span in ranges.items():
         if name != "delay" and (np.isinf(span.low) or np.isinf(span.high)):
             values = np.asarray(getattr(node, name))
-            has_meaning = name in _MAY_BE_INFINITE and span.low > 0
+            may_be = name in THRESHOLDS or name in time_constants_of(node)
+            has_meaning = may_be and span.low > 0
             text = f"{np.count_nonzero(np.isinf(values))} of {values.size} values are infinite"
             yield Finding("NIR302", "warning" if has_meaning else "error", text, parameter=name)
 
 
 def non_positive_tau(node: nir.NIRNode, ranges: Ranges) -> Iterator[Finding]:
     """NIR303: a time constant that the equation cannot be divided by, or that grows."""
-    for name in TIME_CONSTANTS:
+    for name in time_constants_of(node):
         if name in ranges and ranges[name].low <= 0:
             text = f"a time constant of {ranges[name].low:g}; it must be more than 0"
             yield Finding("NIR303", "error", text, parameter=name)

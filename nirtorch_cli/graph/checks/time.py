@@ -12,8 +12,8 @@ import nir
 import numpy as np
 
 from nirtorch_cli.findings.finding import Finding
-from nirtorch_cli.graph.checks.parameters import TIME_CONSTANTS
 from nirtorch_cli.graph.time_step import TimeStep
+from nirtorch_cli.primitives.table import is_of_role, time_constants_of
 
 _EVEN = 1e-3
 """How far from a whole number of steps a delay may be: float32 files are a little off."""
@@ -22,8 +22,8 @@ _EVEN = 1e-3
 def time_steps(nodes: Mapping[str, nir.NIRNode], dt: float) -> Iterator[Finding]:
     """NIR401, NIR402: forward Euler overshoots with dt > tau and diverges from 2 tau on."""
     for name, node in nodes.items():
-        for parameter in TIME_CONSTANTS:
-            tau = np.asarray(getattr(node, parameter, ()))
+        for parameter in time_constants_of(node):
+            tau = np.asarray(getattr(node, parameter))
             if tau.dtype.kind not in "fiu":
                 continue  # its mapper says what is wrong with it
             known = tau[~np.isnan(tau)]
@@ -93,7 +93,7 @@ def _increments(
     node: nir.NIRNode, dt: float, is_current: bool
 ) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
     """What a step adds, in parts of the way to the threshold, and how fine that has to be told."""
-    if not isinstance(node, (nir.I, nir.IF, nir.LI, nir.LIF, nir.CubaLI, nir.CubaLIF)):
+    if not is_of_role(node, "neuron"):
         return
     with np.errstate(all="ignore"):
         threshold = np.abs(np.asarray(getattr(node, "v_threshold", 1.0), dtype=np.float64))
@@ -106,12 +106,11 @@ def _increments(
             gain = np.abs(np.asarray(node.r, dtype=np.float64)) * (dt if is_current else 1.0)
             part = np.where(gain > 0, gain / way, np.inf)  # what hears nothing is another rule's
             yield "r", part, grain
-        for parameter in TIME_CONSTANTS:
-            tau = np.asarray(getattr(node, parameter, ()), dtype=np.float64)
-            if tau.size:
-                part = np.where(np.isfinite(tau) & (tau > 0), dt / tau, np.inf)
-                coarse = np.float64(1.0) if parameter == "tau_syn" else grain
-                yield parameter, part, np.asarray(coarse)
+        for parameter in time_constants_of(node):
+            tau = np.asarray(getattr(node, parameter), dtype=np.float64)
+            part = np.where(np.isfinite(tau) & (tau > 0), dt / tau, np.inf)
+            is_of_voltage = parameter in ("tau", "tau_mem")
+            yield parameter, part, np.asarray(grain if is_of_voltage else np.float64(1.0))
 
 
 def uneven_delays(nodes: Mapping[str, nir.NIRNode], dt: float) -> Iterator[Finding]:

@@ -14,12 +14,18 @@ from collections.abc import Callable, Collection
 import torch
 from torch import Tensor
 
-from nirtorch_cli.primitives.modules.neuron import Population, Spiking, State, previous, require_fit
+from nirtorch_cli.primitives.modules.neuron import (
+    Neuron,
+    SpikingNeuron,
+    State,
+    previous,
+    require_fit,
+)
 from nirtorch_cli.primitives.modules.recurrence import Leaky, approach, scaled, scaling, spread
 from nirtorch_cli.primitives.modules.stepping import integrated
 
 
-class CubaLI(Population):
+class CubaLI(Neuron):
     """Current-based leaky integrator; its output is its voltage.
 
     One step, euler:
@@ -37,6 +43,8 @@ class CubaLI(Population):
 
     State: {"i", "v"}, at first 0 and v_leak. Buffers: tau_syn, tau_mem, r, v_leak, w_in.
     """
+
+    is_whole = True
 
     tau_syn: Tensor
     tau_mem: Tensor
@@ -130,7 +138,7 @@ class CubaLI(Population):
         return advance_exactly if is_exact else advance
 
 
-class CubaLIF(Spiking, CubaLI):
+class CubaLIF(SpikingNeuron, CubaLI):
     """Current-based leaky integrate-and-fire neuron; its output is its spikes.
 
     Integrates as `CubaLI`, then z = v > v_threshold, and v = v_reset where z (reset
@@ -138,6 +146,8 @@ class CubaLIF(Spiking, CubaLI):
 
     State: {"i", "v"}, at first 0 and v_leak. Buffers: as CubaLI, and v_threshold, v_reset.
     """
+
+    is_whole = True
 
     def currents(self, synapse: Leaky, i: Tensor, decay: Tensor) -> Tensor:
         # Step by step: where a rounding error decides over a spike it should be forward's own.

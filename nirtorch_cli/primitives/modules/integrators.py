@@ -12,11 +12,17 @@ from collections.abc import Callable, Collection
 
 from torch import Tensor
 
-from nirtorch_cli.primitives.modules.neuron import Population, Spiking, State, previous, require_fit
+from nirtorch_cli.primitives.modules.neuron import (
+    Neuron,
+    SpikingNeuron,
+    State,
+    previous,
+    require_fit,
+)
 from nirtorch_cli.primitives.modules.recurrence import Summing, scaled, scaling
 
 
-class I(Population):  # noqa: E742 (NIR's name)
+class I(Neuron):  # noqa: E742 (NIR's name)
     """Integrator; its output is its voltage.
 
     One step: v = v + r x, where x is the charge of the step; or v = v + dt r x for
@@ -24,6 +30,8 @@ class I(Population):  # noqa: E742 (NIR's name)
 
     State: {"v"}, at first 0. Buffers: r, in the NIR shape.
     """
+
+    is_whole = True
 
     r: Tensor
 
@@ -63,7 +71,7 @@ class I(Population):  # noqa: E742 (NIR's name)
         return advance
 
 
-class IF(Spiking, I):
+class IF(SpikingNeuron, I):
     """Integrate-and-fire neuron; its output is its spikes.
 
     Integrates as `I`, then z = v > v_threshold, and v = v_reset where z (reset "value")
@@ -71,6 +79,8 @@ class IF(Spiking, I):
 
     State: {"v"}, at first 0. Buffers: r, v_threshold, v_reset.
     """
+
+    is_whole = True
 
     def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         v = self.integrate(x, state)

@@ -12,11 +12,17 @@ from collections.abc import Callable, Collection
 
 from torch import Tensor
 
-from nirtorch_cli.primitives.modules.neuron import Population, Spiking, State, previous, require_fit
+from nirtorch_cli.primitives.modules.neuron import (
+    Neuron,
+    SpikingNeuron,
+    State,
+    previous,
+    require_fit,
+)
 from nirtorch_cli.primitives.modules.recurrence import Leaky, approach, scaled, scaling, spread
 
 
-class LI(Population):
+class LI(Neuron):
     """Leaky integrator; its output is its voltage.
 
     One step, with g = dt/tau (euler) or 1 - exp(-dt/tau) (exact):
@@ -25,6 +31,8 @@ class LI(Population):
 
     State: {"v"}, at first v_leak. Buffers: tau, r, v_leak, in the NIR shape.
     """
+
+    is_whole = True
 
     tau: Tensor
     r: Tensor
@@ -64,7 +72,7 @@ class LI(Population):
         return advance
 
 
-class LIF(Spiking, LI):
+class LIF(SpikingNeuron, LI):
     """Leaky integrate-and-fire neuron; its output is its spikes.
 
     Integrates as `LI`, then z = v > v_threshold, and v = v_reset where z (reset "value")
@@ -72,6 +80,8 @@ class LIF(Spiking, LI):
 
     State: {"v"}, at first v_leak. Buffers: as LI, and v_threshold, v_reset.
     """
+
+    is_whole = True
 
     def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         v = self.integrate(x, state)

@@ -9,60 +9,23 @@ from __future__ import annotations
 import abc
 import copy
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from nirtorch_cli.findings.errors import StateError
+from nirtorch_cli.primitives.dynamics import Dynamics
 from nirtorch_cli.primitives.modules.firing import Firing
 from nirtorch_cli.primitives.modules.recurrence import Advance, is_free
 from nirtorch_cli.primitives.modules.stepping import fired, integrated
 from nirtorch_cli.primitives.modules.surrogate import (
-    Derivative,
     spike,
     surrogate_derivative,
     transforms_are_active,
 )
 
-INTEGRATIONS = ("euler", "exact")
-RESETS = ("value", "subtract")
-INTEGRATOR_INPUTS = ("charge", "current")
-
 State = dict[str, Tensor]
-
-
-@dataclass(frozen=True)
-class Dynamics:
-    """What one step of a neuron means.
-
-    dt: length of a step, in the unit of the time constants.
-    integration: "euler" (forward Euler) or "exact" (solves the equation for an input
-        that is constant over the step).
-    reset: after a spike, "value" sets v to v_reset, "subtract" lowers v by
-        v_threshold - v_reset.
-    surrogate: name or function of the spike's derivative in the backward pass.
-    integrator_input: I and IF take "charge" per step, or "current", which is times dt.
-    """
-
-    dt: float = 1e-4
-    integration: str = "euler"
-    reset: str = "value"
-    surrogate: str | Derivative = "atan"
-    integrator_input: str = "charge"
-
-    def __post_init__(self) -> None:
-        for value, allowed in (
-            (self.integration, INTEGRATIONS),
-            (self.reset, RESETS),
-            (self.integrator_input, INTEGRATOR_INPUTS),
-        ):
-            if value not in allowed:
-                raise ValueError(f"{value!r} is none of {', '.join(allowed)}")
-        if not 0 < self.dt < float("inf"):
-            raise ValueError(f"dt {self.dt!r} is not a positive number")
-        surrogate_derivative(self.surrogate)
 
 
 class Stepper:
@@ -91,11 +54,19 @@ class Stepper:
         return bool(torch.isfinite(self.v).all())
 
 
-class Population(torch.nn.Module, abc.ABC):
+class Neuron(torch.nn.Module, abc.ABC):
     """A layer of neurons. Its constants are buffers under their NIR names.
 
     They are read at every step, so a constant may be changed, loaded from a state dict,
     or replaced by a trainable parameter of the same name.
+
+    What a class of one's own must say is `forward`, one step; see `nirtorch_cli.register`:
+
+        class Leak(Neuron):
+            def forward(self, x, state=None):
+                v = self.before(state, "v", x, self.v_leak)
+                v = v + self.gain("tau") * (self.v_leak + x - v)
+                return v, {"v": v}
     """
 
     kept: dict[str, Tensor] | None = None
@@ -112,6 +83,12 @@ class Population(torch.nn.Module, abc.ABC):
             self.register_buffer(name, constant)
         self.dynamics = dynamics
         self.derivative = surrogate_derivative(dynamics.surrogate)
+
+    def before(
+        self, state: State | None, name: str, x: Tensor, resting: Tensor | float = 0.0
+    ) -> Tensor:
+        """A variable before this step, in the shape of the input x; see `previous`."""
+        return previous(state, name, x, resting)
 
     def extra_repr(self) -> str:
         shape = next(iter(self.state_dict().values())).shape
@@ -176,13 +153,25 @@ class Population(torch.nn.Module, abc.ABC):
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "computed": None}
 
-    def settled(self) -> Population:
+    def settled(self) -> Neuron:
         """The same neurons for many steps during which no constant changes: gains are kept."""
         settled = copy.copy(self)
         settled.kept = {}
         return settled
 
+    is_whole: ClassVar[bool] = False
+    """Whether a class has `over_time` and `in_place` with the numbers of its `forward`. Each class
+    says so for itself: one derived from it that changes how it steps does not inherit them."""
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        if "is_whole" not in vars(cls):
+            cls.is_whole = False
+
     @abc.abstractmethod
+    def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """One step: the output and the new state, both in the shape of the input x."""
+
     def over_time(
         self, x: Tensor, state: State | None = None, watch: Collection[str] = ()
     ) -> tuple[Tensor, State, State]:
@@ -200,10 +189,11 @@ class Population(torch.nn.Module, abc.ABC):
         Raises:
             StateError: as a step would.
         """
+        raise NotImplementedError
 
-    @abc.abstractmethod
     def in_place(self, x: Tensor, variables: State) -> Callable[[Tensor], None]:
         """A function that advances variables, which have the shape of x, by a step's input."""
+        raise NotImplementedError
 
     def stepper(self, x: Tensor, state: State | None) -> Stepper | None:
         """These neurons for inputs that come one by one, like x, where no gradient is asked for.
@@ -216,9 +206,9 @@ class Population(torch.nn.Module, abc.ABC):
         variables = {name: value.clone() for name, value in variables.items()}
         return Stepper(variables, self.in_place(x, variables), self.fire_in_place(x))
 
-    @abc.abstractmethod
     def variables(self, x: Tensor, state: State | None) -> State:
         """The variables before a step, in the shape of its input x: as left, or at rest."""
+        raise NotImplementedError
 
     def fire_in_place(self, x: Tensor) -> Callable[[Tensor, Tensor], None] | None:
         """A function that writes spikes and resets voltages; None without spikes."""
@@ -234,7 +224,7 @@ class Population(torch.nn.Module, abc.ABC):
         return after, after[-1].clone(), {"v": after} if "v" in watch else {}
 
 
-class Spiking(Population):
+class SpikingNeuron(Neuron):
     """What the populations that fire share: threshold and reset, buffers under these names."""
 
     v_threshold: Tensor

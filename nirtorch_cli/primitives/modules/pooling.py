@@ -28,6 +28,25 @@ def summed(x: Tensor, axis: int, length: int) -> Tensor:
     return total
 
 
+def over_windows(
+    x: Tensor,
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    divisor: int = 1,
+) -> Tensor:
+    """The sum over each window, divided by `divisor`."""
+    rows, columns = padding
+    if rows or columns:
+        x = pad(x, (columns, columns, rows, rows))
+    if stride == kernel and x.is_cpu and x.dtype in _SUMMED_AS_THEY_ARE:
+        sums = summed(summed(x, -2, kernel[0]), -1, kernel[1])
+        return sums if divisor == 1 else sums / divisor
+    frames = x if x.dim() in (3, 4) else x.reshape(-1, 1, *x.shape[-2:])
+    y = avg_pool2d(frames, kernel, stride, divisor_override=divisor)
+    return y.reshape(*x.shape[:-2], *y.shape[-2:])
+
+
 class SumPool2d(torch.nn.Module):
     """The sum over each window."""
 
@@ -40,24 +59,17 @@ class SumPool2d(torch.nn.Module):
     def extra_repr(self) -> str:
         return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
 
-    def divisor(self) -> int:
-        """What the sum over a window is divided by."""
-        return 1
-
     def forward(self, x: Tensor) -> Tensor:
-        rows, columns = self.padding
-        if rows or columns:
-            x = pad(x, (columns, columns, rows, rows))
-        if self.stride == self.kernel_size and x.is_cpu and x.dtype in _SUMMED_AS_THEY_ARE:
-            sums = summed(summed(x, -2, self.kernel_size[0]), -1, self.kernel_size[1])
-            return sums if self.divisor() == 1 else sums / self.divisor()
-        frames = x if x.dim() in (3, 4) else x.reshape(-1, 1, *x.shape[-2:])
-        y = avg_pool2d(frames, self.kernel_size, self.stride, divisor_override=self.divisor())
-        return y.reshape(*x.shape[:-2], *y.shape[-2:])
+        return over_windows(x, self.kernel_size, self.stride, self.padding)
 
 
-class AvgPool2d(SumPool2d):
+class AvgPool2d(torch.nn.AvgPool2d):
     """The mean over each window, padding included."""
 
-    def divisor(self) -> int:
-        return self.kernel_size[0] * self.kernel_size[1]
+    kernel_size: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+
+    def forward(self, x: Tensor) -> Tensor:
+        count = self.kernel_size[0] * self.kernel_size[1]
+        return over_windows(x, self.kernel_size, self.stride, self.padding, count)

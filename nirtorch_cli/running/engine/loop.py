@@ -6,7 +6,7 @@ state after, and what was watched.
 
 A step costs what its kernels cost and little more: calls are bound once to what they read, and
 the reference neurons keep their variables and change them in place, where no gradient is asked
-for (`Population.stepper`). Cost: linear in steps and calls.
+for (`Neuron.stepper`). Cost: linear in steps and calls.
 """
 
 from __future__ import annotations
@@ -23,15 +23,10 @@ from torch.fx import Node
 
 from nirtorch_cli.conversion import state
 from nirtorch_cli.findings.errors import UsageError
-from nirtorch_cli.findings.text import quoted
-from nirtorch_cli.primitives.modules.cuba import CubaLI, CubaLIF
-from nirtorch_cli.primitives.modules.integrators import IF, I
-from nirtorch_cli.primitives.modules.leaky import LI, LIF
-from nirtorch_cli.primitives.modules.neuron import Population, Stepper
+from nirtorch_cli.findings.text import listed, quoted
+from nirtorch_cli.primitives.modules.neuron import Neuron, Stepper
 from nirtorch_cli.running.engine.framewise import applied, has_hooks, is_framewise
-
-NEURONS = (I, IF, LI, LIF, CubaLI, CubaLIF)
-"""The reference neurons."""
+from nirtorch_cli.running.recording import held, held_names
 
 STATE_READERS = (state.entry, state.previous_output)
 
@@ -44,8 +39,8 @@ StepCall = Callable[[Values, int], Any]
 
 
 def is_reference(module: torch.nn.Module) -> bool:
-    """Whether a module is a reference neuron as it is: no subclass, and nobody looks at it."""
-    return type(module) in NEURONS and not has_hooks(module)
+    """Whether a module is a neuron that steps in place as well, and has no hooks."""
+    return isinstance(module, Neuron) and type(module).is_whole and not has_hooks(module)
 
 
 @dataclass(frozen=True)
@@ -65,9 +60,9 @@ class StageRun:
 class Watched:
     """Variables of one node's state, gathered step by step."""
 
-    def __init__(self, path: str, names: Collection[str]) -> None:
-        self.path = path
-        self.values: dict[str, list[Tensor]] = {name: [] for name in sorted(names)}
+    def __init__(self, path: str, names: Mapping[str, str]) -> None:
+        self.path, self.names = path, names
+        self.values: dict[str, list[Tensor]] = {name: [] for name in names}
 
     def see(self, after: Any, copied: bool = False) -> None:
         """Take the variables from a state; `copied` if it will be changed in place.
@@ -76,10 +71,11 @@ class Watched:
             UsageError: a module of somebody else keeps no such variable.
         """
         for name, values in self.values.items():
-            value = after.get(name) if isinstance(after, Mapping) else getattr(after, name, None)
-            if not isinstance(value, Tensor):
-                text = f"the state of its module has no {quoted(name)} to record"
-                raise UsageError("NIR604", text, self.path)
+            value = held(after, self.names[name])
+            if value is None:
+                text = f"the state of its module has no {quoted(self.names[name])} to record"
+                hint = f"it holds {listed(held_names(after)) or 'no tensors'}"
+                raise UsageError("NIR604", text, self.path, hint=hint)
             values.append(value.clone() if copied else value)
 
     def stacked(self) -> dict[str, Tensor]:
@@ -94,7 +90,8 @@ class Loop:
     nodes: the calls, in the order of a step. arriving: values from outside, with time first.
     carried: which call gives each entry of the state that the loop reads. needed: the calls
     whose values are wanted. modules: what the calls of modules name. calls: every call as a
-    function. watch: by the key of a state, the path of its node and the names of variables.
+    function. watch: by the key of a state, the path of its node, and by NIR's name of each variable
+    what the module calls it.
     """
 
     nodes: Sequence[Node]
@@ -103,7 +100,7 @@ class Loop:
     needed: Collection[Node]
     modules: Mapping[Node, torch.nn.Module]
     calls: Mapping[Node, Callable[..., Any]]
-    watch: Mapping[str, tuple[str, Collection[str]]] = field(default_factory=dict)
+    watch: Mapping[str, tuple[str, Mapping[str, str]]] = field(default_factory=dict)
 
     def part(self, start: int, stop: int) -> Loop:
         """The same over some of the steps."""
@@ -184,10 +181,8 @@ class Loop:
                 **torch.fx.node.map_arg(node.kwargs, values.__getitem__),
             )
         module = self.modules[node]
-        if is_reference(module):
-            call = cast(Population, module).settled().forward
-        else:
-            call = self.calls[node]
+        is_ours = is_reference(module)
+        call = cast(Neuron, module).settled().forward if is_ours else self.calls[node]
         x, before = args[0], node.kwargs.get("state", args[1] if len(args) == 2 else None)
         if before is None:
             return lambda values: call(values[x])
@@ -198,7 +193,7 @@ class Loop:
     def in_place(self, first: dict[str, Any] | None, steps: int) -> _Gathered | None:
         """The same with neurons that keep their variables; None if that is not to be done."""
         done = _Gathered(self)
-        neurons = {n: cast(Population, m) for n, m in self.modules.items() if is_reference(m)}
+        neurons = {n: cast(Neuron, m) for n, m in self.modules.items() if is_reference(m)}
         keys = {node: cast(Any, node.kwargs["state"]).args[1] for node in neurons}
         earlier = {key: node for key, node in self.carried.items() if key not in keys.values()}
         feeds = [(node, values.unbind(0)) for node, values in self.arriving.items()]

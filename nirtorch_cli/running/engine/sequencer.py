@@ -31,16 +31,18 @@ from nirtorch_cli.primitives.modules.elementwise import Delay
 from nirtorch_cli.primitives.modules.firing import OverflowedError
 from nirtorch_cli.running.engine.compiler import Compiler, Plainly
 from nirtorch_cli.running.engine.framewise import has_hooks, over_frames, stepped
-from nirtorch_cli.running.engine.loop import NEURONS, STATE_READERS, Loop, StageRun, is_pair
+from nirtorch_cli.running.engine.loop import (
+    STATE_READERS,
+    Loop,
+    StageRun,
+    is_pair,
+    is_reference,
+)
 from nirtorch_cli.running.engine.stages import Condensed, Stage, condensed
-from nirtorch_cli.running.recording import Wanted
+from nirtorch_cli.running.recording import OF_OUTPUTS, Wanted, own_names
 
-_WITH_A_LOOP_OF_THEIR_OWN = (*NEURONS, Delay)
 _ALL_FRAMES = (state.add, state.silence, state.checked_output)
 """They take any axes in front, one of time too."""
-
-OF_OUTPUTS = {"output", "spikes", "count"}
-"""The variables that are seen in a node's output."""
 
 State = dict[str, Any]
 
@@ -119,7 +121,7 @@ class Sequencer:
         """Of the nodes that have outputs those that are watched, with the paths of these."""
         paths = {node: [self.prefix + name for name in names] for node, names in found.items()}
         watched = {
-            node: [path for path in of_node if self.trace.watched(path) & OF_OUTPUTS]
+            node: [path for path in of_node if self.trace.watched(path).intersection(OF_OUTPUTS)]
             for node, of_node in paths.items()
         }
         return {node: of_node for node, of_node in watched.items() if of_node}
@@ -330,12 +332,14 @@ class _Chunk:
         first = state.previous_output(self.before, key, self.values[reference][0], shape, rank)
         self.keep(node, torch.cat([first.unsqueeze(0), source[:-1]]))
 
-    def watched_states(self, stage: Stage) -> Iterator[tuple[str, tuple[str, set[str]]]]:
+    def watched_states(self, stage: Stage) -> Iterator[tuple[str, tuple[str, dict[str, str]]]]:
+        """By the key of a state: its node, and what is recorded of it under which name."""
         for node in stage.nodes:
             if node.target is state.entry:
-                path = self.owner.path_of(str(node.args[1]))
-                if watch := self.owner.trace.watched(path) & {"v", "i"}:
-                    yield str(node.args[1]), (path, watch)
+                key = str(node.args[1])
+                path = self.owner.path_of(key)
+                if watch := self.owner.trace.watched(path).difference(OF_OUTPUTS):
+                    yield key, (path, own_names(self.owner.module.get_submodule(key), watch))
 
     def caller(self, node: Node) -> Callable[..., Any]:
         """What a node calls; of a module its input and, if it has one, its state."""
@@ -378,8 +382,8 @@ def own_loop(loop: Loop, before: Mapping[str, Any] | None, steps: int) -> StageR
     ((node, module),) = loop.modules.items()
     ((key, _),) = loop.carried.items()
     (inputs,) = (loop.arriving[one] for one in node.all_input_nodes if one in loop.arriving)
-    path, watch = loop.watch.get(key, ("", ()))
-    if type(module) in _WITH_A_LOOP_OF_THEIR_OWN and not has_hooks(module):
+    path, watch = loop.watch.get(key, ("", {}))
+    if is_reference(module) or (type(module) is Delay and not has_hooks(module)):
         own: Any = module
         with contextlib.suppress(OverflowedError):
             output, after, watched = own.over_time(inputs, state.entry(before, key), watch)

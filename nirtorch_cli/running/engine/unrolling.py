@@ -64,9 +64,9 @@ def unrolled(loop: Loop, steps: int) -> Unrolled:
     fed = {node: graph.placeholder(f"fed_{number}") for number, node in enumerate(feeds)}
     now = {key: graph.placeholder(f"before_{number}") for number, key in enumerate(keys)}
     watch = [
-        (key, path, variable)
-        for key, (path, variables) in loop.watch.items()
-        for variable in sorted(variables)
+        (key, path, variable, own)
+        for key, (path, names) in loop.watch.items()
+        for variable, own in names.items()
     ]
     parts: list[list[Node]] = [[] for _ in needed]
     seen: list[list[Node]] = [[] for _ in watch]
@@ -85,13 +85,13 @@ def unrolled(loop: Loop, steps: int) -> Unrolled:
         now = {key: values[source] for key, source in loop.carried.items()}
         for place, node in enumerate(needed):
             parts[place].append(picked(values[node], 0) if is_pair(node) else values[node])
-        for place, (key, _, variable) in enumerate(watch):
-            seen[place].append(picked(now[key], variable))
+        for place, (key, _, _, own) in enumerate(watch):
+            seen[place].append(picked(now[key], own))
 
     def stacked(lists: list[list[Node]]) -> list[Node]:
         return [graph.call_function(torch.stack, (values,)) for values in lists]
 
     graph.output((stacked(parts), stacked(seen), list(now.values())))
     module = GraphModule(modules, graph)
-    watched = tuple((path, variable) for _, path, variable in watch)
+    watched = tuple((path, variable) for _, path, variable, _ in watch)
     return Unrolled(module, steps, feeds, keys, needed, watched)

@@ -1,0 +1,48 @@
+"""What one step of a neuron means: dt, integration, reset, surrogate, the integrators' input.
+
+Plain values, refused where they are none of those that there are. Loads no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+INTEGRATIONS = ("euler", "exact")
+RESETS = ("value", "subtract")
+INTEGRATOR_INPUTS = ("charge", "current")
+SURROGATES = ("atan", "sigmoid", "fast_sigmoid", "triangular", "straight_through")
+
+
+@dataclass(frozen=True)
+class Dynamics:
+    """What one step of a neuron means.
+
+    dt: length of a step, in the unit of the time constants.
+    integration: "euler" (forward Euler) or "exact" (solves the equation for an input
+        that is constant over the step).
+    reset: after a spike, "value" sets v to v_reset, "subtract" lowers v by
+        v_threshold - v_reset.
+    surrogate: name or function of the spike's derivative in the backward pass.
+    integrator_input: I and IF take "charge" per step, or "current", which is times dt.
+    """
+
+    dt: float = 1e-4
+    integration: str = "euler"
+    reset: str = "value"
+    surrogate: str | Callable[[Any], Any] = "atan"
+    integrator_input: str = "charge"
+
+    def __post_init__(self) -> None:
+        for value, allowed in (
+            (self.integration, INTEGRATIONS),
+            (self.reset, RESETS),
+            (self.integrator_input, INTEGRATOR_INPUTS),
+        ):
+            if value not in allowed:
+                raise ValueError(f"{value!r} is none of {', '.join(allowed)}")
+        if not 0 < self.dt < float("inf"):
+            raise ValueError(f"dt {self.dt!r} is not a positive number")
+        if not callable(self.surrogate) and self.surrogate not in SURROGATES:
+            raise ValueError(f"no surrogate {self.surrogate!r}; there are {', '.join(SURROGATES)}")
