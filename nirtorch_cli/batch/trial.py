@@ -153,7 +153,7 @@ def _run(
         if is_interrupt(error) or lacks_memory(error):
             raise
         text = f"its module {leaf.name} raised when it was run {how}: {reason(error)}"
-        raise NirtorchError(Finding("NIR610", "error", text, leaf.path)) from error
+        raise NirtorchError("NIR610", text, leaf.path) from error
     return done
 
 

@@ -16,9 +16,8 @@ import typer.core
 
 from nirtorch_cli._version import __version__
 from nirtorch_cli.cli import check, compare, convert, inspect, repair, run
-from nirtorch_cli.cli.options import usage_error
 from nirtorch_cli.cli.output import Report, abandon_stdout, finish, stdout_error
-from nirtorch_cli.findings.errors import ExitCode, NirtorchError
+from nirtorch_cli.findings.errors import ExitCode, NirtorchError, UsageError
 from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.findings.frameworks import missing_framework
 from nirtorch_cli.findings.suggestions import did_you_mean
@@ -37,7 +36,7 @@ class Command(typer.core.TyperCommand):
             value = ctx.params.get(str(parameter.name))
             if isinstance(value, int) and not -MOST <= value <= MOST:
                 option = max(parameter.opts, key=len)
-                raise usage_error(f"{option} {value} is out of range", f"give {MOST} at most")
+                raise UsageError(f"{option} {value} is out of range", hint=f"give {MOST} at most")
         return rest
 
 

@@ -33,14 +33,13 @@ from nirtorch_cli.cli.options import (
     SkipUnmapped,
     model_source,
     seconds,
-    usage_error,
 )
 from nirtorch_cli.cli.output import finish
 from nirtorch_cli.cli.progress import progress
 from nirtorch_cli.cli.rules import explanation, rule_list
 from nirtorch_cli.conversion.artefacts.atomic import refuse_output
 from nirtorch_cli.conversion.options import Request
-from nirtorch_cli.findings.errors import ExitCode
+from nirtorch_cli.findings.errors import ExitCode, UsageError
 from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.reading.limits import allowed_bytes
 
@@ -173,7 +172,9 @@ def check(
         return
     chosen = chosen_format(report, as_json)
     if math.isnan(timeout):
-        raise usage_error("--timeout is nan, which is no number", "give seconds, or 0 for no limit")
+        raise UsageError(
+            "--timeout is nan, which is no number", hint="give seconds, or 0 for no limit"
+        )
     policy = policy_of(select, ignore, strict)
     request = Request(
         maps=tuple(maps),
@@ -201,7 +202,7 @@ def chosen_format(report: Format, as_json: bool) -> Format:
     if not as_json:
         return report
     if report not in (Format.TEXT, Format.JSON):
-        raise usage_error(f"--json and --format {report.value} ask for two reports")
+        raise UsageError(f"--json and --format {report.value} ask for two reports")
     return Format.JSON
 
 
@@ -224,7 +225,7 @@ def files_of(models: Sequence[str]) -> list[str]:
     from nirtorch_cli.batch.collect import gathered
 
     if not models:
-        raise usage_error("missing argument 'MODEL...'", "see 'nirtorch check --help'")
+        raise UsageError("missing argument 'MODEL...'", hint="see 'nirtorch check --help'")
     return gathered(models)
 
 

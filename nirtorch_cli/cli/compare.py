@@ -23,12 +23,12 @@ from nirtorch_cli.cli.options import (
     Trust,
     model_source,
     seconds,
-    usage_error,
 )
-from nirtorch_cli.cli.output import Report, finish, say, table
+from nirtorch_cli.cli.output import Report, finish, say
 from nirtorch_cli.cli.progress import progress
 from nirtorch_cli.cli.run_request import refuse_stdin_twice
-from nirtorch_cli.findings.errors import ExitCode
+from nirtorch_cli.cli.tables import table
+from nirtorch_cli.findings.errors import ExitCode, UsageError
 from nirtorch_cli.findings.suggestions import did_you_mean
 from nirtorch_cli.findings.text import counted, listed, printable, quoted
 
@@ -131,7 +131,7 @@ def compare(
     sides = parse_side(a), parse_side(b)
     refuse_useless(sides, model, inputs)
     if math.isnan(atol):
-        raise usage_error("--atol is nan, which is no number", "give 0 or more, or inf")
+        raise UsageError("--atol is nan, which is no number", hint="give 0 or more, or inf")
     feeding = Feeding(tuple(inputs), layout.value, steps, batch, seed, allow_nan, max_bytes)
     tau_seconds = seconds(tau, "--tau")
     # What a map or a mapped module prints is not the answer.
@@ -216,11 +216,11 @@ class Feeding:
             arrays = fed(module, self.specs, options)[1]
             return {names.get(n, n): torch.from_numpy(array.part()) for n, array in arrays.items()}
         if asked.steps is not None:
-            raise usage_error("what a trace was fed is not known", "give --input, as it was")
+            raise UsageError("what a trace was fed is not known", hint="give --input, as it was")
         unknown = inputs_without_shape(module)
         if unknown:
             text = f"the shape of the Input {listed(unknown)} is not known"
-            raise usage_error(text, "give --input FILE")
+            raise UsageError(text, hint="give --input FILE")
         made = random_inputs(module, steps or DEFAULT_STEPS, batch or 1, self.seed)
         return {names.get(name, name): values for name, values in made.items()}
 
@@ -233,11 +233,13 @@ def refuse_useless(sides: tuple[Side, Side], model: str | None, inputs: list[str
     """
     needing = [side.spec for side in sides if side.needs_model]
     if needing and model is None:
-        raise usage_error(f"{quoted(needing[0])} is made from a model", "give --model MODEL.nir")
+        raise UsageError(
+            f"{quoted(needing[0])} is made from a model", hint="give --model MODEL.nir"
+        )
     if not needing and model is not None:
-        raise usage_error("--model is of no use here: neither A nor B is made from it")
+        raise UsageError("--model is of no use here: neither A nor B is made from it")
     if inputs and all(side.kind == "trace" for side in sides):
-        raise usage_error("--input is of no use here: A and B have been run already")
+        raise UsageError("--input is of no use here: A and B have been run already")
     refuse_stdin_twice(model, inputs)
 
 
@@ -257,7 +259,9 @@ def chosen_variables(text: str | None) -> list[str]:
     if wrong or not names:
         said = listed(wrong) if wrong else "nothing"
         near = did_you_mean(wrong[0], known) if wrong else None
-        raise usage_error(f"--variables names {said}", near or f"it takes any of {','.join(known)}")
+        raise UsageError(
+            f"--variables names {said}", hint=near or f"it takes any of {','.join(known)}"
+        )
     return names
 
 
@@ -273,7 +277,7 @@ def show(comparison: Comparison) -> None:
     print()
     narrow = comparison_rows(comparison, narrow=True)
     right = [name for name in (*columns, *narrow[0]) if name not in LEFT]
-    table(columns, cells, right=right, lists=["not compared"], narrow=narrow)
+    table(columns, cells, right=right, folds=["not compared"], narrow=narrow)
     print(f"\n{verdict(comparison)}")
 
 

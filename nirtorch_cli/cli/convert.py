@@ -35,14 +35,14 @@ from nirtorch_cli.cli.options import (
     SkipUnmapped,
     model_source,
     seconds,
-    usage_error,
 )
-from nirtorch_cli.cli.output import Report, finish, say, shape_text, show_activity, table
+from nirtorch_cli.cli.output import Report, finish, say, shape_text
 from nirtorch_cli.cli.progress import progress
+from nirtorch_cli.cli.tables import show_activity, table
 from nirtorch_cli.conversion.artefacts.atomic import refuse_output
 from nirtorch_cli.conversion.artefacts.formats import artefact_of, writer_of
 from nirtorch_cli.conversion.options import Request
-from nirtorch_cli.findings.errors import ConversionError
+from nirtorch_cli.findings.errors import ConversionError, UsageError
 from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.findings.text import listed, printable
 
@@ -163,9 +163,11 @@ def check_output(
         return
     if output == "-":
         if as_json or code:
-            raise usage_error("-o - leaves no room on stdout for --json or --code", "name a file")
+            raise UsageError(
+                "-o - leaves no room on stdout for --json or --code", hint="name a file"
+            )
         if sys.stdout.isatty():
-            raise usage_error("-o - would write a pickle to the terminal", "redirect it")
+            raise UsageError("-o - would write a pickle to the terminal", hint="redirect it")
         return
     refuse_output(output, clobber=not no_clobber, source=None if model == "-" else model)
     artefact_of(output)
@@ -280,7 +282,7 @@ def show_structure(module: ConvertedModule) -> None:
             for row in rows
         ],
         right=["params"],
-        lists=["delayed input"],
+        folds=["delayed input"],
     )
 
 

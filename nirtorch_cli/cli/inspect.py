@@ -21,12 +21,12 @@ from nirtorch_cli.cli.options import (
     NoClobber,
     Quiet,
     model_source,
-    usage_error,
 )
-from nirtorch_cli.cli.output import Report, document, finish, shape_text, table
+from nirtorch_cli.cli.output import Report, document, finish, shape_text
 from nirtorch_cli.cli.progress import progress
+from nirtorch_cli.cli.tables import table
 from nirtorch_cli.conversion.artefacts.atomic import refuse_output, written
-from nirtorch_cli.findings.errors import ExitCode
+from nirtorch_cli.findings.errors import ExitCode, UsageError
 from nirtorch_cli.findings.text import printable, quoted
 
 if TYPE_CHECKING:
@@ -161,11 +161,11 @@ def chosen_format(form: Format | None, as_json: bool, output: str) -> Format:
     named = SUFFIXES.get(suffix)
     if as_json:
         if form not in (None, Format.JSON):
-            raise usage_error(f"--json and --format {form.value} ask for two formats")
+            raise UsageError(f"--json and --format {form.value} ask for two formats")
         if form is None and named not in (None, Format.JSON):
-            raise usage_error(
+            raise UsageError(
                 f"--json and -o {quoted(output)} ask for two formats",
-                "leave out --json, or name a .json file",
+                hint="leave out --json, or name a .json file",
             )
         return Format.JSON
     if form is not None:
@@ -173,9 +173,9 @@ def chosen_format(form: Format | None, as_json: bool, output: str) -> Format:
     if output == "-":
         return Format.TEXT
     if named is None:
-        raise usage_error(
+        raise UsageError(
             f"the name {quoted(output)} does not say which format is meant",
-            f"give --format, or a name that ends in {', '.join(SUFFIXES)}",
+            hint=f"give --format, or a name that ends in {', '.join(SUFFIXES)}",
         )
     return named
 
@@ -188,10 +188,10 @@ def refuse_without_picture(chosen: Format, direction: Direction | None, wrap: Wr
     """
     if direction is not None and chosen in (Format.TEXT, Format.JSON):
         text = f"--direction is of no use here: {chosen.value} is no picture"
-        raise usage_error(text, "give --format svg, dot or mermaid")
+        raise UsageError(text, hint="give --format svg, dot or mermaid")
     if wrap is not None and chosen is not Format.SVG:
         text = f"--wrap is of no use here: {chosen.value} has no columns of rows"
-        raise usage_error(text, "give --format svg")
+        raise UsageError(text, hint="give --format svg")
 
 
 def drawn(
@@ -255,7 +255,7 @@ def show_tables(inspection: Inspection) -> None:
             ]
             for node in inspection.nodes
         ],
-        lists=["parameters"],
+        folds=["parameters"],
     )
     print()
     table(
@@ -264,5 +264,5 @@ def show_tables(inspection: Inspection) -> None:
             [edge.source, "->", edge.target, "delayed by a step" if edge.delayed else ""]
             for edge in inspection.edges
         ],
-        names=["to"],
+        folds=["to", ""],
     )

@@ -9,7 +9,6 @@ from typing import Annotated, BinaryIO
 import typer
 
 from nirtorch_cli.findings.errors import UsageError
-from nirtorch_cli.findings.finding import Finding
 
 
 class Integration(str, Enum):
@@ -97,17 +96,12 @@ MaxBytes = Annotated[
 ]
 
 
-def usage_error(message: str, hint: str | None = None) -> UsageError:
-    """The error for an option that cannot be used."""
-    return UsageError(Finding("NIR700", "error", message, hint=hint))
-
-
 def model_source(model: str) -> str | BinaryIO:
     """The path that MODEL names, or for `-` stdin."""
     if model != "-":
         return model
     if sys.stdin.isatty():
-        raise usage_error("MODEL is - but stdin is a terminal", "pipe a .nir file into it")
+        raise UsageError("MODEL is - but stdin is a terminal", hint="pipe a .nir file into it")
     return sys.stdin.buffer
 
 
@@ -120,7 +114,7 @@ def seconds(text: str, option: str) -> float | None:
     except ValueError:
         value = 0.0
     if not 0 < value < float("inf"):
-        raise usage_error(f"{option} {text!r} is neither 'auto' nor a positive number")
+        raise UsageError(f"{option} {text!r} is neither 'auto' nor a positive number")
     return value
 
 

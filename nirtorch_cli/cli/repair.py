@@ -16,12 +16,12 @@ from nirtorch_cli.cli.options import (
     NoClobber,
     Quiet,
     model_source,
-    usage_error,
 )
 from nirtorch_cli.cli.output import Report, finish
 from nirtorch_cli.cli.progress import progress
 from nirtorch_cli.cli.terminal import has_colours
 from nirtorch_cli.conversion.artefacts.atomic import refuse_output, written
+from nirtorch_cli.findings.errors import UsageError
 from nirtorch_cli.findings.text import printable
 
 if TYPE_CHECKING:
@@ -62,9 +62,9 @@ def repair(
     from nirtorch_cli.conversion.artefacts.nir import repaired_file
 
     if output == "-" and as_json:
-        raise usage_error("-o - leaves no room on stdout for --json", "name a file")
+        raise UsageError("-o - leaves no room on stdout for --json", hint="name a file")
     if output == "-" and sys.stdout.isatty():
-        raise usage_error("-o - would write a binary file to the terminal", "redirect it")
+        raise UsageError("-o - would write a binary file to the terminal", hint="redirect it")
     if output not in (None, "-"):
         source = None if model == "-" else model
         refuse_output(str(output), clobber=not no_clobber, source=source)

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from nirtorch_cli.cli.options import usage_error
-from nirtorch_cli.cli.output import Report, table
+from nirtorch_cli.cli.output import Report
+from nirtorch_cli.cli.tables import table
+from nirtorch_cli.findings.errors import UsageError
 from nirtorch_cli.findings.suggestions import did_you_mean
 from nirtorch_cli.findings.text import listed, quoted
 
@@ -28,8 +29,7 @@ def rule_list() -> Report:
         show=lambda: table(
             ["code", "severity", "name", "summary"],
             [[rule.code, rule.severity, rule.name, rule.summary] for rule in rules],
-            names=["name"],
-            prose=["summary"],
+            folds=["name", "summary"],
         ),
     )
 
@@ -49,7 +49,7 @@ def explanation(name: str) -> Report:
     by_name = {rule.name: rule for rule in rules.values()}
     rule = rules.get(name.upper()) or by_name.get(name.lower())
     if rule is None:
-        raise usage_error(f"--explain: no rule is called {quoted(name)}", _hint(name, rules))
+        raise UsageError(f"--explain: no rule is called {quoted(name)}", hint=_hint(name, rules))
     possible = [repairs[repair] for repair in rule.repairs]
     return Report(
         "check",

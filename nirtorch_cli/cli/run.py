@@ -36,7 +36,7 @@ from nirtorch_cli.cli.options import (
     seconds,
 )
 from nirtorch_cli.cli.output import Report, finish
-from nirtorch_cli.cli.progress import progress, stepping
+from nirtorch_cli.cli.progress import progress
 from nirtorch_cli.cli.run_report import (
     Done,
     answer,
@@ -242,7 +242,7 @@ def run(
 
         total, started = len(next(iter(arrays.values()))), time.perf_counter()
         is_storable = files.state is None
-        with stepping(total, enabled=not quiet) as shown:
+        with progress(enabled=not quiet, total=total) as shown:
 
             def on_steps(done: int, state: Any) -> None:
                 nonlocal is_storable
@@ -251,7 +251,7 @@ def run(
                     is_storable = True
                 shown.advance(done)
 
-            compiler = Compiler(told=shown.compiling) if compiled else None
+            compiler = Compiler(told=lambda w: shown(f"compiling {w}")) if compiled else None
             outcome = run_stream(
                 module,
                 arrays,

@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from nirtorch_cli.cli.output import abandon_stdout, shape_text, show_activity, stdout_error
+from nirtorch_cli.cli.output import abandon_stdout, shape_text, stdout_error
 from nirtorch_cli.cli.run_request import Files, made_now
+from nirtorch_cli.cli.tables import show_activity
 from nirtorch_cli.findings.errors import ExitCode, NirtorchError
 from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.findings.text import counted, printable

@@ -14,11 +14,11 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from nirtorch_cli.cli.convert import uncollected
-from nirtorch_cli.cli.options import model_source, usage_error
+from nirtorch_cli.cli.options import model_source
 from nirtorch_cli.conversion.artefacts.atomic import refuse_output
 from nirtorch_cli.conversion.artefacts.formats import ARTEFACTS
 from nirtorch_cli.conversion.options import Request
-from nirtorch_cli.findings.errors import ReadError
+from nirtorch_cli.findings.errors import ReadError, UsageError
 from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.findings.text import listed, printable, quoted
 from nirtorch_cli.reading.file_kinds import is_saved_file
@@ -69,16 +69,16 @@ def refuse_stdout(files: Files, as_json: bool) -> None:
         UsageError: see there.
     """
     if files.output is None and files.form is not None:
-        raise usage_error("--format is of no use here: nothing is written", "give -o")
+        raise UsageError("--format is of no use here: nothing is written", hint="give -o")
     if files.output != "-":
         return
     if files.form is None:
         text = "-o - does not say which format is meant"
-        raise usage_error(text, "give --format npz, csv or nir; or name a file")
+        raise UsageError(text, hint="give --format npz, csv or nir; or name a file")
     if as_json:
-        raise usage_error("-o - leaves no room on stdout for --json", "name a file")
+        raise UsageError("-o - leaves no room on stdout for --json", hint="name a file")
     if files.form != Form.CSV.value and sys.stdout.isatty():
-        raise usage_error("-o - would write a binary file to the terminal", "redirect it")
+        raise UsageError("-o - would write a binary file to the terminal", hint="redirect it")
 
 
 def check_files(model: str, inputs: Sequence[str], files: Files) -> None:
@@ -91,9 +91,9 @@ def check_files(model: str, inputs: Sequence[str], files: Files) -> None:
         MissingFrameworkError: a picture is asked for, and matplotlib is not there.
         OutputError: see `refuse_output`.
     """
+    from nirtorch_cli.reading.sources import place_of
     from nirtorch_cli.running.signals.inputs import readings
     from nirtorch_cli.running.signals.outputs import refuse_form
-    from nirtorch_cli.running.signals.place import place_of
 
     specs = [spec for text in inputs for spec in readings(text)]
     read = [model, *(place_of(spec).file for spec in specs)]
@@ -115,7 +115,7 @@ def check_files(model: str, inputs: Sequence[str], files: Files) -> None:
             refuse_output(path, clobber=files.clobber, source=None if source == "-" else source)
         same = [other for other in written if os.path.realpath(other) == os.path.realpath(path)]
         if len(same) > 1:
-            raise usage_error(f"{quoted(path)} would be written twice", "name another file")
+            raise UsageError(f"{quoted(path)} would be written twice", hint="name another file")
 
 
 def refuse_stdin_twice(model: str | None, inputs: Sequence[str]) -> None:
@@ -124,12 +124,12 @@ def refuse_stdin_twice(model: str | None, inputs: Sequence[str]) -> None:
     Raises:
         UsageError: both are `-`.
     """
+    from nirtorch_cli.reading.sources import STDIN, place_of
     from nirtorch_cli.running.signals.inputs import readings
-    from nirtorch_cli.running.signals.place import STDIN, place_of
 
     files = [place_of(spec).file for text in inputs for spec in readings(text)]
     if model == STDIN and STDIN in files:
-        raise usage_error("MODEL and --input are both -, and stdin can be read once only")
+        raise UsageError("MODEL and --input are both -, and stdin can be read once only")
 
 
 def stdin_of(specs: Iterable[str]) -> BinaryIO | None:
@@ -138,12 +138,12 @@ def stdin_of(specs: Iterable[str]) -> BinaryIO | None:
     Raises:
         UsageError: it is a terminal.
     """
-    from nirtorch_cli.running.signals.place import STDIN, place_of
+    from nirtorch_cli.reading.sources import STDIN, place_of
 
     if not any(place_of(spec).file == STDIN for spec in specs):
         return None
     if sys.stdin.isatty():
-        raise usage_error("--input is - but stdin is a terminal", "pipe a file into it")
+        raise UsageError("--input is - but stdin is a terminal", hint="pipe a file into it")
     return sys.stdin.buffer
 
 
@@ -165,7 +165,7 @@ def loaded(
     if is_saved:
         refuse_saved(model, request, trust)
     if request.device.partition(":")[0] == "meta":
-        raise usage_error("--device meta has no values to run with")
+        raise UsageError("--device meta has no values to run with")
     stage("loading torch" if is_saved else "reading")
     if is_saved:
         with uncollected():
@@ -201,13 +201,13 @@ def refuse_saved(model: str, request: Request, trust: bool) -> None:
     """
     if not trust:
         text = f"{printable(model)} is a pickle: to load it runs code that it names"
-        raise usage_error(text, "give --trust if you trust who wrote it")
+        raise UsageError(text, hint="give --trust if you trust who wrote it")
     usual = Request(device=request.device, dtype=request.dtype, batch=request.batch)
     changed = [name for name in vars(usual) if getattr(usual, name) != getattr(request, name)]
     if changed:
         options = [_OPTIONS[name] for name in changed]
         text = f"{listed(options)} cannot change {printable(model)}, which is converted already"
-        raise usage_error(text, "run the .nir file")
+        raise UsageError(text, hint="run the .nir file")
 
 
 _OPTIONS = {
@@ -286,7 +286,7 @@ def chosen_neurons(
     if not neurons:
         return Choice()
     if files.plot is None:
-        raise usage_error("--neurons is of no use here: nothing is drawn", "give --plot")
+        raise UsageError("--neurons is of no use here: nothing is drawn", hint="give --plot")
     names, shapes = module.meta["names"], node_shapes(module)
     drawn = [*(label.node for label in labels), *(names.get(n, n) for n in module.meta["inputs"])]
     counts = {name: shapes.get(name) for name in drawn}
@@ -336,7 +336,7 @@ def starting_state(
 
     found = saved_state(path, max_bytes=max_bytes)
     template = resting_template(module, arrays, like)
-    state = tensors_like(fitted(found.state, as_arrays(template), path), template)
+    state = tensors_like(fitted(found.leaves, as_arrays(template), path), template)
     made_with = found.made_with or MadeWith()
     text = ", ".join(made_with.differences(made_now(module)))
     problems = [Finding("NIR607", "warning", f"was made with {text}", file=path)] if text else []
@@ -370,5 +370,5 @@ def _as_converted(model: str, module: Any) -> ConvertedModule:
 
     if not isinstance(module, ConvertedModule):
         text = f"holds a {type(module).__name__}, not a module that nirtorch converted"
-        raise ReadError(Finding("NIR020", "error", text, file=model))
+        raise ReadError("NIR020", text, file=model)
     return module

@@ -171,14 +171,9 @@ def refuse_tolerances(atol: float, max_spike_shift: int) -> None:
         UsageError: one is negative or NaN.
     """
     if not atol >= 0:
-        raise usage(f"atol must be 0 or more, not {atol:g}")
+        raise UsageError(f"atol must be 0 or more, not {atol:g}")
     if not max_spike_shift >= 0:
-        raise usage(f"max_spike_shift must be 0 or more, not {max_spike_shift}")
-
-
-def usage(text: str) -> UsageError:
-    """The error that a comparison cannot be had as asked."""
-    return UsageError(Finding("NIR700", "error", text))
+        raise UsageError(f"max_spike_shift must be 0 or more, not {max_spike_shift}")
 
 
 def _spikes_differ(spikes: SpikeDifference | None, max_shift: int) -> Iterator[str]:

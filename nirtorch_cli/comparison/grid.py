@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from nirtorch_cli.findings.errors import UsageError
-from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.running.arrays import Array
 
 _ACCURACY = 1e-6
@@ -36,13 +35,13 @@ def common_grid(dt_a: float | None, dt_b: float | None) -> Grid:
     """
     if dt_a is None or dt_b is None:
         text = f"how long a step is in {'A' if dt_a is None else 'B'} is not known"
-        raise UsageError(Finding("NIR700", "error", text, hint="add ',dt=SECONDS' to its spec"))
+        raise UsageError(text, hint="add ',dt=SECONDS' to its spec")
     coarse, fine = max(dt_a, dt_b), min(dt_a, dt_b)
     factor = round(coarse / fine)
     if abs(coarse / fine - factor) > _ACCURACY * factor:
         text = f"the steps {dt_a:g} and {dt_b:g} have no common grid"
         hint = "one dt must be a whole multiple of the other"
-        raise UsageError(Finding("NIR700", "error", text, hint=hint))
+        raise UsageError(text, hint=hint)
     return Grid(coarse, 1 if dt_a == coarse else factor, 1 if dt_b == coarse else factor)
 
 

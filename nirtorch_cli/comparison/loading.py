@@ -15,7 +15,6 @@ from nirtorch_cli.conversion.graph_module import ConvertedModule
 from nirtorch_cli.conversion.model import convert_model, loaded_model, usable_device
 from nirtorch_cli.conversion.options import Request
 from nirtorch_cli.findings.errors import ReadError, UsageError
-from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.reading.graphs import ModelFile
 
 
@@ -34,7 +33,7 @@ def module_of(
     """
     if usable_device(device).type == "meta":
         text = "on the device 'meta' nothing has values that could be compared"
-        raise UsageError(Finding("NIR700", "error", text))
+        raise UsageError(text)
     if side.kind == "file":
         module = _loaded(side, trust, device)
     else:
@@ -52,11 +51,11 @@ def _loaded(side: Side, trust: bool, device: str) -> ConvertedModule:
     if not trust:
         text = "is a saved module, a pickle: loading it runs what code it names"
         hint = "give --trust if you know who wrote it"
-        raise UsageError(Finding("NIR700", "error", text, hint=hint, file=side.target))
+        raise UsageError(text, hint=hint, file=side.target)
     module = loaded_model(side.target, usable_device(device))
     if not is_whole(module):
         text = f"holds a {type(module).__name__} that was not made from a NIR graph"
-        raise ReadError(Finding("NIR020", "error", text, file=side.target))
+        raise ReadError("NIR020", text, file=side.target)
     return module
 
 
@@ -77,4 +76,4 @@ def same_inputs(a: ConvertedModule, b: ConvertedModule) -> None:
     ]
     if taken[0] != taken[1]:
         text = f"A and B are not of one graph: A takes {taken[0]}, and B {taken[1]}"
-        raise UsageError(Finding("NIR700", "error", text))
+        raise UsageError(text)

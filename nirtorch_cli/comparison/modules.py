@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from nirtorch_cli.comparison.capture import fitting, recorded
-from nirtorch_cli.comparison.comparison import DEFAULT_ATOL, Comparison, refuse_tolerances, usage
+from nirtorch_cli.comparison.comparison import DEFAULT_ATOL, Comparison, refuse_tolerances
 from nirtorch_cli.comparison.expected import (
     compared_variables,
     expected_of,
@@ -26,8 +26,7 @@ from nirtorch_cli.comparison.loading import is_whole, same_inputs
 from nirtorch_cli.comparison.nodes import compare
 from nirtorch_cli.conversion.attribution import user_errors
 from nirtorch_cli.conversion.graph_module import ConvertedModule
-from nirtorch_cli.findings.errors import NirtorchError
-from nirtorch_cli.findings.finding import Finding
+from nirtorch_cli.findings.errors import NirtorchError, UsageError
 from nirtorch_cli.findings.text import listed
 from nirtorch_cli.findings.tracebacks import is_interrupt, reason
 from nirtorch_cli.running.finite import tensors
@@ -89,7 +88,7 @@ def compare_modules(
     wrong = [name for name in chosen if name not in known]
     if wrong or not chosen:
         text = f"variables has {listed(wrong)}" if wrong else "variables has nothing in it"
-        raise usage(f"{text}: it takes any of {listed(list(known))}")
+        raise UsageError(f"{text}: it takes any of {listed(list(known))}")
     one, other = copied(a, names[0]), copied(b, names[1])
     same_inputs(one, other)
     named = _fitting_graph(one, inputs)
@@ -131,7 +130,7 @@ def copied(module: torch.nn.Module, name: str) -> ConvertedModule:
     """
     if not is_whole(module):
         text = f"{name} is a {type(module).__name__}, which was not made from a NIR graph"
-        raise usage(text)
+        raise UsageError(text)
     try:
         # torch copies no tensor with a history, as a module may keep one of its last step.
         parts = (vars(part) for part in module.modules())
@@ -141,7 +140,7 @@ def copied(module: torch.nn.Module, name: str) -> ConvertedModule:
         if is_interrupt(error):
             raise
         text = f"{name} cannot be copied, and running it would change it: {reason(error)}"
-        raise NirtorchError(Finding("NIR610", "error", text)) from error
+        raise NirtorchError("NIR610", text) from error
     with user_errors(copy_of, "when it was set to evaluation", "NIR530"):
         copy_of.eval()
     return copy_of
@@ -158,14 +157,14 @@ def _fitting_graph(
     arguments = {module.meta["names"].get(name, name): name for name in module.meta["inputs"]}
     named = {next(iter(arguments)): inputs} if isinstance(inputs, Tensor) else dict(inputs)
     if named.keys() != arguments.keys():
-        raise usage(f"the inputs are {listed([*arguments])}, not {listed([*named])}")
+        raise UsageError(f"the inputs are {listed([*arguments])}, not {listed([*named])}")
     for name, values in named.items():
         shape = module.meta["shapes"][arguments[name]][1]
         fits = values.dim() > 1 if shape is None else values.shape[2:] == tuple(shape)
         if not fits or values.dim() < 2:
             axes = ", ".join(("T", "B", *("..." if shape is None else map(str, shape))))
-            raise usage(f"the input {name!r} must be ({axes}), not {tuple(values.shape)}")
+            raise UsageError(f"the input {name!r} must be ({axes}), not {tuple(values.shape)}")
     if len({values.shape[:2] for values in named.values()}) > 1 or 0 in values.shape[:2]:
         sizes = listed([f"{name} {tuple(x.shape[:2])}" for name, x in named.items()])
-        raise usage(f"inputs must have the same steps and batch rows, one at least: {sizes}")
+        raise UsageError(f"inputs must have the same steps and batch rows, one at least: {sizes}")
     return named

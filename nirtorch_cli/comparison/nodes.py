@@ -22,7 +22,6 @@ from nirtorch_cli.comparison.comparison import (
     Comparison,
     NodeComparison,
     refuse_tolerances,
-    usage,
 )
 from nirtorch_cli.comparison.differences import (
     MOST_SPIKES,
@@ -37,6 +36,7 @@ from nirtorch_cli.comparison.differences import (
 )
 from nirtorch_cli.comparison.grid import Grid, coarser_spikes, coarser_values, common_grid
 from nirtorch_cli.comparison.recording import Recording
+from nirtorch_cli.findings.errors import UsageError
 from nirtorch_cli.running.arrays import Array
 
 TAU_STEPS = 10
@@ -80,7 +80,7 @@ def compare(
     grid = common_grid(a.dt, b.dt)
     tau = TAU_STEPS * grid.dt if tau is None else tau
     if not tau > 0:
-        raise usage(f"tau must be a positive number, not {tau:g}")
+        raise UsageError(f"tau must be a positive number, not {tau:g}")
     named = expected or {}
     comparer = _Comparer((a, b), grid, atol, max_spike_shift, tau / grid.dt, spiking or {})
     nodes = [

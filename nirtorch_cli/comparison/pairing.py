@@ -169,7 +169,7 @@ def _only(recording: Recording, variables: Sequence[str]) -> Recording:
     if not kept:
         file = recording.name.partition(":")[2]
         text = f"holds no {' or '.join(variables)} of any node"
-        raise ReadError(Finding("NIR023", "error", text, file=file))
+        raise ReadError("NIR023", text, file=file)
     return replace(recording, trace=kept)
 
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from typing import Literal, cast
 
 from nirtorch_cli.findings.errors import UsageError
-from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.findings.suggestions import did_you_mean
 from nirtorch_cli.findings.text import listed, quoted
 
@@ -102,4 +101,4 @@ def _positive(spec: str, text: str) -> float:
 
 
 def _problem(spec: str, message: str, hint: str | None = None) -> UsageError:
-    return UsageError(Finding("NIR700", "error", f"{quoted(spec)} {message}", hint=hint))
+    return UsageError(f"{quoted(spec)} {message}", hint=hint)

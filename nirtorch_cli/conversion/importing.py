@@ -23,7 +23,6 @@ from pathlib import Path
 from types import ModuleType
 
 from nirtorch_cli.findings.errors import MapError, MissingFrameworkError
-from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.findings.suggestions import did_you_mean, did_you_mean_file
 from nirtorch_cli.findings.text import quoted
 from nirtorch_cli.findings.tracebacks import is_interrupt, reason
@@ -177,7 +176,7 @@ def _is_installed(name: str, path: Path) -> bool:
 
 def problem(spec: str, code: str, message: str, hint: str | None = None) -> MapError:
     """The error for a spec."""
-    return MapError(Finding(code, "error", f"--map {spec}: {message}", hint=hint))
+    return MapError(code, f"--map {spec}: {message}", hint=hint)
 
 
 @contextlib.contextmanager
@@ -196,7 +195,7 @@ def user_code(spec: str) -> Iterator[None]:
         if isinstance(error, ModuleNotFoundError) and spec in installed_packs():
             text = f"--map {spec}: the pack needs {error.name!r}, which is not installed"
             hint = f"pip install {(error.name or '').partition('.')[0]}"
-            raise MissingFrameworkError(Finding("NIR520", "error", text, hint=hint)) from error
+            raise MissingFrameworkError(text, hint=hint) from error
         raise _raised(spec, error) from error
 
 

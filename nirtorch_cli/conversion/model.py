@@ -20,7 +20,6 @@ from nirtorch_cli.conversion.maps import MapOptions, loaded_maps
 from nirtorch_cli.conversion.node_map import merged_map
 from nirtorch_cli.conversion.options import Request
 from nirtorch_cli.findings.errors import UsageError
-from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.findings.suggestions import did_you_mean
 from nirtorch_cli.findings.text import quoted
 from nirtorch_cli.findings.tracebacks import message
@@ -106,7 +105,7 @@ def usable_device(name: str) -> torch.device:
         text = f"--device {quoted(name)} cannot be used: {reason}"
         near = did_you_mean(name, kinds) if name.partition(":")[0] not in _KINDS else None
         hint = near or f"what can be used here: {', '.join(here)}"
-        raise UsageError(Finding("NIR700", "error", text, hint=hint)) from error
+        raise UsageError(text, hint=hint) from error
     return device
 
 

@@ -35,7 +35,7 @@ def merged_map(node_map: NodeMapping, default_map: NodeMapping) -> NodeMapping:
     for name, mapping in (("node_map", node_map), ("default_map", default_map)):
         if not isinstance(mapping, Mapping):
             text = f"{name} is no mapping but {type(mapping).__name__}"
-            raise MapError(Finding("NIR503", "error", text))
+            raise MapError("NIR503", text)
         check_entries(mapping, name)
     known = {entry.name: entry.type for entry in known_primitives()}
     named = {**{meant.__name__: meant for meant in _types()}, **known}

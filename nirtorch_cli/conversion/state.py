@@ -20,7 +20,6 @@ import torch
 from torch import Tensor
 
 from nirtorch_cli.findings.errors import ContractError, StateError
-from nirtorch_cli.findings.finding import Finding
 
 State = Mapping[str, Any]
 Shape = tuple[int, ...]
@@ -63,7 +62,7 @@ def previous_output(
     if value.shape != wanted:
         text = f"the state's entry {key!r} has the shape {tuple(value.shape)}, not {wanted}"
         hint = "start with state=None for another batch"
-        raise StateError(Finding("NIR602", "error", text, hint=hint))
+        raise StateError("NIR602", text, hint=hint)
     return value
 
 
@@ -80,12 +79,9 @@ def add(a: Tensor, b: Tensor) -> Tensor:
     """
     if a.shape != b.shape:
         raise StateError(
-            Finding(
-                "NIR603",
-                "error",
-                f"edges that meet in a node carry the shapes {tuple(a.shape)} and {tuple(b.shape)}",
-                hint="nothing is broadcast here; is a state of another batch passed in?",
-            )
+            "NIR603",
+            f"edges that meet in a node carry the shapes {tuple(a.shape)} and {tuple(b.shape)}",
+            hint="nothing is broadcast here; is a state of another batch passed in?",
         )
     return a + b
 
@@ -112,15 +108,15 @@ def checked_output(
     if not is_alike and (x.is_meta or not torch.is_autocast_enabled(x.device.type)):
         text = f"its module {module} gives {_name(output)} for an input of {_name(x)}"
         hint = "return y.to(x.dtype); parameters and buffers are converted with the module"
-        raise ContractError(Finding("NIR533", "error", text, node, hint=hint))
+        raise ContractError("NIR533", text, node, hint=hint)
     if output.device != x.device:
         text = f"its module {module} gives a tensor on {output.device} for an input on {x.device}"
         hint = "register tensors as buffers, which move with the module"
-        raise ContractError(Finding("NIR533", "error", text, node, hint=hint))
+        raise ContractError("NIR533", text, node, hint=hint)
     if output.layout != x.layout:
         kinds = [str(tensor.layout).removeprefix("torch.") for tensor in (output, x)]
         text = f"its module {module} gives a {kinds[0]} tensor for a {kinds[1]} one"
-        raise ContractError(Finding("NIR533", "error", text, node, hint="return y.to_dense()"))
+        raise ContractError("NIR533", text, node, hint="return y.to_dense()")
     return output
 
 
@@ -153,19 +149,19 @@ def _misshapen(
     if taken is not None and (x.dim() < rank or x.shape[x.dim() - rank :] != taken):
         text = f"its input has the shape {tuple(x.shape)}, which does not end in {taken}"
         hint = "nothing is broadcast here"
-        return StateError(Finding("NIR602", "error", text, node, hint=hint))
+        return StateError("NIR602", text, node, hint=hint)
     wanted = ("...", *given) if taken is None else (*x.shape[: x.dim() - rank], *given)
     text = (
         f"its module {module} gives the shape {tuple(output.shape)} for an input of the shape "
         f"{tuple(x.shape)}, and must give ({', '.join(map(str, wanted))})"
     )
     hint = "that is the batch axes of its input, then the shape of the node"
-    return ContractError(Finding("NIR532", "error", text, node, hint=hint))
+    return ContractError("NIR532", text, node, hint=hint)
 
 
 def _broken(promise: str, value: Any, node: str, hint: str) -> ContractError:
     text = f"its module {promise}, and returned {_described(value)}"
-    return ContractError(Finding("NIR531", "error", text, node, hint=hint))
+    return ContractError("NIR531", text, node, hint=hint)
 
 
 def _described(value: Any) -> str:
@@ -188,7 +184,7 @@ def _with_batch(reference: Tensor, shape: tuple[int, ...], rank: int) -> tuple[i
 def _missing(key: str) -> StateError:
     text = f"the state has no entry {key!r}"
     hint = "pass back the state that a step of this module returned, or None to start"
-    return StateError(Finding("NIR601", "error", text, hint=hint))
+    return StateError("NIR601", text, hint=hint)
 
 
 CHECKS = (checked_output, checked_step)

@@ -20,7 +20,6 @@ from nirtorch_cli.conversion import state
 from nirtorch_cli.conversion.graph_module import NIR_NAME, ConvertedModule
 from nirtorch_cli.conversion.naming import previous_output_key
 from nirtorch_cli.findings.errors import ShapeError
-from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.graph.loops import Edge
 from nirtorch_cli.primitives.shape_rules import Shape
 
@@ -231,7 +230,7 @@ class _Wiring:
         text = f"its shape is needed and not known: {why}"
         hint = "give the Input a shape"
         where = self.path + self.nir_names[name]
-        return ShapeError(Finding("NIR205", "error", text, where, hint=hint))
+        return ShapeError("NIR205", text, where, hint=hint)
 
     def finished(self) -> ConvertedModule:
         """The module: return the outputs and the new state, lint, compile."""

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import IntEnum
+from typing import Any, ClassVar, overload
 
 from nirtorch_cli.findings.finding import Finding
 
@@ -42,17 +43,54 @@ class ExitCode(IntEnum):
 class NirtorchError(Exception):
     """A problem that the user can act on: its text is one line for each finding.
 
+    Made of findings, or of the fields of the one it is: its code, which errors of one code need
+    not say, its message, node, parameter and hint.
+
+    >>> ReadError("NIR016", "holds no value", "lif", "tau").findings[0].severity
+    'error'
+    >>> UsageError("no steps", hint="give --steps").findings[0].code
+    'NIR700'
+
     findings: the problem. context: all that was noticed on the way to it and might explain it, in
     the order of the graph and the problem included; empty where that was nothing else.
     """
 
     exit_code = ExitCode.UNSOUND
+    usual_code: ClassVar[str]
+    """The code of an error that says none."""
 
+    @overload
     def __init__(
         self, findings: Finding | Sequence[Finding], context: Sequence[Finding] = ()
-    ) -> None:
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        node: str | None = None,
+        parameter: str | None = None,
+        hint: str | None = None,
+        file: str | None = None,
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self,
+        message: str,
+        *,
+        node: str | None = None,
+        hint: str | None = None,
+        file: str | None = None,
+    ) -> None: ...
+
+    def __init__(self, *said: Any, context: Sequence[Finding] = (), **fields: Any) -> None:
+        if isinstance(said[0], str):
+            code, *texts = said if len(said) > 1 else (self.usual_code, *said)
+            said = (Finding(code, "error", *texts, **fields),)
+        findings, self.context = said[0], tuple(said[1] if len(said) > 1 else context)
         self.findings = (findings,) if isinstance(findings, Finding) else tuple(findings)
-        self.context = tuple(context)
         super().__init__("\n".join(finding.line() for finding in self.findings))
 
     def of(self, file: str | None) -> NirtorchError:
@@ -105,6 +143,7 @@ class UsageError(NirtorchError):
     """The request is wrong, whatever the model is."""
 
     exit_code = ExitCode.USAGE
+    usual_code = "NIR700"
 
 
 class MapError(UsageError, ValueError):
@@ -114,8 +153,11 @@ class MapError(UsageError, ValueError):
 class OutputError(UsageError):
     """The output cannot be written there, or must not be."""
 
+    usual_code = "NIR701"
+
 
 class MissingFrameworkError(NirtorchError):
     """A library that is needed, or that a map needs, is not installed or cannot be imported."""
 
     exit_code = ExitCode.MISSING_FRAMEWORK
+    usual_code = "NIR520"

@@ -9,7 +9,6 @@ from __future__ import annotations
 import traceback
 
 from nirtorch_cli.findings.errors import MissingFrameworkError
-from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.findings.tracebacks import is_user_code, package_of, place_in_user_code, reason
 
 _INSTALLED_WITH = {
@@ -35,14 +34,14 @@ def missing_framework(error: BaseException) -> MissingFrameworkError | None:
     name = named.partition(".")[0]
     is_ours = importing is not None or place_in_user_code(error) is None
     if isinstance(error, ModuleNotFoundError) and named in _INSTALLED_WITH and is_ours:
-        return _error(f"{name} is not installed", _INSTALLED_WITH[name])
+        return MissingFrameworkError(f"{name} is not installed", hint=_INSTALLED_WITH[name])
     if importing is None and name in _INSTALLED_WITH and is_ours:
         importing = name  # it is there, and lacks what we import from it
     if importing is None:
         return None
     text = f"{importing} is installed and cannot be imported: {reason(error)}"
     again = _INSTALLED_WITH[importing].replace("install", "install --force-reinstall")
-    return _error(text, f"install it again: {again}")
+    return MissingFrameworkError(text, hint=f"install it again: {again}")
 
 
 def _imported_library(error: BaseException) -> str | None:
@@ -54,7 +53,3 @@ def _imported_library(error: BaseException) -> str | None:
         if is_user_code(package):
             return None
     return None
-
-
-def _error(text: str, hint: str) -> MissingFrameworkError:
-    return MissingFrameworkError(Finding("NIR520", "error", text, hint=hint))

@@ -118,7 +118,7 @@ def selectors(texts: Iterable[str], option: str) -> list[str]:
     if unknown:
         hint = _selector_meant(unknown[0], codes) or "'nirtorch check --list-rules' shows the codes"
         text = f"{option}: no rule's code begins with {listed(unknown)}"
-        raise UsageError(Finding("NIR700", "error", text, hint=hint))
+        raise UsageError(text, hint=hint)
     return chosen
 
 

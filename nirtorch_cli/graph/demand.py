@@ -20,7 +20,6 @@ import nir
 import numpy as np
 
 from nirtorch_cli.findings.errors import ConversionError
-from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.primitives.parameters import elementwise_parameters, padding_mode, pair, single
 from nirtorch_cli.primitives.shape_rules import input_shape, output_shape
 from nirtorch_cli.primitives.table import primitive_of
@@ -82,7 +81,7 @@ def require_allowed(found: list[Demand], batch: int, max_bytes: int) -> None:
         )
         hint = f"if you trust the file, give --max-bytes {total}"
         hint += " or a smaller --batch" if batch > 1 else ""
-        raise ConversionError(Finding("NIR014", "error", text, worst.node, hint=hint))
+        raise ConversionError("NIR014", text, worst.node, hint=hint)
     operations = batch * sum(demand.operations for demand in found)
     allowed = OPERATIONS_FOR_A_BYTE * max_bytes
     if operations > allowed:
@@ -92,7 +91,7 @@ def require_allowed(found: list[Demand], batch: int, max_bytes: int) -> None:
             f"more than the {allowed:.2g} that go with {_amount(max_bytes)}"
         )
         hint = f"if you trust the file, give --max-bytes {operations // OPERATIONS_FOR_A_BYTE + 1}"
-        raise ConversionError(Finding("NIR014", "error", text, worst.node, hint=hint))
+        raise ConversionError("NIR014", text, worst.node, hint=hint)
 
 
 def _amount(size: int) -> str:

@@ -13,7 +13,6 @@ import h5py
 import numpy as np
 
 from nirtorch_cli.findings.errors import ReadError
-from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.reading.hdf5 import Member, Store
 from nirtorch_cli.reading.sources import one_line
 
@@ -38,12 +37,12 @@ def number_of(store: Store, member: Member, name: str, where: str | None) -> int
         is_float = isinstance(kind, h5py.h5t.TypeFloatID)
         is_number = is_float or isinstance(kind, h5py.h5t.TypeIntegerID)
         if not is_number or kind.get_size() > _MOST_BYTES or found.shape not in ((), (1,)):
-            raise ReadError(Finding("NIR016", "error", "is no number", where, name))
+            raise ReadError("NIR016", "is no number", where, name)
         store.claim(_MOST_BYTES, where, name)
         value = np.zeros(found.shape, np.float64 if is_float else np.int64)
         found.read(value)
     except _DAMAGE as error:
         text = f"damaged HDF5 file: {one_line(error)}"
-        raise ReadError(Finding("NIR002", "error", text, where, name)) from error
+        raise ReadError("NIR002", text, where, name) from error
     number: int | float = value.item()
     return number

@@ -131,7 +131,7 @@ class _Reader:
                 self.assume("NIR018", None, None, text, hint="read all the same")
                 return inside, (), None
         hint = "it is an HDF5 file, but holds no NIR graph"
-        raise read_error("NIR003", "has no group 'node'", None, hint=hint)
+        raise ReadError("NIR003", "has no group 'node'", None, hint=hint)
 
     def node(
         self, members: dict[str, Member], path: tuple[str, ...], kind: str | None = None
@@ -140,7 +140,7 @@ class _Reader:
         where = "/".join(path) or None
         if where is not None and len(where) > MAX_PATH:
             text = f"names of {len(where):,} characters, with those of the graphs around"
-            raise read_error("NIR017", text, shown(where), hint=f"{MAX_PATH:,} are the most")
+            raise ReadError("NIR017", text, shown(where), hint=f"{MAX_PATH:,} are the most")
         if kind is None and "type" not in members and "nodes" in members:
             self.assume("NIR018", where, "type", "is not in the file", hint="read as a NIRGraph")
             kind = "NIRGraph"
@@ -167,9 +167,9 @@ class _Reader:
     def graph(self, members: dict[str, Member], path: tuple[str, ...]) -> nir.NIRGraph:
         where = "/".join(path) or None
         if len(path) > MAX_NESTING:
-            raise read_error("NIR011", f"graphs nested over {MAX_NESTING} deep", path[0])
+            raise ReadError("NIR011", f"graphs nested over {MAX_NESTING} deep", path[0])
         if "nodes" not in members:
-            raise read_error("NIR006", "a NIRGraph without 'nodes'", where)
+            raise ReadError("NIR006", "a NIRGraph without 'nodes'", where)
         nodes = self.nodes(
             self.store.members(members["nodes"], where, "nodes", NODE_BYTES, "nodes"), path
         )
@@ -245,19 +245,19 @@ class _Reader:
             return []
         if table.ndim != 2 or table.shape[1] != 2:
             text = f"has the shape {table.shape}, not (number of edges, 2)"
-            raise read_error("NIR007", text, where, "edges")
+            raise ReadError("NIR007", text, where, "edges")
         if table.dtype.kind != "O":  # texts of any length were counted before they were read
             self.store.claim(len(table) * EDGE_BYTES, where, "edges", f"{len(table):,} edges")
         if table.dtype.kind in "iu":
             return self.numbered(table, nodes, where)
         if table.dtype.kind not in "SO":
             text = f"holds {table.dtype}, not the names of nodes"
-            raise read_error("NIR007", text, where, "edges")
+            raise ReadError("NIR007", text, where, "edges")
         names = {text: text_of(text) for row in table.tolist() for text in row}
         longest = max(names.values(), key=len)
         if len(longest) > MAX_NAME:
             text = f"a name of {len(longest):,} characters, {quoted(shown(longest))}"
-            raise read_error("NIR017", text, where, "edges", f"{MAX_NAME:,} are the most")
+            raise ReadError("NIR017", text, where, "edges", f"{MAX_NAME:,} are the most")
         return [(names[source], names[target]) for source, target in table.tolist()]
 
     def numbered(
@@ -266,7 +266,7 @@ class _Reader:
         """Edges from before 0.1: nodes had no names but were numbered."""
         if set(map(str, np.unique(table).tolist())) - set(nodes):
             text = f"holds {table.dtype}, not the names of nodes"
-            raise read_error("NIR007", text, where, "edges")
+            raise ReadError("NIR007", text, where, "edges")
         self.assume("NIR018", where, "edges", "has numbers", hint="read as names of nodes")
         return [(str(source), str(target)) for source, target in table.tolist()]
 
@@ -279,7 +279,7 @@ class _Reader:
                 members[new] = members.pop(old)
         missing = [name for name in fields.required if name not in members]
         if missing:
-            raise read_error("NIR006", f"{kind} without {listed(missing)}", where)
+            raise ReadError("NIR006", f"{kind} without {listed(missing)}", where)
         values = {
             name: self.value(members[name], where, name)
             for name in fields.fields
@@ -299,7 +299,7 @@ class _Reader:
         if name in SHAPES and self.store.is_group(member):
             inside = self.store.members(member, where, name)
             if len(inside) != 1:
-                raise read_error("NIR004", "is not a dataset", where, name)
+                raise ReadError("NIR004", "is not a dataset", where, name)
             self.assume("NIR018", where, name, "is a group", hint="read what is in it")
             member = next(iter(inside.values()))
         return self.store.value(member, where, name)
@@ -317,10 +317,10 @@ class _Reader:
     ) -> dict[str, Any]:
         name = "/".join(path)
         if len(path) > MAX_NESTING:
-            raise read_error("NIR011", f"nested over {MAX_NESTING} deep", where, path[0])
+            raise ReadError("NIR011", f"nested over {MAX_NESTING} deep", where, path[0])
         if len(name) > MAX_PATH:
             text = f"names of {len(name):,} characters"
-            raise read_error("NIR017", text, where, "metadata", f"{MAX_PATH:,} are the most")
+            raise ReadError("NIR017", text, where, "metadata", f"{MAX_PATH:,} are the most")
         entries: dict[str, Any] = {}
         inside = self.store.members(member, where, name, ENTRY_BYTES, "entries of metadata")
         for key, inner in inside.items():
@@ -346,16 +346,16 @@ class _Reader:
 
     def text(self, members: dict[str, Member], name: str, where: str | None) -> str:
         if name not in members:
-            raise read_error("NIR006", f"a node without {quoted(name)}", where)
+            raise ReadError("NIR006", f"a node without {quoted(name)}", where)
         value = self.store.value(members[name], where, name)
         if isinstance(value, np.ndarray) and value.size == 1:
             value = value.item()
             self.assume("NIR018", where, name, "is an array of one text", hint="read as the text")
         if not isinstance(value, (str, bytes)):
-            raise read_error("NIR005", "is no text", where, name)
+            raise ReadError("NIR005", "is no text", where, name)
         if len(value) > MAX_NAME:
             text = f"a text of {len(value):,} characters, {quoted(shown(text_of(value)))}"
-            raise read_error("NIR017", text, where, name, f"{MAX_NAME:,} are the most")
+            raise ReadError("NIR017", text, where, name, f"{MAX_NAME:,} are the most")
         return text_of(value)
 
     def unknown(self, names: set[str], where: str | None) -> None:
@@ -396,10 +396,3 @@ def folded(findings: list[Finding]) -> list[Finding]:
             group = [replace(group[0], message=text)]
         result += group
     return result
-
-
-def read_error(
-    code: str, message: str, where: str | None, name: str | None = None, hint: str | None = None
-) -> ReadError:
-    """The error that a node cannot be read."""
-    return ReadError(Finding(code, "error", message, where, name, hint))

@@ -26,7 +26,6 @@ import h5py
 import numpy as np
 
 from nirtorch_cli.findings.errors import ReadError
-from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.findings.text import quoted
 from nirtorch_cli.reading.filters import DEFLATE, FLETCHER32, LZF, SHUFFLE, SZIP, unpacked
 from nirtorch_cli.reading.heaps import Content, Heaps
@@ -134,11 +133,11 @@ class Store:
         with _DamageReported(where, name):
             group = member.opened()
             if not isinstance(group, h5py.h5g.GroupID):
-                raise _problem("NIR004", f"{quoted(name)} is not an HDF5 group", where)
+                raise ReadError("NIR004", f"{quoted(name)} is not an HDF5 group", where)
             if member.address in self.visited:
                 text = f"the group {quoted(name)} is in the file twice, or inside itself"
                 hint = "hard links to groups are refused: they can form a ring"
-                raise _problem("NIR011", text, where, hint=hint)
+                raise ReadError("NIR011", text, where, hint=hint)
             self.visited.add(member.address)
             count = group.get_num_objs()
             self.claim(count * each, where, None, f"{count:,} {kind}")
@@ -146,7 +145,7 @@ class Store:
             names = h5py.h5o.get_info(group).meta_size.obj.heap_size
             if names > MAX_NAMES_BYTES:
                 text = f"the names of its members take {names:,} bytes"
-                raise _problem("NIR017", text, where, name, f"{MAX_NAMES_BYTES:,} are the most")
+                raise ReadError("NIR017", text, where, name, f"{MAX_NAMES_BYTES:,} are the most")
             self.claim(names, where, name)
             return self.listed(group, count, where)
 
@@ -166,11 +165,11 @@ class Store:
         for link, kind, _ in links:
             if len(link) > MAX_NAME:
                 text = f"a name of {len(link):,} bytes, {quoted(shown(text_of(link)))}"
-                raise _problem("NIR017", text, where, hint=f"{MAX_NAME:,} are the most")
+                raise ReadError("NIR017", text, where, hint=f"{MAX_NAME:,} are the most")
             if kind != h5py.h5l.TYPE_HARD:
                 text = f"{quoted(text_of(link))} is a soft or external link"
                 hint = "links are refused: a file from a stranger could point anywhere"
-                raise _problem("NIR010", text, where, hint=hint)
+                raise ReadError("NIR010", text, where, hint=hint)
         return {text_of(link): Member(group, link, at) for link, _, at in sorted(links)}
 
     def value(self, member: Member, where: str | None, name: str) -> Any:
@@ -189,7 +188,7 @@ class Store:
             except _DAMAGE:
                 if isinstance(member.opened(), h5py.h5d.DatasetID):
                     raise
-                raise _problem("NIR004", "is not a dataset", where, name) from None
+                raise ReadError("NIR004", "is not a dataset", where, name) from None
             return _Reading(self, dataset, where, name).content()
 
     def claim(
@@ -205,7 +204,7 @@ class Store:
             with_this = "" if what is None else f", with {what}"
             text = f"the file's data claim more than {self.max_bytes:,} bytes{with_this}"
             hint = "if you trust the file, raise the limit (--max-bytes)"
-            raise _problem("NIR014", text, where, name, hint)
+            raise ReadError("NIR014", text, where, name, hint)
 
 
 @dataclass(slots=True)
@@ -220,14 +219,14 @@ class _Reading:
     def content(self) -> Any:
         kind = self.dataset.get_type()
         if not isinstance(kind, _READABLE):
-            raise _problem("NIR016", "holds neither numbers nor text", self.where, self.name)
+            raise ReadError("NIR016", "holds neither numbers nor text", self.where, self.name)
         # Contiguous data in this file have an offset. What is elsewhere, in another file even,
         # or not there, has none; and of that the creation list says more.
         offset = self.dataset.get_offset()
         packing = None if offset is not None else packing_of(self.dataset)
         if packing == "elsewhere":
             text, hint = "keeps its data in another file", "virtual datasets and external "
-            raise _problem("NIR010", text, self.where, self.name, hint + "storage are refused")
+            raise ReadError("NIR010", text, self.where, self.name, hint + "storage are refused")
         shape = self.dataset.shape
         if shape is None:
             return None
@@ -357,7 +356,7 @@ class _Reading:
             hint = f"with szip, {MAX_SZIP_CHUNK:,} are the most"
         else:
             return
-        raise _problem("NIR016", text, self.where, self.name, hint)
+        raise ReadError("NIR016", text, self.where, self.name, hint)
 
     def claim(self, count: int, size: int) -> None:
         self.store.claim(count * size, self.where, self.name)
@@ -433,17 +432,7 @@ class _DamageReported:
         if isinstance(error, _DAMAGE):
             text = f"damaged HDF5 file: {one_line(error)}"
             hint = "copy or write it again"
-            raise _problem("NIR002", text, self.where, self.name, hint) from error
+            raise ReadError("NIR002", text, self.where, self.name, hint) from error
         if isinstance(error, MemoryError):
             text = "there is not enough memory for its data"
-            raise _problem("NIR014", text, self.where, self.name) from error
-
-
-def _problem(
-    code: str,
-    message: str,
-    where: str | None,
-    name: str | None = None,
-    hint: str | None = None,
-) -> ReadError:
-    return ReadError(Finding(code, "error", message, where, name, hint))
+            raise ReadError("NIR014", text, self.where, self.name) from error

@@ -248,9 +248,9 @@ class NodeBuilder:
         self.note(Finding("NIR018", "info", message, self.where, name, hint))
 
     def refused(self, code: str, message: str, name: str) -> ReadError:
-        return ReadError(Finding(code, "error", message, self.where, name))
+        return ReadError(code, message, self.where, name)
 
     def misshapen(
         self, message: str, name: str | None = None, hint: str | None = None
     ) -> ShapeError:
-        return ShapeError(Finding("NIR201", "error", message, self.where, name, hint))
+        return ShapeError("NIR201", message, self.where, name, hint)

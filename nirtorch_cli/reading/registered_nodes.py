@@ -10,10 +10,11 @@ from dataclasses import replace
 
 import nir
 
+from nirtorch_cli.findings.errors import ReadError
 from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.findings.text import listed
 from nirtorch_cli.primitives.table import primitive_named
-from nirtorch_cli.reading.graphs import ModelFile, folded, read_error
+from nirtorch_cli.reading.graphs import ModelFile, folded
 from nirtorch_cli.reading.node_builder import NodeBuilder
 from nirtorch_cli.reading.unknown_nodes import UnknownNode, type_meant
 
@@ -58,11 +59,11 @@ def _known_node(
     assert fields is not None
     missing = [name for name in fields.required if name not in node.parameters]
     if missing:
-        raise read_error("NIR006", f"{kind} without {listed(missing)}", where)
+        raise ReadError("NIR006", f"{kind} without {listed(missing)}", where)
 
     def claim(size: int, name: str) -> None:
         if size > max_bytes:
-            raise read_error("NIR014", f"claims {size:,} bytes", where, name)
+            raise ReadError("NIR014", f"claims {size:,} bytes", where, name)
 
     values = {name: node.parameters[name] for name in fields.fields if name in node.parameters}
     return NodeBuilder(kind, where, findings.append, claim).build(values, dict(node.metadata))

@@ -1,7 +1,8 @@
-"""Where a file comes from: a path, bytes or a stream, to its bytes.
+"""Where a file comes from: a path, bytes, a stream or stdin, to its bytes.
 
-Out: the bytes of a source, of a file mapped and not read; and words for why there are none.
-A stream may have no end, so no more is taken of it than is allowed. Imports no h5py.
+In: a `Source`, or a `Place`: what a user wrote, `FILE`, `FILE:PART` or `-`. Out: the bytes; a
+.nir file by its path is mapped and not read; and words for why there are none. A stream may
+have no end, so no more is taken of it than is allowed. Imports no h5py. Cost: linear in the bytes.
 """
 
 from __future__ import annotations
@@ -10,19 +11,23 @@ import contextlib
 import mmap
 import os
 import stat
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from nirtorch_cli.findings.errors import ReadError
 from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.findings.suggestions import did_you_mean_file
-from nirtorch_cli.reading.file_kinds import kind_of_other
+from nirtorch_cli.reading.file_kinds import is_saved, kind_of_other
 from nirtorch_cli.reading.heaps import Content
 from nirtorch_cli.reading.limits import allowed_bytes
 
 Source = str | os.PathLike[str] | bytes | BinaryIO
 
+STDIN = "-"
 EMPTY = "it is empty"
 
+_PIECE = 2**24
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 
@@ -51,26 +56,29 @@ def content_of(source: Source, max_bytes: int | None, stack: contextlib.ExitStac
         if stat.S_ISREG(status.st_mode) and status.st_size:
             mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
             return stack.enter_context(contextlib.closing(mapped))
-        content = _read(stream, max_bytes)  # a shell's <(command)
+        content = _read(stream, max_bytes, _has_signature)  # a shell's <(command)
     else:
-        content = _read(source, max_bytes)
+        content = _read(source, max_bytes, _has_signature)
     if not content:
         raise OSError(EMPTY)
     return content
 
 
-def _read(stream: BinaryIO, max_bytes: int | None) -> bytes:
+def _read(
+    stream: BinaryIO, max_bytes: int | None, is_wanted: Callable[[bytes], bool] = lambda _: True
+) -> bytes:
+    """All bytes of a stream; its first piece, if there is more and that is not wanted."""
     limit = allowed_bytes(max_bytes, 0)
     parts, room = [], limit + 1
-    while room > 0 and (part := stream.read(min(room, 2**24))):
+    while room > 0 and (part := stream.read(min(room, _PIECE))):
         parts.append(part)
         room -= len(part)
-        if len(parts) == 1 and len(part) == 2**24 and not _has_signature(part):
+        if len(parts) == 1 and len(part) == _PIECE and not is_wanted(part):
             return part  # libhdf5 says that this is none of its files
     if room <= 0:
         text = f"has more than {limit:,} bytes"
         hint = "if you trust it, raise the limit (--max-bytes)"
-        raise ReadError(Finding("NIR014", "error", text, hint=hint))
+        raise ReadError("NIR014", text, hint=hint)
     return b"".join(parts)
 
 
@@ -80,8 +88,84 @@ def _has_signature(start: bytes) -> bool:
     return any(start.startswith(_SIGNATURE, place) for place in places)
 
 
+@dataclass(frozen=True)
+class Place:
+    """A file, by its path or `-` for stdin, and which of what it holds is meant, if one is."""
+
+    file: str
+    part: str | None = None
+
+    @property
+    def name(self) -> str:
+        """How messages call the file."""
+        return "<stdin>" if self.file == STDIN else self.file
+
+    def problem(self, text: str, hint: str | None = None, code: str = "NIR022") -> ReadError:
+        """The error that the file cannot be used."""
+        return ReadError(code, text, hint=hint, file=self.name)
+
+    def claim(self, size: int, max_bytes: int | None, given: int) -> None:
+        """Refuse what would take more than `max_bytes`, before it does; `given` is the file's size.
+
+        Raises:
+            ReadError: it would.
+        """
+        limit = allowed_bytes(max_bytes, given)
+        if size > limit:
+            text = f"its data claim more than {limit:,} bytes"
+            hint = "if you trust the file, raise the limit (--max-bytes)"
+            raise self.problem(text, hint, "NIR014")
+
+
+def place_of(text: str) -> Place:
+    """File and part of `FILE` or `FILE:PART`; a file's own name may have colons.
+
+    >>> place_of("-:lif/spikes")
+    Place(file='-', part='lif/spikes')
+    """
+    if text == STDIN or text.startswith(STDIN + ":"):
+        return Place(STDIN, text[2:] or None)
+    if os.path.lexists(text):
+        return Place(text)
+    file = text
+    while ":" in file:
+        file = file.rpartition(":")[0]
+        if file and os.path.exists(file) and not os.path.isdir(file):
+            return Place(file, text[len(file) + 1 :])
+    return Place(text)
+
+
+def bytes_of(place: Place, stdin: BinaryIO | None, max_bytes: int | None) -> bytes:
+    """All bytes of a file that is no .nir file.
+
+    Raises:
+        ReadError: it is not there, is empty, cannot be read, or has more than `max_bytes`.
+    """
+    try:
+        if place.file != STDIN:
+            with open(place.file, "rb") as stream:
+                size = os.fstat(stream.fileno()).st_size
+                place.claim(size, max_bytes, size)
+                content = stream.read() if size else _read(stream, max_bytes)
+        elif stdin is None:
+            raise place.problem("there is no stdin")
+        else:
+            content = _read(stdin, max_bytes)
+    except OSError as error:
+        raise place.problem(*_why_unreadable(error, place.file, "a file"), "NIR001") from error
+    except ValueError as error:  # a NUL in the name
+        raise place.problem(f"cannot be read: {error}", code="NIR001") from error
+    except ReadError as error:
+        raise error.of(place.name) from error.__cause__
+    if not content:
+        raise place.problem("is empty", "was it written completely?", "NIR001")
+    if is_saved(content):
+        raise place.problem("is a file that torch.save wrote, and holds no recording")
+    return content
+
+
 def open_failure(error: Exception, name: str, content: Content) -> Finding:
-    """Say why a file did not open, in words of the file and not of libhdf5.
+    """Say why a .nir file did not open, in words of the file and not of libhdf5.
 
     Arguments:
         name: how messages call the file. content: its bytes, as far as they were had.
@@ -89,12 +173,8 @@ def open_failure(error: Exception, name: str, content: Content) -> Finding:
     text = one_line(error)
     hint: str | None
     other = kind_of_other(content, name) if "signature not found" in text else None
-    if isinstance(error, IsADirectoryError):
-        message, hint = "is a directory", "name a .nir file"
-    elif isinstance(error, FileNotFoundError):
-        message, hint = "no such file", did_you_mean_file(name)
-    elif isinstance(error, PermissionError):
-        message, hint = "permission denied", None
+    if isinstance(error, OSError) and error.strerror and "Unable to" not in error.strerror:
+        message, hint = _why_unreadable(error, name, "a .nir file")
     elif text == EMPTY:
         message, hint = "is empty", "a .nir file is an HDF5 file; was it written completely?"
     elif other is not None:
@@ -103,11 +183,20 @@ def open_failure(error: Exception, name: str, content: Content) -> Finding:
         message, hint = "is not an HDF5 file", "a .nir file is an HDF5 file written by nir.write"
     elif "truncated" in text:
         message, hint = "is a truncated HDF5 file", "copy or write it again"
-    elif isinstance(error, OSError) and error.strerror and not text.startswith("Unable to"):
-        message, hint = f"cannot be read: {error.strerror}", None
     else:
         message, hint = f"is a damaged HDF5 file: {text}", "copy or write it again"
     return Finding("NIR001", "error", message, hint=hint)
+
+
+def _why_unreadable(error: OSError, name: str, wanted: str) -> tuple[str, str | None]:
+    """Why the system does not hand out a file, and what to do."""
+    if isinstance(error, FileNotFoundError):
+        return "no such file", did_you_mean_file(name) or did_you_mean_file(name.rpartition(":")[0])
+    if isinstance(error, IsADirectoryError):
+        return "is a directory", f"name {wanted}"
+    if isinstance(error, PermissionError):
+        return "permission denied", None
+    return f"cannot be read: {error.strerror or error}", None
 
 
 def one_line(error: BaseException) -> str:

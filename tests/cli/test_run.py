@@ -26,7 +26,7 @@ from typer.testing import CliRunner, Result
 
 from nirtorch_cli import Session, load, nir_to_torch
 from nirtorch_cli.cli import app as application
-from nirtorch_cli.cli.progress import stepping
+from nirtorch_cli.cli.progress import progress
 from nirtorch_cli.findings.errors import ExitCode, OutputError
 from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.running import stream as streaming
@@ -576,7 +576,7 @@ def test_stdin_is_one_thing_only() -> None:
 def test_states_of_another_model_or_batch() -> None:
     ran("model.nir", "-i", "zeros", "--state-out", "s.npz")
     line = failure(2, "loop.nir", "-i", "zeros", "--state-in", "s.npz")
-    assert line.startswith("s.npz: is no state of this model and batch: has no 'back', 'lif_prev")
+    assert line.startswith("s.npz: is no state of this model and batch: has no 'lif_prev_output'")
     line = failure(2, "model.nir", "-i", "zeros", "--batch", "3", "--state-in", "s.npz")
     assert "'lif/v' has the shape (1, 3), not (3, 3)" in line
 
@@ -768,15 +768,27 @@ def test_a_bar_on_a_terminal_and_none_elsewhere(monkeypatch: pytest.MonkeyPatch)
     ):
         stream = Terminal() if terminal else io.StringIO()
         monkeypatch.setattr(sys, "stderr", stream)
-        with stepping(1000, enabled) as steps:
+        with progress(enabled, total=1000) as steps:
             steps.advance(250)
             time.sleep(0.25)
-            steps.compiling("lif")
+            steps("compiling [lif]")
             time.sleep(0.25)
             steps.advance(1000)
         assert ("250/1000" in stream.getvalue()) == shown
         assert ("steps/s" in stream.getvalue()) == shown
-        assert ("compiling lif" in stream.getvalue()) == shown
+        assert ("compiling [lif]" in stream.getvalue()) == shown
+
+
+def test_stages_of_work_that_has_no_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nirtorch_cli.cli.progress._PATIENCE", 0.0)
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    with progress() as stage:
+        time.sleep(0.25)
+        stage("reading [bold]x")
+        time.sleep(0.25)
+    assert "working" in sys.stderr.getvalue()
+    assert "reading [bold]x" in sys.stderr.getvalue()
+    assert "0/" not in sys.stderr.getvalue()
 
 
 # ------------------------------------------------------------------------ the library's side

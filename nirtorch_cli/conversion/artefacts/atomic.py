@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 from nirtorch_cli.findings.errors import OutputError
-from nirtorch_cli.findings.finding import Finding
 
 PathLike = str | os.PathLike[str]
 
@@ -99,4 +98,4 @@ def _beside(path: Path) -> Path:
 def _output_error(
     target: PathLike, message: str, code: str = "NIR701", hint: str | None = None
 ) -> OutputError:
-    return OutputError(Finding(code, "error", message, hint=hint, file=os.fspath(target)))
+    return OutputError(code, message, hint=hint, file=os.fspath(target))

@@ -12,7 +12,6 @@ import os
 from collections.abc import Callable
 
 from nirtorch_cli.findings.errors import UsageError
-from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.findings.text import quoted
 
 ARTEFACTS = {
@@ -38,7 +37,7 @@ def artefact_of(path: str) -> str:
         return suffix
     text = f"a module cannot be written as {quoted(suffix)}" if suffix else "it has no suffix"
     hint = f"end it in {' or '.join(ARTEFACTS)}"
-    raise UsageError(Finding("NIR700", "error", f"-o {quoted(path)}: {text}", hint=hint))
+    raise UsageError(f"-o {quoted(path)}: {text}", hint=hint)
 
 
 def writer_of(path: str) -> Callable[..., None]:

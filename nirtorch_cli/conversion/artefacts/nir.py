@@ -109,7 +109,7 @@ def exported(graph: nir.NIRGraph, *, type_check: bool = True) -> bytes:
     if reason is not None:
         hint = "what NIR can say is more than nir's type check knows; --no-type-check writes it"
         text = f"nir {nir.version} does not accept it: {reason}"
-        raise ConversionError(Finding("NIR802", "error", text, hint=hint if type_check else None))
+        raise ConversionError("NIR802", text, hint=hint if type_check else None)
     return content.getvalue()
 
 
@@ -205,7 +205,7 @@ def _nodes_of_unknown_shape(graph: nir.NIRGraph, path: str) -> list[str]:
 
 
 def _refusal(message: str, error: Exception) -> ConversionError:
-    return ConversionError(Finding("NIR801", "error", f"{message}: {_one_line(error)}"))
+    return ConversionError("NIR801", f"{message}: {_one_line(error)}")
 
 
 def _one_line(error: Exception) -> str:

@@ -82,7 +82,7 @@ def load(
         if str(error.name).startswith(f"{__name__.partition('.')[0]}."):
             text = f"was saved by another version of this program, whose {error.name!r} is not here"
             hint = f"this is version {__version__}; convert the .nir file again"
-        raise ReadError(Finding("NIR021", "error", text, hint=hint, file=name)) from error
+        raise ReadError("NIR021", text, hint=hint, file=name) from error
     except FileNotFoundError as error:
         finding = Finding(
             "NIR001", "error", "no such file", hint=did_you_mean_file(name), file=name
@@ -92,12 +92,12 @@ def load(
         if is_interrupt(error) or lacks_memory(error):
             raise
         text = _why_unreadable(name, error)
-        raise ReadError(Finding("NIR020", "error", text, file=name)) from error
+        raise ReadError("NIR020", text, file=name) from error
     finally:
         sys.path[:] = path
     if not isinstance(module, torch.fx.GraphModule):
         text = f"holds a {type(module).__name__}, not a converted module"
-        raise ReadError(Finding("NIR020", "error", text, file=name))
+        raise ReadError("NIR020", text, file=name)
     return module
 
 

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from nirtorch_cli.findings.errors import UsageError
-from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.findings.suggestions import did_you_mean
 from nirtorch_cli.findings.text import counted, listed, quoted
 from nirtorch_cli.running.arrays import Array
@@ -101,7 +100,7 @@ def _refuse_missing(text: str, asked: tuple[int, ...], counts: list[int | None])
 
 
 def _refused(text: str, hint: str) -> UsageError:
-    return UsageError(Finding("NIR700", "error", f"--neurons {text}", hint=hint))
+    return UsageError(f"--neurons {text}", hint=hint)
 
 
 def most_active(values: Array, most: int, spikes: Array | None = None) -> Array:

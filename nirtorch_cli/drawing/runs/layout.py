@@ -1,15 +1,13 @@
 """Which panels a picture of a run has, and in which order.
 
 In: a `Recorded`. Out: its panels: the inputs, for each node its spikes and then its variables
-in the trace's order, and the outputs that are none of these. Nodes in a row that never fired
-share a line.
+in the trace's order, and the outputs that are none of these.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -18,7 +16,7 @@ from nirtorch_cli.drawing.runs.axes import flat_rows, time_unit
 from nirtorch_cli.drawing.runs.choice import MOST_LINES, Choice
 from nirtorch_cli.drawing.runs.images import value_panel
 from nirtorch_cli.drawing.runs.panels import Panel, Times
-from nirtorch_cli.drawing.runs.spikes import silent_panel, spike_panel
+from nirtorch_cli.drawing.runs.spikes import spike_panel
 from nirtorch_cli.drawing.runs.traces import trace_panel
 from nirtorch_cli.running.arrays import Array, as_array
 
@@ -70,73 +68,47 @@ class Recorded:
 
 def panels(recorded: Recorded) -> Iterator[Panel]:
     """All panels."""
-    times = recorded.times
-    for name, values in recorded.inputs.items():
-        drawn = recorded.drawn(values)
-        asked = recorded.choice.of(name, drawn.shape[1])
-        is_named = name in recorded.choice.by_name
-        yield fed_panel(_named("input", name), drawn, times, asked, is_named=is_named)
-    nodes = [_node(recorded, path) for path in recorded.trace]
-    for is_silent, group in groupby(nodes, lambda node: node.is_silent):
-        found = list(group)
-        if is_silent and len(found) > 1:
-            neurons = sum(node.variables["spikes"].shape[1] for node in found)
-            yield silent_panel([node.path for node in found], neurons)
-        else:
-            for node in found:
-                yield from node.panels(times)
-    shown = [values for node in nodes for values in node.variables.values()]
-    for name, values in recorded.outputs.items():
-        output = recorded.drawn(values)
-        if not any(_same(output, other) for other in shown):
-            asked = recorded.choice.of(name, output.shape[1])
-            is_named = name in recorded.choice.by_name
-            yield given_panel(_named("output", name), output, times, asked, is_named=is_named)
+    times, choice = recorded.times, recorded.choice
+    for name, held in recorded.inputs.items():
+        values = recorded.drawn(held)
+        asked, is_named = choice.of(name, values.shape[1]), name in choice.by_name
+        yield fed_panel(_named("input", name), values, times, asked, is_named=is_named)
+    shown: list[Array] = []
+    for path in recorded.trace:
+        variables = _variables(recorded, path)
+        yield from _node_panels(recorded, path, variables)
+        shown += variables.values()
+    for name, held in recorded.outputs.items():
+        values = recorded.drawn(held)
+        if not any(_same(values, other) for other in shown):
+            asked, is_named = choice.of(name, values.shape[1]), name in choice.by_name
+            yield given_panel(_named("output", name), values, times, asked, is_named=is_named)
 
 
-@dataclass(frozen=True)
-class _Node:
-    """What is drawn of a node, one batch row of it."""
-
-    path: str
-    variables: dict[str, Array]
-    threshold: Array | None
-    choice: Choice
-
-    @property
-    def is_silent(self) -> bool:
-        """Whether there is nothing to see: spikes alone, all of them 0."""
-        spikes = self.variables.get("spikes")
-        return spikes is not None and len(self.variables) == 1 and not spikes.any()
-
-    def panels(self, times: Times) -> Iterator[Panel]:
-        spikes = self.variables.get("spikes")
-        is_named = self.path in self.choice.by_name
-        for variable, values in self.variables.items():
-            name, asked = f"{self.path}:{variable}", self.choice.of(self.path, values.shape[1])
-            if variable == "spikes":
-                yield spike_panel(self.path, values, times)
-            elif variable == "v":
-                yield trace_panel(name, values, times, self.threshold, spikes, asked=asked)
-            elif variable == "output":
-                yield given_panel(name, values, times, asked, is_named=is_named)
-            else:
-                yield trace_panel(name, values, times, None, spikes, asked=asked)
-
-
-def _node(recorded: Recorded, path: str) -> _Node:
-    """A node; its `output` is left out where it is its spikes or another variable of it."""
+def _variables(recorded: Recorded, path: str) -> dict[str, Array]:
+    """What is drawn of a node; `output` is left out where it is its spikes or another of these."""
     held = recorded.trace[path]
     rank = {"spikes": -2, "v": -1, "output": 1}
     names = sorted(held.keys() - {"count"}, key=lambda name: (rank.get(name, 0), name))
-    variables = {name: recorded.drawn(held[name]) for name in names}
-    output = variables.pop("output", None)
-    if output is not None and not any(_same(output, other) for other in variables.values()):
-        variables["output"] = output
-    level = recorded.thresholds.get(path)
-    shape = as_array(held["v"]).shape[2:] if "v" in held else None
-    threshold = None if level is None or shape is None else _levels(level, shape)
-    return _Node(path, variables, threshold, recorded.choice)
+    found = {name: recorded.drawn(held[name]) for name in names}
+    output = found.pop("output", None)
+    if output is not None and not any(_same(output, other) for other in found.values()):
+        found["output"] = output
+    return found
+
+
+def _node_panels(recorded: Recorded, path: str, variables: Mapping[str, Array]) -> Iterator[Panel]:
+    """The panels of a node, in the order of its variables."""
+    times, choice, spikes = recorded.times, recorded.choice, variables.get("spikes")
+    for variable, values in variables.items():
+        name, asked = f"{path}:{variable}", choice.of(path, values.shape[1])
+        if variable == "spikes":
+            yield spike_panel(path, values, times)
+        elif variable == "output":
+            yield given_panel(name, values, times, asked, is_named=path in choice.by_name)
+        else:
+            levels = _levels(recorded, path) if variable == "v" else None
+            yield trace_panel(name, values, times, levels, spikes, asked=asked)
 
 
 def fed_panel(
@@ -178,9 +150,11 @@ def _same(one: Array, other: Array) -> bool:
     return one.shape == other.shape and bool(np.array_equal(one, other, equal_nan=True))
 
 
-def _levels(threshold: Any, shape: tuple[int, ...]) -> Array | None:
-    """The threshold of each neuron in a line; None if it does not belong to this shape."""
+def _levels(recorded: Recorded, path: str) -> Array | None:
+    """The threshold of each neuron in a line; None if it does not belong to the node's shape."""
+    threshold = recorded.thresholds.get(path)
+    shape = as_array(recorded.trace[path]["v"]).shape[2:]
     try:
-        return np.broadcast_to(as_array(threshold), shape).reshape(-1)
+        return None if threshold is None else np.broadcast_to(as_array(threshold), shape).ravel()
     except ValueError:
         return None

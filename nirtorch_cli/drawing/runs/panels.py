@@ -9,7 +9,7 @@ of sight.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,8 +29,8 @@ PIXELS = int(WIDTH * DOTS)
 """Across a panel. What is drawn for each step is legible up to about a third as many steps."""
 MOST_SHAPES = 2_000
 """With more marks or points than this, a vector picture holds them as pixels."""
-_POWERS, _LONGEST_NUMBER = (-4, 5), 7
-"""Numbers of a greater or smaller power of ten are written with it; a longer one is rounded."""
+_POWERS = (-4, 5)
+"""Numbers of a greater or smaller power of ten are written with it."""
 _LONGEST_TITLE, _SHORTEST_NAME, LONGEST_NAME = 115, 24, 60
 
 
@@ -100,28 +100,20 @@ def number_rows(axes: Any, rows: int, what: str = "neuron") -> None:
     axes.set_ylabel(what)
 
 
-def number_values(axes: Any, strips: Sequence[Any], what: str) -> None:
-    """An axis of values for axes, or for the strips in their place, which have one range.
+def number_values(axes: Any, what: str) -> None:
+    """An axis of values.
 
     Numbers stay short: a power of ten that all of them have stands beside what they are of.
     """
     from matplotlib.ticker import ScalarFormatter
 
-    offset = ""
-    for strip in strips:
-        formatter = ScalarFormatter()
-        formatter.set_powerlimits(_POWERS)
-        strip.yaxis.set_major_formatter(formatter)
-        formatter.set_locs(strip.yaxis.get_majorticklocs())
-        strip.yaxis.get_offset_text().set_visible(False)
-        offset = formatter.get_offset()
+    formatter = ScalarFormatter()
+    formatter.set_powerlimits(_POWERS)
+    axes.yaxis.set_major_formatter(formatter)
+    formatter.set_locs(axes.yaxis.get_majorticklocs())
+    axes.yaxis.get_offset_text().set_visible(False)
+    offset = formatter.get_offset()
     axes.set_ylabel(f"{what} ({offset})" if offset else what)
-
-
-def short(value: float) -> str:
-    """A number that fits beside axes."""
-    text = f"{value:.4g}"
-    return text if len(text) <= _LONGEST_NUMBER else f"{value:.1e}"
 
 
 def number_range(values: Array) -> tuple[float, float]:

@@ -22,7 +22,6 @@ from nirtorch_cli.conversion.artefacts.atomic import PathLike, written
 from nirtorch_cli.drawing.runs.layout import Recorded, panels
 from nirtorch_cli.drawing.runs.panels import DOTS, WIDTH, plain
 from nirtorch_cli.findings.errors import UsageError
-from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.findings.frameworks import missing_framework
 from nirtorch_cli.findings.text import quoted
 
@@ -64,7 +63,7 @@ def picture_format(target: PathLike) -> str:
     if suffix not in FORMATS:
         text = f"the name {quoted(os.fspath(target))} does not say which picture is meant"
         hint = f"end it in {', '.join(f'.{name}' for name in FORMATS)}"
-        raise UsageError(Finding("NIR700", "error", text, hint=hint))
+        raise UsageError(text, hint=hint)
     return suffix
 
 

@@ -61,13 +61,6 @@ def _most_marks(fired: Array) -> int:
     return min(most, steps * _MOST_MARKS_A_STEP) if fired.shape[1] > _MANY else most
 
 
-def silent_panel(names: list[str], neurons: int) -> Panel:
-    """One line for several nodes in a row that never fired, of so many neurons in all."""
-    name = f"{len(names):,} silent nodes"
-    text = f"{names[0]} ... {names[-1]}, {counted(neurons, 'neuron')}, 0 spikes"
-    return Panel(_SILENT_HEIGHT, partial(_draw_silence, name, text))
-
-
 def _draw_silence(name: str, text: str, axes: Any, beside: Any) -> None:
     set_title(axes, name, text)
     axes.set_ylim(0, 1)

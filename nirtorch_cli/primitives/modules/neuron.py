@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from nirtorch_cli.findings.errors import StateError
-from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.primitives.dynamics import Dynamics
 from nirtorch_cli.primitives.modules.firing import Firing
 from nirtorch_cli.primitives.modules.recurrence import Advance, is_free
@@ -287,7 +286,7 @@ def remembered(state: Mapping[str, Any], name: str, shape: tuple[int, ...], x: T
     if not isinstance(value, Tensor):
         held = sorted(state) if isinstance(state, Mapping) else type(state).__name__
         message = f"a node's state without a tensor {name!r}, with {held}"
-        raise StateError(Finding("NIR601", "error", message, hint="pass back what a step returned"))
+        raise StateError("NIR601", message, hint="pass back what a step returned")
     if value.shape != shape:
         hint = "start with state=None for another batch"
         raise misfit(f"its state {name!r} has the shape", value.shape, x, hint)
@@ -312,4 +311,4 @@ def misfit(
 ) -> StateError:
     """The error for an input x beside something of another shape."""
     text = f"a node's input has the shape {tuple(x.shape)}, but {what} {tuple(shape)}"
-    return StateError(Finding("NIR602", "error", text, hint=hint))
+    return StateError("NIR602", text, hint=hint)

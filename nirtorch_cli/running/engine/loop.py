@@ -23,7 +23,6 @@ from torch.fx import Node
 
 from nirtorch_cli.conversion import state
 from nirtorch_cli.findings.errors import UsageError
-from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.findings.text import listed, quoted
 from nirtorch_cli.primitives.modules.neuron import Neuron, Stepper
 from nirtorch_cli.running.engine.framewise import applied, has_hooks, is_framewise
@@ -76,7 +75,7 @@ class Watched:
             if value is None:
                 text = f"the state of its module has no {quoted(self.names[name])} to record"
                 hint = f"it holds {listed(held_names(after)) or 'no tensors'}"
-                raise UsageError(Finding("NIR604", "error", text, self.path, hint=hint))
+                raise UsageError("NIR604", text, self.path, hint=hint)
             values.append(value.clone() if copied else value)
 
     def stacked(self) -> dict[str, Tensor]:

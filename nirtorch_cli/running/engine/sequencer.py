@@ -27,7 +27,6 @@ from torch.fx import Node
 from nirtorch_cli.conversion import state
 from nirtorch_cli.conversion.graph_module import ConvertedModule
 from nirtorch_cli.findings.errors import UsageError
-from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.primitives.modules.elementwise import Delay
 from nirtorch_cli.primitives.modules.firing import OverflowedError
 from nirtorch_cli.running.engine.compiler import Compiler, Plainly
@@ -177,7 +176,7 @@ class Sequencer:
         """The module as somebody edited it, of which no more is known."""
         if any(path.startswith(self.prefix) for path in self.trace.wanted):
             text = "the module's fx graph was edited, so that nothing in it can be recorded"
-            raise UsageError(Finding("NIR604", "error", text, self.prefix.rstrip("/") or None))
+            raise UsageError("NIR604", text, self.prefix.rstrip("/") or None)
         outputs, after = [], before
         for step in zip(*inputs, strict=True):
             output, after = self.module(*step, state=after)

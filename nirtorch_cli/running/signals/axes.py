@@ -15,7 +15,6 @@ from typing import Any, Literal
 import numpy as np
 
 from nirtorch_cli.findings.errors import UsageError
-from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.findings.text import counted
 from nirtorch_cli.running.signals.signal import blocks
 
@@ -37,7 +36,7 @@ class Port:
 
     def problem(self, file: str, text: str, hint: str | None = None) -> UsageError:
         """The error that a file does not fit this input."""
-        return UsageError(Finding("NIR605", "error", text, self.name, hint=hint, file=file))
+        return UsageError("NIR605", text, self.name, hint=hint, file=file)
 
 
 def arranged(values: Array, port: Port, *, layout: Layout, is_flat: bool, file: str) -> Array:
@@ -122,7 +121,7 @@ def _unfit(
         return port.problem(file, f"has {value:g} {where}, which {dtype} does not hold")
     hint = "--allow-nan feeds it all the same"
     text = f"has {value} {where}"
-    return UsageError(Finding("NIR606", "error", text, port.name, hint=hint, file=file))
+    return UsageError("NIR606", text, port.name, hint=hint, file=file)
 
 
 def _text(shape: Any) -> str:

@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from nirtorch_cli.findings.errors import UsageError
+
 Array = np.ndarray[Any, Any]
 
 _NEAR_FLOAT64 = 2.0**-40
@@ -89,3 +91,15 @@ def binned(
     added = 1.0 if value is None else value[sample, place].astype(np.float64)
     np.add.at(grid, (steps.astype(np.int64), sample, neuron.astype(np.int64)), added)
     return grid
+
+
+def refuse_other_step(found: float, dt: float, *, file: str | None, node: str | None) -> None:
+    """Refuse what was recorded on steps of another length than the model's.
+
+    Raises:
+        UsageError: it was.
+    """
+    if not math.isclose(found, dt, rel_tol=1e-6):  # float32 keeps seven digits
+        text = f"was recorded at dt {found:g}, and the model runs at dt {dt:g}"
+        hint = f"give --dt {found:g}, or record events, which fit any dt"
+        raise UsageError("NIR605", text, node, hint=hint, file=file)

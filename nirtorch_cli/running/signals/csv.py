@@ -25,7 +25,7 @@ import numpy as np
 
 from nirtorch_cli.findings.errors import ReadError
 from nirtorch_cli.findings.text import counted, listed, printable, quoted
-from nirtorch_cli.running.signals.place import Place
+from nirtorch_cli.reading.sources import Place
 
 Array = np.ndarray[Any, Any]
 
@@ -47,12 +47,8 @@ def table_of(content: bytes, place: Place, max_bytes: int | None) -> Array:
     """
     claimed = (sum(map(content.count, (b",", b"\n", b"\r"))) + 1) * 8
     place.claim(claimed, max_bytes, len(content))
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        hint = "give .npy, .npz, .csv or NIR data"
-        raise place.problem("holds neither arrays nor text", hint) from error
-    if "\0" in text:
+    text = content.decode("utf-8-sig", "replace")
+    if "\0" in text or "\ufffd" in text:
         raise place.problem("holds neither arrays nor text", "give .npy, .npz, .csv or NIR data")
     names, lines = _header(text, place)
     try:
@@ -134,41 +130,20 @@ def _header(text: str, place: Place) -> tuple[list[str], Iterator[str]]:
     cells = _cells(first)
     if all(map(_is_number, cells)):
         if len(cells) >= _FEWEST_COUNTED and cells == [str(i) for i in range(len(cells))]:
-            shown = f"0, 1, .. {len(cells) - 1}"
+            text = f"line {number} is 0, 1, .. {len(cells) - 1}: are these names or a step?"
             hint = "put '#' before it if it numbers the columns, or a line of names above it"
-            raise place.problem(f"line {number} is {shown}: are these names or a step?", hint)
+            raise place.problem(text, hint)
         return [], itertools.chain([first], rest)
     try:
         names = [name.strip() for name in next(csv.reader([first], skipinitialspace=True))]
     except csv.Error as error:  # a cell of 100,000 letters
         raise place.problem(f"line {number} is no line of names: {error}", _hint("")) from error
-    _refuse_unnamed(names, number, place)
+    if not all(map(_is_name, names)):
+        odd = [name for name in names if not _is_number(name)] or names
+        cell = odd[0] if len(odd) < len(names) else next(n for n in names if not _is_name(n))
+        where = f"it has {quoted(cell[:40])} in column {names.index(cell) + 1}"
+        raise place.problem(f"line {number} is neither numbers nor names: {where}", _hint(cell))
     return names, rest
-
-
-def _refuse_unnamed(names: list[str], number: int, place: Place) -> None:
-    """Refuse a first line that is neither names nor numbers.
-
-    Raises:
-        ReadError: it is so, and there the cell is named.
-    """
-    others = names[1:]
-    is_counted = others == [str(i) for i in range(len(others))]
-    if others and names[0] == "" and (is_counted or all(map(_is_name, others))):
-        text = f"line {number} names no first column, which seems to number the lines"
-        raise place.problem(text, "leave that column out; pandas does with index=False")
-    wrong = [name for name in names if not _is_name(name)]
-    if not wrong:
-        return
-    odd = [name for name in names if not _is_number(name)]
-    if not odd:
-        cell, why = names[0], "which is a number in quotes"
-    elif len(odd) < len(names):
-        cell, why = odd[0], "beside numbers"
-    else:
-        cell, why = wrong[0], "which is neither a number nor a name"
-    text = f"line {number} has {quoted(cell[:40])} in column {names.index(cell) + 1}, {why}"
-    raise place.problem(text, _hint(cell))
 
 
 def _refuse_several(names: list[str], place: Place) -> None:
@@ -210,16 +185,15 @@ def _first_fault(text: str, names: list[str], place: Place) -> ReadError:
 
 def _hint(cell: str) -> str:
     """What to do about a cell that is no number."""
-    parts = re.split(r"[;\s]+", cell)
-    if ";" in cell or (len(parts) > 1 and all(map(_is_number, parts))):
+    if not cell:
+        return "no cell may be empty; pandas does not number the lines with index=False"
+    if any(mark in cell for mark in ";\t "):
         return "columns are separated by commas"
     return "a row is a time step, a column a neuron"
 
 
 def _is_name(cell: str) -> bool:
-    """Whether a cell names a column, and cannot be a number or several."""
-    has_letter = any(c.isalpha() for c in cell)
-    return has_letter and not all(map(_is_number, re.split(r"[;\s]+", cell)))
+    return any(c.isalpha() for c in cell) and not _is_number(cell)
 
 
 def _is_number(cell: str) -> bool:

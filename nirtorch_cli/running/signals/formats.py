@@ -14,6 +14,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from nirtorch_cli.reading.sources import Place, bytes_of
+from nirtorch_cli.running.signals.binning import refuse_other_step
 from nirtorch_cli.running.signals.csv import table_of
 from nirtorch_cli.running.signals.npz import (
     DT,
@@ -23,7 +25,6 @@ from nirtorch_cli.running.signals.npz import (
     only_array_of,
     step_of,
 )
-from nirtorch_cli.running.signals.place import Place, bytes_of, refuse_other_step
 
 Array = np.ndarray[Any, Any]
 

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 
 from nirtorch_cli.findings.errors import UsageError
-from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.findings.suggestions import did_you_mean, did_you_mean_file
 from nirtorch_cli.findings.text import quoted
 
@@ -71,25 +70,29 @@ def parsed(text: str) -> Generator:
     name, _, rest = text.partition(":")
     if name not in PARAMETERS:
         hint = did_you_mean(name, PARAMETERS) or did_you_mean_file(text) or f"such as {EXAMPLES}"
-        raise _error(f"{quoted(text)} is neither a file nor a generator", hint)
+        raise UsageError(f"{quoted(text)} is neither a file nor a generator", hint=hint)
     known = PARAMETERS[name]
     given: dict[str, float] = {}
     for place, part in enumerate(filter(None, rest.split(","))):
         key, equals, value = part.rpartition("=")
         if place and known and not equals:
             text = f"{quoted(text)}: {quoted(value)} is no NAME=VALUE, as all but the first are"
-            raise _error(text, f"{name} has {', '.join(known)}")
+            raise UsageError(text, hint=f"{name} has {', '.join(known)}")
         key = key.strip() if equals else next(iter(known), "")
         if key not in known:
             exists = f"it has {', '.join(known)}" if known else "it has none"
             exists = did_you_mean(key, known) or exists
-            raise _error(f"{quoted(text)}: {name} has no parameter {quoted(key or value)}", exists)
+            raise UsageError(
+                f"{quoted(text)}: {name} has no parameter {quoted(key or value)}", hint=exists
+            )
         if key in given:
-            raise _error(f"{quoted(text)}: {key} is given twice")
+            raise UsageError(f"{quoted(text)}: {key} is given twice")
         given[key] = _number(text, key, value)
     missing = [key for key, default in known.items() if default is None and key not in given]
     if missing:
-        raise _error(f"{quoted(text)}: {name} needs its {missing[0]}", f"such as {EXAMPLES}")
+        raise UsageError(
+            f"{quoted(text)}: {name} needs its {missing[0]}", hint=f"such as {EXAMPLES}"
+        )
     defaults = {key: default for key, default in known.items() if default is not None}
     return _checked(text, Generator(name, {**defaults, **given}))
 
@@ -145,12 +148,16 @@ def refuse_unmakeable(
         _chance(generator, dt)
     at = generator.values.get("at", -1)
     if not start and at >= steps:
-        raise _error(f"impulse: there is no step {at:,.0f} in {steps:,} steps", "they begin at 0")
+        raise UsageError(
+            f"impulse: there is no step {at:,.0f} in {steps:,} steps", hint="they begin at 0"
+        )
     for key in ("amplitude", "value", "low", "high") if dtype is not None else ():
         value = generator.values.get(key, 0.0)
         with np.errstate(over="ignore"):
             if not np.isfinite(np.float64(value).astype(dtype)):
-                raise _error(f"{generator.name}: {key} is {value:g}, which {dtype} does not hold")
+                raise UsageError(
+                    f"{generator.name}: {key} is {value:g}, which {dtype} does not hold"
+                )
 
 
 def _chance(generator: Generator, dt: float) -> float:
@@ -159,7 +166,7 @@ def _chance(generator: Generator, dt: float) -> float:
     chance = rate * dt
     if chance > 1:
         text = f"poisson: a rate of {rate:g} is {chance:g} spikes a step at dt {dt:g}"
-        raise _error(text, f"the most is 1 spike a step, a rate of {1 / dt:g}")
+        raise UsageError(text, hint=f"the most is 1 spike a step, a rate of {1 / dt:g}")
     return chance
 
 
@@ -201,7 +208,7 @@ def _number(text: str, key: str, value: str) -> float:
         number = math.nan
     if not abs(number) <= _LARGEST:
         kind = "a step's number" if key == "at" else "a number that float32 holds"
-        raise _error(f"{quoted(text)}: {key} is {quoted(value)}, not {kind}")
+        raise UsageError(f"{quoted(text)}: {key} is {quoted(value)}, not {kind}")
     return number
 
 
@@ -209,11 +216,7 @@ def _checked(text: str, generator: Generator) -> Generator:
     """Refuse values that are numbers and mean nothing."""
     for key in ("rate", "at"):
         if generator.values.get(key, 0) < 0:
-            raise _error(f"{quoted(text)}: {key} is negative")
+            raise UsageError(f"{quoted(text)}: {key} is negative")
     if generator.values.get("low", 0) > generator.values.get("high", 1):
-        raise _error(f"{quoted(text)}: low is above high")
+        raise UsageError(f"{quoted(text)}: low is above high")
     return generator
-
-
-def _error(text: str, hint: str | None = None) -> UsageError:
-    return UsageError(Finding("NIR700", "error", text, hint=hint))

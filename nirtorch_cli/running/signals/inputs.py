@@ -21,6 +21,7 @@ from nirtorch_cli.findings.errors import NirtorchError, ReadError, UsageError
 from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.findings.suggestions import did_you_mean
 from nirtorch_cli.findings.text import counted, listed, quoted
+from nirtorch_cli.reading.sources import STDIN, Place, place_of
 from nirtorch_cli.running.signals.axes import Layout, Port, arranged, refuse_unfit
 from nirtorch_cli.running.signals.formats import recording_of
 from nirtorch_cli.running.signals.generators import (
@@ -31,7 +32,6 @@ from nirtorch_cli.running.signals.generators import (
     parsed,
     refuse_unmakeable,
 )
-from nirtorch_cli.running.signals.place import STDIN, Place, place_of
 from nirtorch_cli.running.signals.signal import Signal
 
 Array = np.ndarray[Any, Any]
@@ -72,7 +72,7 @@ def assigned(specs: Iterable[str], ports: Sequence[Port]) -> dict[str, str]:
         UsageError: an Input that is not there, has none or two, or a spec without a name.
     """
     if not ports:
-        raise _error("the model has no input that is fed")
+        raise UsageError("the model has no input that is fed")
     found: dict[str, str] = {}
     problems: list[str] = []
     names = [port.name for port in ports]
@@ -286,7 +286,3 @@ def _raise(problems: Sequence[NirtorchError]) -> None:
         kind = ReadError if any(isinstance(e, ReadError) for e in problems) else UsageError
         findings = [finding for error in problems for finding in error.findings]
         raise kind(findings) from problems[0]
-
-
-def _error(text: str) -> UsageError:
-    return UsageError(Finding("NIR700", "error", text))

@@ -20,13 +20,12 @@ from typing import Any
 import numpy as np
 
 from nirtorch_cli.findings.errors import ReadError, UsageError
-from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.findings.text import listed, printable, quoted
 from nirtorch_cli.reading.attributes import number_of
 from nirtorch_cli.reading.hdf5 import Member, Store, opened
 from nirtorch_cli.reading.limits import MAX_NESTING, NODE_BYTES
-from nirtorch_cli.running.signals.binning import binned
-from nirtorch_cli.running.signals.place import Place, refuse_other_step
+from nirtorch_cli.reading.sources import Place
+from nirtorch_cli.running.signals.binning import binned, refuse_other_step
 
 Array = np.ndarray[Any, Any]
 
@@ -70,11 +69,11 @@ def gridded_of(
             for each in _observables(store):
                 if "data" not in each.fields:
                     hint = "'nirtorch run -o' writes what is"
-                    raise _problem("is on no grid of time steps", each.path, "NIR023", hint)
+                    raise ReadError("NIR023", "is on no grid of time steps", each.path, hint=hint)
                 dt = number_of(store, each.member, "dt", each.path)
                 if dt is None or not 0 < dt < math.inf or step not in (None, dt):
                     text = "has no dt, or another than others in the file"
-                    raise _problem(text, each.path, "NIR023")
+                    raise ReadError("NIR023", text, each.path)
                 node, _, name = each.path.rpartition("/")
                 arrays[node, name], step = _values(store, each, dt), dt
     except ReadError as error:
@@ -86,7 +85,7 @@ def _observables(store: Store) -> Iterator[Observable]:
     top = store.members(store.root, None, "/")
     if "nodes" not in top or "edges" in top:
         hint = "nir.write_data writes one; a model is no input"
-        raise _problem("is an HDF5 file, but no NIR data", None, hint=hint)
+        raise ReadError("NIR022", "is an HDF5 file, but no NIR data", hint=hint)
     yield from _of_graph(store, top, ())
 
 
@@ -95,7 +94,7 @@ def _of_graph(
 ) -> Iterator[Observable]:
     where = "/".join(path) or None
     if len(path) > MAX_NESTING:
-        raise _problem(f"graphs nested over {MAX_NESTING} deep", path[0], "NIR011")
+        raise ReadError("NIR011", f"graphs nested over {MAX_NESTING} deep", path[0])
     nodes = store.members(members["nodes"], where, "nodes", NODE_BYTES, "nodes")
     for name, member in nodes.items():
         inner = (*path, name)
@@ -105,7 +104,7 @@ def _of_graph(
         elif "observables" in inside:
             yield from _of_node(store, inside["observables"], "/".join(inner))
         else:
-            raise _problem("has neither 'observables' nor 'nodes'", "/".join(inner))
+            raise ReadError("NIR022", "has neither 'observables' nor 'nodes'", "/".join(inner))
 
 
 def _of_node(store: Store, group: Member, where: str) -> Iterator[Observable]:
@@ -117,19 +116,21 @@ def _of_node(store: Store, group: Member, where: str) -> Iterator[Observable]:
 
 def _chosen(found: list[Observable], place: Place) -> Observable:
     if not found:
-        raise _problem("holds no observable", None)
+        raise ReadError("NIR022", "holds no observable")
     paths = [observable.path for observable in found]
     if place.part is None:
         if len(found) == 1:
             return found[0]
         hint = f"name one, {quoted(place.file + ':' + paths[0])}: it holds {listed(paths)}"
-        raise _problem(f"holds {len(found)} observables", None, hint=hint)
+        raise ReadError("NIR022", f"holds {len(found)} observables", hint=hint)
     # A node that has one observable only need not have it named.
     meant = [each for each in found if each.path == place.part]
     meant = meant or [each for each in found if each.path.rpartition("/")[0] == place.part]
     if len(meant) != 1:
         many = "several observables" if meant else "no observable"
-        raise _problem(f"has {many} {quoted(place.part)}", None, hint=f"it holds {listed(paths)}")
+        raise ReadError(
+            "NIR022", f"has {many} {quoted(place.part)}", hint=f"it holds {listed(paths)}"
+        )
     return meant[0]
 
 
@@ -139,13 +140,13 @@ def _values(store: Store, observable: Observable, dt: float) -> Array:
     def array(name: str) -> Array:
         value = np.asarray(store.value(_required(fields, name, where), where, name))
         if value.dtype.kind not in "biuf":
-            raise _problem(f"{name} holds {value.dtype}, not numbers", where)
+            raise ReadError("NIR022", f"{name} holds {value.dtype}, not numbers", where)
         return value
 
     def number(name: str) -> float:
         value = number_of(store, member, name, where)
         if value is None or not math.isfinite(value):
-            raise _problem(f"has no {name}, or none that is finite", where)
+            raise ReadError("NIR022", f"has no {name}, or none that is finite", where)
         return value
 
     if "data" in fields:
@@ -153,14 +154,14 @@ def _values(store: Store, observable: Observable, dt: float) -> Array:
         data = array("data")
         if data.ndim != 3:
             text = f"data have the shape {data.shape}, not (samples, steps, neurons)"
-            raise _problem(text, where)
+            raise ReadError("NIR022", text, where)
         by_step: Array = data.swapaxes(0, 1)
         return by_step
     if "idx" not in fields:
-        raise _problem("has neither 'data' nor 'idx'", where)
+        raise ReadError("NIR022", "has neither 'data' nor 'idx'", where)
     neurons, t_max = number("n_neurons"), number("t_max")
     if neurons != int(neurons):
-        raise _problem(f"has {neurons} neurons", where)
+        raise ReadError("NIR022", f"has {neurons} neurons", where)
     idx, time = array("idx"), array("time")
     value = array("value") if "value" in fields else None
     try:
@@ -174,16 +175,10 @@ def _values(store: Store, observable: Observable, dt: float) -> Array:
             claim=lambda size: store.claim(size, where, None, f"a grid of dt {dt:g}"),
         )
     except (ValueError, OverflowError) as error:
-        raise _problem(printable(str(error)), where) from error
+        raise ReadError("NIR022", printable(str(error)), where) from error
 
 
 def _required(members: dict[str, Member], name: str, where: str | None) -> Member:
     if name not in members:
-        raise _problem(f"has no {quoted(name)}", where)
+        raise ReadError("NIR022", f"has no {quoted(name)}", where)
     return members[name]
-
-
-def _problem(
-    text: str, where: str | None, code: str = "NIR022", hint: str | None = None
-) -> ReadError:
-    return ReadError(Finding(code, "error", text, where, hint=hint))

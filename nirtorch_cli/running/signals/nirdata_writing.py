@@ -17,7 +17,6 @@ import h5py
 import numpy as np
 
 from nirtorch_cli.findings.errors import UsageError
-from nirtorch_cli.findings.finding import Finding
 
 Array = np.ndarray[Any, Any]
 Observables = Mapping[str, Mapping[str, Array]]
@@ -57,7 +56,7 @@ def refuse_unstorable(paths: Mapping[str, Any]) -> None:
     for path in paths:
         if any(other.startswith(f"{path}/") for other in paths):
             text = "NIR data hold either a nested graph's output or that of its nodes"
-            raise UsageError(Finding("NIR700", "error", text, path, hint="write an .npz file"))
+            raise UsageError("NIR700", text, path, hint="write an .npz file")
 
 
 def _graph(group: Any) -> Any:

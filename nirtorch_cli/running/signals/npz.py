@@ -24,7 +24,7 @@ import numpy as np
 from nirtorch_cli.findings.errors import ReadError
 from nirtorch_cli.findings.suggestions import did_you_mean
 from nirtorch_cli.findings.text import counted, listed, quoted
-from nirtorch_cli.running.signals.place import Place
+from nirtorch_cli.reading.sources import Place
 
 Array = np.ndarray[Any, Any]
 

@@ -21,7 +21,6 @@ import numpy as np
 
 from nirtorch_cli.conversion.artefacts.atomic import written
 from nirtorch_cli.findings.errors import UsageError
-from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.findings.text import quoted
 from nirtorch_cli.running.signals.csv import csv_of, csv_of_several
 from nirtorch_cli.running.signals.npz import DT, archive_of
@@ -68,7 +67,7 @@ def form_of(path: str, form: str | None = None) -> str:
     found = FORMS.get(os.path.splitext(path)[1].lower()) if form is None else form
     if found is None:
         text = f"the name {quoted(path)} does not say which format is meant"
-        raise _error(text, f"give one that ends in {', '.join(FORMS)}, or --format")
+        raise UsageError(text, hint=f"give one that ends in {', '.join(FORMS)}, or --format")
     assert found in FORMS.values(), found
     return found
 
@@ -83,14 +82,16 @@ def refuse_form(path: str, labels: Sequence[Label], form: str | None = None) -> 
     keys = [label.key for label in labels]
     if chosen == "npz" and DT in keys:
         text = f"two arrays would be called {quoted(DT)}: the output, and the length of a step"
-        raise _error(text, "write NIR data (.nir)")
+        raise UsageError(text, hint="write NIR data (.nir)")
     if len(set(keys)) != len(keys):
         twice = next(key for key in keys if keys.count(key) > 1)
-        raise _error(f"two arrays would be called {quoted(twice)}", "leave one out of --record")
+        raise UsageError(
+            f"two arrays would be called {quoted(twice)}", hint="leave one out of --record"
+        )
     for label in labels if chosen in _TIMED else ():
         if label.variable == "count":
             text = f"{quoted(label.key)} has no axis of time, which {_TIMED[chosen]}"
-            raise _error(text, "write an .npz file")
+            raise UsageError(text, hint="write an .npz file")
     if chosen == "nir":
         from nirtorch_cli.running.signals.nirdata_writing import refuse_unstorable
 
@@ -146,7 +147,3 @@ def content_of(signals: Sequence[tuple[Label, Array]], dt: float, form: str) -> 
 
 def _is_spikes(label: Label, array: Array) -> bool:
     return label.variable == "spikes" and bool(np.isin(array, (0, 1)).all())
-
-
-def _error(text: str, hint: str) -> UsageError:
-    return UsageError(Finding("NIR700", "error", text, hint=hint))
