@@ -38,7 +38,7 @@ def _json(command: str, name: str) -> str:
     sample = document["result"].get("sample")
     if sample:
         # Times, and what depends on how the processor rounds.
-        del sample["seconds_per_step"], sample["outputs"], sample["spikes"]
+        del sample["seconds_per_step"], sample["outputs"], sample["activity"]
     return re.sub(re.escape(str(DATA) + "/"), "", json.dumps(document, indent=2)) + "\n"
 
 

@@ -97,7 +97,9 @@ def compare(
     seed: Annotated[int, typer.Option(metavar="N", help="Seed of a random input.")] = 0,
     variables: Annotated[
         str | None,
-        typer.Option(metavar="NAMES", help="Which of spikes, v, i, output to compare; all."),
+        typer.Option(
+            metavar="NAMES", help="Which of spikes, v, i, output to compare. [default: all]"
+        ),
     ] = None,
     atol: Annotated[
         float,

@@ -132,6 +132,7 @@ def convert(
         sample = None
         if output is None:
             sample = sampled(module, steps, batch, seed, stage)
+            findings += [] if sample is None else sample.findings
         else:
             stage("saving")
             writer_of(output)(
@@ -229,12 +230,17 @@ def result(
         **{key: module.meta[key] for key in (*told, "versions")},
         "parameters": count_parameters(module),
         "nodes": [asdict(row) for row in describe(module)],
-        "sample": None if sample is None else asdict(sample),
+        "sample": None if sample is None else _told(sample),
         "saved": output,
     }
     if code:
         answer["code"] = dict(generated_code(module))
     return answer
+
+
+def _told(sample: Sample) -> dict[str, Any]:
+    """A sample as plain values; its findings are told with all others."""
+    return {key: value for key, value in asdict(sample).items() if key != "findings"}
 
 
 def show(

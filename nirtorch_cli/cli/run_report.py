@@ -162,9 +162,11 @@ def _drawn(done: Done) -> Recorded:
 
 def noticed(done: Done, lines: Sequence[str], files: Files) -> list[Finding]:
     """What is to be told about a run: NaN and infinity, no compiler, that it was ended."""
+    from nirtorch_cli.running.silence import silence
     from nirtorch_cli.running.stream import not_finite
 
     findings = not_finite(done.module, done.outcome)
+    findings += silence(done.module, done.activity(), done.outcome.steps)
     if done.compiler is not None and done.compiler.problem is not None:
         text = f"--compile: run without it, since {done.compiler.problem}"
         findings.append(Finding("NIR616", "warning", text))

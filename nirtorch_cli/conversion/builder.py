@@ -56,6 +56,7 @@ class Settings:
         described: dict[str, Any] = {
             "dt": self.time_step.dt,
             "dt_reason": self.time_step.reason,
+            "dt_is_guess": self.time_step.is_guess,
         }
         for name in ("integration", "reset", "integrator_input", "surrogate"):
             value = getattr(dynamics, name, None)

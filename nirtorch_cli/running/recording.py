@@ -50,7 +50,7 @@ def wanted(module: ConvertedModule, record: Iterable[str]) -> Wanted:
         UsageError: a node that is not there, or a variable that it does not have.
     """
     kinds = dict(node_types(module))
-    modules = {path: owner._modules.get(name) for path, owner, name in _nodes(module)}
+    modules = {path: child for path, _, child in node_modules(module)}
     found: Wanted = {}
     problems = []
     for request in record:
@@ -80,6 +80,14 @@ def wanted(module: ConvertedModule, record: Iterable[str]) -> Wanted:
 def node_types(module: ConvertedModule) -> list[tuple[str, str]]:
     """Path and NIR type of each node that has a value, those of nested graphs too."""
     return [(path, owner.meta["types"][name]) for path, owner, name in _nodes(module)]
+
+
+def node_modules(module: ConvertedModule) -> list[tuple[str, str, torch.nn.Module | None]]:
+    """Path, NIR type and module of each node that has a value; None for one that has no module."""
+    return [
+        (path, owner.meta["types"][name], owner._modules.get(name))
+        for path, owner, name in _nodes(module)
+    ]
 
 
 def node_shapes(module: ConvertedModule) -> dict[str, Shape | None]:
@@ -250,8 +258,8 @@ def spiking_paths(module: ConvertedModule) -> list[str]:
 def thresholds(module: ConvertedModule) -> dict[str, Tensor]:
     """The `v_threshold` of each spiking node whose module has one, for pictures of voltages."""
     found = {}
-    for path, owner, name in _nodes(module):
-        threshold = getattr(owner._modules.get(name), "v_threshold", None)
-        if is_spiking(owner.meta["types"][name]) and isinstance(threshold, Tensor):
+    for path, kind, child in node_modules(module):
+        threshold = getattr(child, "v_threshold", None)
+        if is_spiking(kind) and isinstance(threshold, Tensor):
             found[path] = threshold.detach()
     return {path: threshold for path, threshold in found.items() if not threshold.is_meta}

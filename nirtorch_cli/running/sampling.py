@@ -16,11 +16,13 @@ import torch
 from torch import Tensor
 
 from nirtorch_cli.conversion.graph_module import ConvertedModule, first_floating
+from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.running.activity import NodeActivity, activity
 from nirtorch_cli.running.recording import spiking_paths
 from nirtorch_cli.running.signals.generators import parsed
 from nirtorch_cli.running.signals.inputs import InputOptions, generated_signal
 from nirtorch_cli.running.signals.signal import Signal
+from nirtorch_cli.running.silence import silence
 from nirtorch_cli.running.stream import run_stream
 from nirtorch_cli.running.tally import OutputStatistics
 
@@ -41,6 +43,7 @@ class Sample:
     outputs: dict[str, OutputStatistics]
     activity: list[NodeActivity]
     seconds_per_step: float
+    findings: list[Finding]
 
 
 def inputs_without_shape(module: ConvertedModule) -> list[str]:
@@ -107,6 +110,7 @@ def run_sample(
         inputs={name: [done, *signal.shape[1:]] for name, signal in signals.items()},
         outputs=outputs,
         activity=fired,
+        findings=silence(module, fired, done),
         seconds_per_step=elapsed / max(done, 1),
     )
 

@@ -135,10 +135,13 @@ def inputs(*shape: int) -> np.ndarray:
     return np.random.default_rng(3).random(shape, np.float32)
 
 
-def stepped(model: str, values: np.ndarray) -> Any:
-    """What the outputs are, one call of the module after the other."""
+def stepped(model: str, values: np.ndarray, fired: list[int] | None = None) -> Any:
+    """What the outputs are, one call of the module after the other; and the spikes of each."""
+    module: Any = nir_to_torch(model, {})
+    if fired is not None:
+        module.lif.register_forward_hook(lambda _m, _x, out: fired.append(int(out[0].sum())))
     with torch.no_grad():
-        return run_steps(nir_to_torch(model, {}), torch.from_numpy(values))
+        return run_steps(module, torch.from_numpy(values))
 
 
 def arrays(path: str) -> dict[str, np.ndarray]:
@@ -156,12 +159,13 @@ def test_it_is_what_single_steps_give(model: str, chunk: list[str]) -> None:
     values = inputs(50, 4, 2)
     np.save("in.npy", values)
     found = ran(model, "-i", "in.npy", "-o", "out.npz", "-r", "lif", "-r", "lif:v", *chunk)
-    expected = stepped(model, values)
+    fired: list[int] = []
+    expected = stepped(model, values, fired)
     output = arrays("out.npz")["output"]
     np.testing.assert_allclose(output, expected.outputs.numpy(), atol=1e-6)
     (node,) = found["activity"]
     assert node["node"] == "lif"
-    assert node["spikes"] == expected.spikes["lif"].spikes > 0
+    assert node["spikes"] == sum(fired) > 0
     spikes, v = arrays("out.npz")["lif:spikes"], arrays("out.npz")["lif:v"]
     assert list(arrays("out.npz")) == ["output", "lif:spikes", "lif:v"]
     assert np.load("out.npz")["dt"].item() == DT
@@ -1151,3 +1155,36 @@ def test_neurons_that_cannot_be_drawn_are_refused_before_the_run(
     assert len(answer.stderr.splitlines()) == 1
     assert answer.stdout == ""
     assert not Path("a.svg").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "hint"),
+    [
+        ([], "dt 0.0001 is a guess, which --dt replaces"),
+        (["--dt", "1e-6"], "every time constant is 2,000 steps or more: --dt is in their unit"),
+        (["--dt", "1e-4", "--steps", "5"], "less than the shortest time constant 0.002: --steps"),
+        (["--dt", "1e-3", "--steps", "50"], "the input may be too weak for their thresholds"),
+    ],
+)
+def test_a_network_that_never_fires_says_so(options: list[str], hint: str) -> None:
+    """With its likely cause, in convert's sample as in a run; one that fires says nothing."""
+    high = nir.LIF(np.full(2, 0.002), np.ones(2), np.zeros(2), np.full(2, 1e6))
+    nir.write("silent.nir", nir.NIRGraph.from_list(nir.Linear(np.eye(2)), high))
+    steps = options[options.index("--steps") + 1] if "--steps" in options else "100"
+    line = f"none of 2 neurons fired in {steps} steps; "
+    for words in (["convert", "silent.nir"], ["run", "silent.nir", "-i", "uniform"]):
+        given = [*words, *options, *(["--steps", "100"] if "--steps" not in options else [])]
+        answer = CliRunner().invoke(application.app, [*given, "--json"])
+        assert answer.exit_code == 0, answer.stderr
+        (found,) = [f for f in json.loads(answer.stdout)["findings"] if f["code"] == "NIR617"]
+        assert line in f"{found['message']}; {found['hint']}"
+        assert hint in found["hint"]
+    fires = CliRunner().invoke(application.app, ["convert", "model.nir", "--json"])
+    assert "NIR617" not in fires.stdout
+
+
+def test_the_sample_of_convert_is_a_run_of_uniform_numbers() -> None:
+    """The same generator, the same seed, the same spikes."""
+    answer = CliRunner().invoke(application.app, ["convert", "loop.nir", "--json"])
+    sample = json.loads(answer.stdout)["result"]["sample"]
+    assert sample["activity"] == ran("loop.nir", "-i", "uniform", "--steps", "100")["activity"]
