@@ -19,7 +19,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import NETWORKS, converted
-from nirtorch_cli.running.thresholds import thresholds
 from typer.testing import CliRunner
 
 from nirtorch_cli.cli.app import app as application
@@ -41,6 +40,7 @@ from nirtorch_cli.findings.errors import MissingFrameworkError, OutputError, Usa
 from nirtorch_cli.findings.text import hertz
 from nirtorch_cli.running.activity import COLUMNS, NodeActivity, activity, activity_rows
 from nirtorch_cli.running.arrays import as_array
+from nirtorch_cli.running.recording import thresholds
 
 DT = 1e-3
 RANDOM = np.random.default_rng(5)
