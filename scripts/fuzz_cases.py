@@ -143,9 +143,9 @@ def _assessed(file: Path, as_it_is: bool) -> int:
     """What `check` does with a file in one of its own processes."""
     from nirtorch_cli.batch.assess import assess
     from nirtorch_cli.batch.task import Assessment, Task
-    from nirtorch_cli.conversion.options import Request
+    from nirtorch_cli.conversion.options import Options
 
-    request = Request(repair=not as_it_is)
+    request = Options(repair=not as_it_is)
     task = Task(str(file), request=request, steps=3, max_bytes=MAX_BYTES, debug=True)
     outcome = assess(task)
     found = outcome.findings

@@ -17,7 +17,7 @@ from nirtorch_cli.cli.convert import uncollected
 from nirtorch_cli.cli.options import model_source
 from nirtorch_cli.conversion.artefacts.atomic import refuse_output
 from nirtorch_cli.conversion.artefacts.formats import ARTEFACTS
-from nirtorch_cli.conversion.options import Request
+from nirtorch_cli.conversion.options import Options
 from nirtorch_cli.findings.errors import ReadError, UsageError
 from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.findings.text import listed, printable, quoted
@@ -149,7 +149,7 @@ def stdin_of(specs: Iterable[str]) -> BinaryIO | None:
 
 def loaded(
     model: str,
-    request: Request,
+    request: Options,
     max_bytes: int | None,
     trust: bool,
     has_dtype: bool,
@@ -193,7 +193,7 @@ def loaded(
     return module
 
 
-def refuse_saved(model: str, request: Request, trust: bool) -> None:
+def refuse_saved(model: str, request: Options, trust: bool) -> None:
     """Refuse to load a pickle that is not trusted, or to convert what is converted already.
 
     Raises:
@@ -202,7 +202,7 @@ def refuse_saved(model: str, request: Request, trust: bool) -> None:
     if not trust:
         text = f"{printable(model)} is a pickle: to load it runs code that it names"
         raise UsageError(text, hint="give --trust if you trust who wrote it")
-    usual = Request(device=request.device, dtype=request.dtype, batch=request.batch)
+    usual = Options(device=request.device, dtype=request.dtype, batch=request.batch)
     changed = [name for name in vars(usual) if getattr(usual, name) != getattr(request, name)]
     if changed:
         options = [_OPTIONS[name] for name in changed]
@@ -218,11 +218,12 @@ _OPTIONS = {
     "integration": "--integration",
     "reset": "--reset",
     "integrator_input": "--integrator-input",
+    "surrogate": "--surrogate",
     "repair": "--no-repair",
 }
 
 
-def example(module: ConvertedModule, request: Request) -> torch.Tensor:
+def example(module: ConvertedModule, request: Options) -> torch.Tensor:
     """A tensor of the dtype and on the device that a module's inputs have."""
     import torch
 
