@@ -37,7 +37,7 @@ from nirtorch_cli.cli.output import Report, finish, say, shape_text
 from nirtorch_cli.cli.progress import progress
 from nirtorch_cli.cli.tables import show_activity, table
 from nirtorch_cli.conversion.artefacts.atomic import refuse_output
-from nirtorch_cli.conversion.artefacts.formats import artefact_of, writer_of
+from nirtorch_cli.conversion.artefacts.formats import artefact_of
 from nirtorch_cli.conversion.options import Options
 from nirtorch_cli.findings.errors import ConversionError, UsageError
 from nirtorch_cli.findings.finding import Finding
@@ -134,9 +134,8 @@ def convert(
             findings += [] if sample is None else sample.findings
         else:
             stage("saving")
-            writer_of(output)(
-                module, stdout.buffer if output == "-" else output, clobber=not no_clobber
-            )
+            target = stdout.buffer if output == "-" else output
+            artefact_of(output).write()(module, target, clobber=not no_clobber)
     notes = [f"dt {module.meta['dt']:g}: {module.meta['dt_reason']}"]
     if output == "-":
         notes.append(saved_line(module, output))

@@ -22,6 +22,7 @@ from nirtorch_cli.findings.errors import ReadError, UsageError
 from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.findings.text import listed, printable, quoted
 from nirtorch_cli.reading.file_kinds import is_saved_file
+from nirtorch_cli.reading.formats import format_by_suffix
 
 if TYPE_CHECKING:
     import torch
@@ -363,7 +364,7 @@ def _is_saved(model: str) -> bool:
     """Whether a file is one that torch.save wrote, by its name or by what is in it."""
     if model == "-" or not os.path.exists(model):
         return False  # reading says what is wrong
-    return os.path.splitext(model)[1].lower() in ARTEFACTS or is_saved_file(model)
+    return format_by_suffix(model, ARTEFACTS) is not None or is_saved_file(model)
 
 
 def _as_converted(model: str, module: Any) -> ConvertedModule:
