@@ -296,8 +296,8 @@ def verdict(comparison: Comparison) -> str:
         return f"they differ{where} {allowed}"
     if not any(node.spikes or node.values for node in comparison.nodes):
         return "nothing was compared"
-    if not failures:
-        return f"they agree {allowed}" + (f", yet part{where}" if where else "")
-    missing = listed([f"{n.node}:{name}" for n in comparison.nodes for name in n.not_compared])
     yet = f", yet part{where}" if where else ""
+    missing = listed([f"{n.node}:{name}" for n in comparison.nodes for name in n.not_compared])
+    if not missing:
+        return f"they agree {allowed}{yet}"
     return f"they agree as far as compared {allowed}{yet}; not compared: {missing}"
