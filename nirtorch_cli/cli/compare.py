@@ -75,8 +75,9 @@ def compare(
         list[str],
         typer.Option(
             "--input",
+            "-i",
             metavar="[NAME=]FILE|GENERATOR",
-            help="What both get, as for 'nirtorch run'. [default: random numbers in [0, 1)]",
+            help="What both get, as for 'nirtorch run'. [default: uniform]",
             show_default=False,
         ),
     ] = [],  # noqa: B006 (Typer reads it)

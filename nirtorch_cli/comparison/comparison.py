@@ -14,7 +14,7 @@ from typing import Any
 from nirtorch_cli.comparison.differences import SpikeDifference, ValueDifference, text_of
 from nirtorch_cli.findings.errors import UsageError
 from nirtorch_cli.findings.finding import Finding, Severity
-from nirtorch_cli.findings.text import quoted
+from nirtorch_cli.findings.text import counted, quoted
 
 DEFAULT_ATOL = 1e-5
 LACKING = {
@@ -185,7 +185,7 @@ def _spikes_differ(spikes: SpikeDifference | None, max_shift: int) -> Iterator[s
             f"{spikes.extra:,} extra, {spikes.shifted:,} shifted"
         )
     else:
-        yield f"spikes shifted by up to {spikes.least_shift:,} steps"
+        yield f"spikes shifted by up to {counted(spikes.least_shift, 'step')}"
 
 
 def _values_differ(values: dict[str, ValueDifference], atol: float) -> Iterator[str]:
