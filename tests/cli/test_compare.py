@@ -209,7 +209,7 @@ def test_two_traces_need_no_model() -> None:
     answer = invoke(a, b)
     assert answer.exit_code == 1
     assert answer.stderr == (
-        "error: node 'lif': the runs part at step 4: spikes shifted by up to 1 steps\n"
+        "error: node 'lif': the runs part at step 4: spikes shifted by up to 1 step\n"
     )
     assert invoke(a, b, "--max-spike-shift", "1").exit_code == 0
     unsaid = recording("c.npz", spikes)
