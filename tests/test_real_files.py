@@ -14,7 +14,7 @@ from oracles import assert_close, assert_same_spikes
 from sequences import run_steps
 
 import nirtorch_cli
-from nirtorch_cli.conversion.artefacts.nir import repaired_file
+from nirtorch_cli.conversion.artefacts.nir import repair
 
 SOUND = (
     "braille_nested",
@@ -105,7 +105,7 @@ def test_what_repair_writes_is_read_by_nir_and_gives_the_same_numbers(
     real_files: Path, name: str, tmp_path: Path
 ) -> None:
     fixed = tmp_path / "fixed.nir"
-    fixed.write_bytes(repaired_file(real_files / f"{name}.nir").content)
+    fixed.write_bytes(repair(real_files / f"{name}.nir").content)
     nir.read(fixed, type_check=True)
     before = nirtorch_cli.nir_to_torch(real_files / f"{name}.nir", {})
     after = nirtorch_cli.nir_to_torch(fixed, {}, repair=False)

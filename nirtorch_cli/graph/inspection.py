@@ -1,6 +1,6 @@
 """What a .nir file holds, as plain values, without torch.
 
-In: a `ModelFile`. Out: an `Inspection` with every node in execution order, its parameters,
+In: a file, or a graph. Out: an `Inspection` with every node in execution order, its parameters,
 every edge and whether it is delayed, and findings. A graph that cannot be scheduled is
 listed as it stands in the file. Cost: linear in nodes, edges and bytes.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import nir
@@ -23,7 +23,8 @@ from nirtorch_cli.graph.shapes import input_shape, output_shape
 from nirtorch_cli.graph.sound import examined
 from nirtorch_cli.graph.time_step import TimeStep, infer_time_step
 from nirtorch_cli.primitives.shape_rules import Shape
-from nirtorch_cli.reading.graphs import ModelFile
+from nirtorch_cli.reading.graphs import ModelFile, read
+from nirtorch_cli.reading.sources import Source
 from nirtorch_cli.reading.unknown_nodes import UnknownNode, type_name
 
 
@@ -50,9 +51,13 @@ class InspectedEdge:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What a file holds; `metadata` by the path of the node and the name of the entry."""
+    """What a file holds: nodes in the order in which they would be executed, edges, findings.
 
-    file: str
+    file, size, version: None of a graph that is in no file. dt, dt_reason: the length of a step,
+    and where it is known from. metadata: by the path of the node and the name of the entry.
+    """
+
+    file: str | None
     size: int | None
     version: str | None
     dt: float
@@ -62,22 +67,54 @@ class Inspection:
     findings: list[Finding] = field(default_factory=list)
     metadata: dict[str, str] = field(default_factory=dict)
 
+    def to_json(self) -> dict[str, Any]:
+        """The inspection as a JSON object: what `nirtorch inspect --json` prints, in one dict."""
+        return asdict(self)
 
-def inspect_file(file: ModelFile) -> Inspection:
-    """Everything there is to say about a file that was read."""
-    examination = examined(file.graph)
-    findings = [*file.findings, *examination.findings]
-    step = infer_time_step(examination.graph)
+
+def inspect(
+    source: Source | ModelFile | nir.NIRGraph,
+    *,
+    dt: float | None = None,
+    max_bytes: int | None = None,
+) -> Inspection:
+    """Show what a model holds, without torch: what `nirtorch inspect` shows.
+
+    A damaged graph is shown as far as it can be understood; what is wrong with it is in `findings`.
+    The given graph is not changed.
+
+    Arguments:
+        source: a path, the bytes of a file, a binary stream, what `read` returned, or a graph.
+        dt: the length of a step, in the unit of the time constants; None to infer it.
+        max_bytes: refuse a file whose data claim more; see `read`.
+
+    Raises:
+        ReadError, ShapeError: see `read`.
+        ValueError: dt is not a positive number.
+
+    Example:
+        >>> inspection = inspect("model.nir")
+        >>> [(edge.source, edge.target) for edge in inspection.edges if edge.delayed]
+    """
+    if dt is not None and not 0 < dt < float("inf"):
+        raise ValueError(f"dt {dt!r} is not a positive number")
+    file: ModelFile | None = None
+    if not isinstance(source, nir.NIRGraph):
+        file = source if isinstance(source, ModelFile) else read(source, max_bytes=max_bytes)
+    examination = examined(source if file is None else file.graph)
+    name, read_findings = (None, ()) if file is None else (file.name, file.findings)
+    findings = [*read_findings, *examination.findings]
+    step = infer_time_step(examination.graph) if dt is None else TimeStep(dt, "given")
     inspection = Inspection(
-        file=file.name,
-        size=os.path.getsize(file.name) if os.path.isfile(file.name) else None,
-        version=file.version,
+        file=name,
+        size=os.path.getsize(name) if name is not None and os.path.isfile(name) else None,
+        version=None if file is None else file.version,
         dt=step.dt,
         dt_reason=step.reason,
         metadata=dict(_metadata(examination.graph, "")),
     )
     _Lister(inspection, step, examination.is_structured).list_graph(examination.graph, "")
-    inspection.findings[:0] = [finding.of(file.name) for finding in findings]
+    inspection.findings[:0] = [finding.of(name) for finding in findings]
     return inspection
 
 
