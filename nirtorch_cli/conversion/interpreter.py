@@ -25,6 +25,7 @@ from nirtorch_cli.conversion.graph_module import ConvertedModule
 from nirtorch_cli.conversion.node_map import NodeMapping, mapper_of, merged_map
 from nirtorch_cli.findings.errors import ConversionError, MapperError
 from nirtorch_cli.findings.finding import Finding
+from nirtorch_cli.graph.arrays import node_with_arrays
 from nirtorch_cli.graph.demand import demands, require_allowed, step_bytes
 from nirtorch_cli.graph.sound import required_sound
 from nirtorch_cli.graph.time_step import TimeStep
@@ -91,6 +92,7 @@ def nir_to_torch(
         )
     merged = merged_map(node_map, default_map)
     if not isinstance(nir_node, nir.NIRGraph):
+        nir_node = node_with_arrays(nir_node)
         module = _single_module(nir_node, merged).to(device=device, dtype=dtype)
         return cast(torch.fx.GraphModule, module)  # a module of any class, as documented
     return convert(

@@ -22,6 +22,7 @@ from nirtorch_cli.graph.plan import plan_graph
 from nirtorch_cli.graph.shapes import input_shape, output_shape
 from nirtorch_cli.graph.sound import examined
 from nirtorch_cli.graph.time_step import TimeStep, infer_time_step
+from nirtorch_cli.primitives.parameters import array_of
 from nirtorch_cli.primitives.shape_rules import Shape
 from nirtorch_cli.reading.graphs import ModelFile, read
 from nirtorch_cli.reading.sources import Source
@@ -90,6 +91,7 @@ def inspect(
 
     Raises:
         ReadError, ShapeError: see `read`.
+        ConversionError: a node of the graph is none, or a parameter can be no array.
         ValueError: dt is not a positive number.
 
     Example:
@@ -188,7 +190,10 @@ def _metadata(node: nir.NIRNode, path: str) -> Iterator[tuple[str, str]]:
 
 
 def _count(value: Any) -> int:
-    array = np.asarray(value)
+    try:
+        array = array_of(value)
+    except ValueError:
+        return 0
     return array.size if array.dtype.kind in "fiub" else 0
 
 
@@ -196,7 +201,10 @@ def _described(value: Any) -> str:
     """A parameter in few characters: one value if all are the same, else shape and range."""
     if value is None or isinstance(value, str):
         return str(value)
-    array = np.asarray(value)
+    try:
+        array = array_of(value)
+    except ValueError:
+        return type(value).__name__
     if array.dtype.kind == "b":
         array = array.astype(np.int64)
     if array.dtype.kind not in "fiu" or array.size == 0:
