@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from nirtorch_cli.findings.errors import UnmappedNodeError as UnmappedNodeError
     from nirtorch_cli.findings.errors import UsageError as UsageError
     from nirtorch_cli.findings.finding import Finding as Finding
+    from nirtorch_cli.findings.warnings import NirtorchWarning as NirtorchWarning
     from nirtorch_cli.graph.inspection import inspect as inspect
     from nirtorch_cli.primitives.dynamics import Dynamics as Dynamics
     from nirtorch_cli.primitives.modules.neuron import Neuron as Neuron
@@ -63,6 +64,7 @@ _HOME = {
     "MissingFrameworkError": "findings.errors",
     "Neuron": "primitives.modules.neuron",
     "NirtorchError": "findings.errors",
+    "NirtorchWarning": "findings.warnings",
     "OutputError": "findings.errors",
     "Primitive": "primitives.table",
     "ReadError": "findings.errors",

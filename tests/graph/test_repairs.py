@@ -38,7 +38,7 @@ from files import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import NETWORKS, contents, converted
+from networks import NETWORKS, contents, converted, module_of
 from sequences import run_steps
 
 from nirtorch_cli import nir_to_torch
@@ -282,7 +282,7 @@ def inputs_of(module: Any, steps: int = 20) -> torch.Tensor:
 
 
 def outputs(source: Any) -> np.ndarray:
-    module = nir_to_torch(source, {})
+    module = module_of(source, {})
     with torch.no_grad():
         return run_steps(module, inputs_of(module)).outputs.numpy()
 
@@ -293,7 +293,7 @@ def assert_equal(actual: np.ndarray, expected: np.ndarray) -> None:
 
 
 def repairs_of(path: Path) -> list[tuple[str, str]]:
-    findings = nir_to_torch(path, {}).meta["findings"]
+    findings = module_of(path, {}).meta["findings"]
     return [(f["repair"], f["code"]) for f in findings if f["repair"]]
 
 
