@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import math
-import os
-import stat
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -34,17 +32,12 @@ from nirtorch_cli.cli.output import finish
 from nirtorch_cli.cli.progress import progress
 from nirtorch_cli.cli.rules import explanation, rule_list
 from nirtorch_cli.conversion.artefacts.atomic import refuse_output
-from nirtorch_cli.conversion.options import Options
-from nirtorch_cli.findings.errors import ExitCode, UsageError
-from nirtorch_cli.findings.finding import Finding
-from nirtorch_cli.reading.limits import allowed_bytes
+from nirtorch_cli.findings.errors import UsageError
 
 if TYPE_CHECKING:
-    from nirtorch_cli.batch.task import Assessment, Task
-    from nirtorch_cli.batch.verdict import Policy, Verdict
+    from nirtorch_cli.reading.sources import Source
 
-LEAST_MEMORY = 2**28
-"""With less than this torch itself could not work."""
+STDIN = "-"
 
 EPILOG = """\b
 Examples:
@@ -162,6 +155,10 @@ def check(
     for the conversion) or broken. Files are examined in processes of their own: one that
     crashes or hangs takes no other with it.
     """
+    from nirtorch_cli.batch.check import check as checked
+    from nirtorch_cli.batch.collect import gathered
+    from nirtorch_cli.findings.rules import selectors
+
     if list_rules or explain is not None:
         page = rule_list() if explain is None else explanation(explain)
         finish(page, as_json=as_json or report is Format.JSON, quiet=quiet)
@@ -171,26 +168,61 @@ def check(
         raise UsageError(
             "--timeout is nan, which is no number", hint="give seconds, or 0 for no limit"
         )
-    policy = policy_of(select, ignore, strict)
-    request = Options(
-        maps=tuple(maps),
-        with_defaults=not no_defaults,
-        skip_unmapped=skip_unmapped,
-        dt=seconds(dt, "--dt"),
-        integration=integration,
-        reset=reset,
-        integrator_input=integrator_input,
-        device=device,
-        dtype=dtype,
-        repair=not no_repair,
-    )
-    files = files_of(models)
-    for file in files if output != "-" else ():
-        refuse_output(output, clobber=not no_clobber, source=None if file == "-" else file)
-    trial = {"steps": steps, "seed": seed, "max_bytes": max_bytes, "debug": debug}
-    tasks = [task_of(file, request, trial, max_memory) for file in files]
-    verdicts = judged(tasks, policy, jobs, timeout, quiet)
+    selected, ignored = selectors(select, "--select"), selectors(ignore, "--ignore")
+    step = seconds(dt, "--dt")
+    sources = sources_of(models)
+    for file in gathered(sources) if output != "-" else ():
+        source = file if isinstance(file, str) else None
+        refuse_output(output, clobber=not no_clobber, source=source)
+    with progress(enabled=not quiet) as stage:
+        verdicts = checked(
+            sources,
+            maps=maps,
+            with_defaults=not no_defaults,
+            skip_unmapped=skip_unmapped,
+            dt=step,
+            integration=integration,
+            reset=reset,
+            integrator_input=integrator_input,
+            device=device,
+            dtype=dtype,
+            repair=not no_repair,
+            steps=steps,
+            seed=seed,
+            select=selected,
+            ignore=ignored,
+            strict=strict,
+            max_bytes=max_bytes,
+            jobs=jobs,
+            timeout=timeout,
+            max_memory=max_memory,
+            debug=debug,
+            on_done=lambda done, count: stage(said(done, count)),
+            keep_interrupted=True,
+        )
     tell(verdicts, chosen, output, no_clobber, quiet)
+
+
+def sources_of(models: Sequence[str]) -> list[Source]:
+    """The arguments, with stdin as the one stream that it is, however often it is named.
+
+    Raises:
+        UsageError: there is no argument, or stdin is a terminal.
+    """
+    if not models:
+        raise UsageError("missing argument 'MODEL...'", hint="see 'nirtorch check --help'")
+    if STDIN not in models:
+        return list(models)
+    source = model_source(STDIN)
+    assert not isinstance(source, str)
+    stdin = io.BytesIO(source.read())
+    stdin.name = "<stdin>"
+    return [stdin if model == STDIN else model for model in models]
+
+
+def said(done: int, count: int) -> str:
+    """How far the examination is, in words."""
+    return f"checked {done} of {count} files" if done else f"checking {count} files"
 
 
 def chosen_format(report: Format, as_json: bool) -> Format:
@@ -200,89 +232,3 @@ def chosen_format(report: Format, as_json: bool) -> Format:
     if report not in (Format.TEXT, Format.JSON):
         raise UsageError(f"--json and --format {report.value} ask for two reports")
     return Format.JSON
-
-
-def policy_of(select: Sequence[str], ignore: Sequence[str], strict: bool) -> Policy:
-    """What counts, from the options."""
-    from nirtorch_cli.batch.verdict import Policy
-    from nirtorch_cli.findings.rules import selectors
-
-    return Policy(
-        tuple(selectors(select, "--select")), tuple(selectors(ignore, "--ignore")), strict
-    )
-
-
-def files_of(models: Sequence[str]) -> list[str]:
-    """The files that the arguments name.
-
-    Raises:
-        UsageError: there is no argument, or one that leads to no file.
-    """
-    from nirtorch_cli.batch.collect import gathered
-
-    if not models:
-        raise UsageError("missing argument 'MODEL...'", hint="see 'nirtorch check --help'")
-    return gathered(models)
-
-
-def task_of(file: str, request: Options, trial: dict[str, Any], max_memory: int | None) -> Task:
-    """What to do with a file; what only this process can read is read here."""
-    from nirtorch_cli.batch.task import Task
-
-    content = None
-    if not isinstance(stream := model_source(file), str):
-        file, content = "<stdin>", stream.read()
-    elif is_pipe(file):
-        content = Path(file).read_bytes()
-    size = len(content or b"") or (os.path.getsize(file) if os.path.isfile(file) else 0)
-    limit = memory_of(max_memory, trial["max_bytes"], size)
-    return Task(file, content, request, max_memory=limit, **trial)
-
-
-def memory_of(max_memory: int | None, max_bytes: int | None, size: int) -> int:
-    """What a process may take beside what it has at first: room for two runs' states, and more."""
-    if max_memory is not None:
-        return max_memory
-    return max(LEAST_MEMORY, allowed_bytes(max_bytes, size) * 3 // 2)
-
-
-def interrupted(task: Task) -> Assessment:
-    """What is found out about a file when Ctrl-C came first."""
-    from nirtorch_cli.batch.task import Assessment
-
-    problem = Finding("NIR901", "error", "not examined: interrupted", file=task.file)
-    return Assessment(task.file, obstacles=(problem,), exit_code=ExitCode.INTERRUPTED)
-
-
-def is_pipe(file: str) -> bool:
-    """Whether a file is a shell's <(command), which no other process has."""
-    try:
-        return stat.S_ISFIFO(os.stat(file).st_mode)
-    except (OSError, ValueError):
-        return False
-
-
-def judged(
-    tasks: Sequence[Task], policy: Policy, jobs: int | None, timeout: float, quiet: bool
-) -> list[Verdict]:
-    """The verdicts on files, in their order."""
-    from nirtorch_cli.batch.examine import examined, usable_cpus
-    from nirtorch_cli.batch.verdict import judge
-
-    count = len(tasks)
-    with progress(enabled=not quiet) as stage:
-        stage(f"checking {count} files")
-        found = examined(
-            tasks,
-            jobs=min(jobs or usable_cpus(), count),
-            timeout=timeout,
-            on_done=lambda done: stage(f"checked {done} of {count} files"),
-        )
-        verdicts: list[Verdict] = []
-        try:
-            verdicts += (judge(assessment, policy) for assessment in found)
-        except KeyboardInterrupt:
-            if not verdicts:
-                raise
-            verdicts += (judge(interrupted(task), policy) for task in tasks[len(verdicts) :])
-        return verdicts

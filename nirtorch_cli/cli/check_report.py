@@ -112,17 +112,7 @@ def result(verdicts: Sequence[Verdict]) -> dict[str, Any]:
     from nirtorch_cli.batch.verdict import summary
 
     return {
-        "files": [
-            {
-                "file": verdict.file,
-                "verdict": verdict.word,
-                "passed": verdict.passed,
-                "exit_code": verdict.exit_code,
-                "steps": verdict.steps,
-                "findings": [finding.to_json() for finding in verdict.findings],
-            }
-            for verdict in verdicts
-        ],
+        "files": [verdict.to_json() for verdict in verdicts],
         "summary": summary(verdicts),
     }
 

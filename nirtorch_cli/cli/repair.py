@@ -20,7 +20,7 @@ from nirtorch_cli.cli.options import (
 from nirtorch_cli.cli.output import Report, finish
 from nirtorch_cli.cli.progress import progress
 from nirtorch_cli.cli.terminal import has_colours
-from nirtorch_cli.conversion.artefacts.atomic import refuse_output, written
+from nirtorch_cli.conversion.artefacts.atomic import refuse_output
 from nirtorch_cli.findings.errors import UsageError
 from nirtorch_cli.findings.text import printable
 
@@ -59,7 +59,7 @@ def repair(
     Only damage with one sensible meaning is mended (`nirtorch check --explain NIR101`); what
     is beyond that is listed, nothing is written, and the exit code is 1.
     """
-    from nirtorch_cli.conversion.artefacts.nir import repaired_file
+    from nirtorch_cli.conversion.artefacts.nir import repair as repaired
 
     if output == "-" and as_json:
         raise UsageError("-o - leaves no room on stdout for --json", hint="name a file")
@@ -70,14 +70,11 @@ def repair(
         refuse_output(str(output), clobber=not no_clobber, source=source)
     with progress(enabled=not quiet) as stage:
         stage("mending")
-        result = repaired_file(
-            model_source(model), max_bytes=max_bytes, type_check=not no_type_check
-        )
+        result = repaired(model_source(model), type_check=not no_type_check, max_bytes=max_bytes)
     if output == "-":
         sys.stdout.buffer.write(result.content)
     elif output is not None:
-        with written(output, clobber=not no_clobber) as file:
-            file.write(result.content)
+        result.write(output, clobber=not no_clobber)
     report = Report(
         "repair",
         lambda: {

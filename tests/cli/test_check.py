@@ -113,7 +113,7 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["sub"], ["sub/c.nir", "sub/deep/D.NIR"]),
         (["s*"], ["sub/c.nir", "sub/deep/D.NIR"]),
         (["sub", "."], ["sub/c.nir", "sub/deep/D.NIR", "./a.nir", "./b.nir", "./x[1].nir"]),
-        (["-", "a.nir", "-"], ["-", "a.nir"]),
+        (["-", "a.nir", "-"], ["-", "a.nir"]),  # in Python a file of that name
     ],
 )
 def test_arguments(tree: Path, arguments: list[str], files: list[str]) -> None:
