@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nirtorch_cli.cli.check_report import Format, tell
+from nirtorch_cli.batch.reports.formats import REPORTS
+from nirtorch_cli.cli.check_report import FormatName, tell
 from nirtorch_cli.cli.options import (
     Debug,
     Device,
@@ -33,6 +34,7 @@ from nirtorch_cli.cli.progress import progress
 from nirtorch_cli.cli.rules import explanation, rule_list
 from nirtorch_cli.conversion.artefacts.atomic import refuse_output
 from nirtorch_cli.findings.errors import UsageError
+from nirtorch_cli.reading.formats import format_to_write
 
 if TYPE_CHECKING:
     from nirtorch_cli.reading.sources import Source
@@ -84,9 +86,14 @@ def check(
     ] = [],  # noqa: B006
     no_repair: NoRepair = False,
     report: Annotated[
-        Format,
-        typer.Option("--format", metavar="|".join(Format), help="What the report is written in."),
-    ] = Format.TEXT,
+        FormatName | None,
+        typer.Option(
+            "--format",
+            metavar="|".join(found.name for found in REPORTS),
+            help="What the report is written in. [default: as OUT ends; text]",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Json = False,
     output: Annotated[
         str,
@@ -161,9 +168,9 @@ def check(
 
     if list_rules or explain is not None:
         page = rule_list() if explain is None else explanation(explain)
-        finish(page, as_json=as_json or report is Format.JSON, quiet=quiet)
+        finish(page, as_json=as_json or report == "json", quiet=quiet)
         return
-    chosen = chosen_format(report, as_json)
+    chosen = chosen_format(report, as_json, output)
     if math.isnan(timeout):
         raise UsageError(
             "--timeout is nan, which is no number", hint="give seconds, or 0 for no limit"
@@ -225,10 +232,17 @@ def said(done: int, count: int) -> str:
     return f"checked {done} of {count} files" if done else f"checking {count} files"
 
 
-def chosen_format(report: Format, as_json: bool) -> Format:
-    """--json is --format json."""
-    if not as_json:
-        return report
-    if report not in (Format.TEXT, Format.JSON):
-        raise UsageError(f"--json and --format {report.value} ask for two reports")
-    return Format.JSON
+def chosen_format(name: FormatName | None, as_json: bool, output: str) -> str:
+    """The format that the options ask for, or that OUT's name ends in; --json is --format json.
+
+    Raises:
+        UsageError: they ask for two, or the name says none.
+    """
+    if as_json:
+        if name not in (None, "text", "json"):
+            raise UsageError(f"--json and --format {name} ask for two reports")
+        return "json"
+    if name is not None or output == "-":
+        return name or "text"
+    or_else = ", or give --format"
+    return format_to_write(output, REPORTS, "a report", or_else=or_else, unnamed=REPORTS[0]).name
