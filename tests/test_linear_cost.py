@@ -20,9 +20,10 @@ import nir
 import numpy as np
 import pytest
 import torch
+from networks import module_of
 
 import nirtorch_cli
-from nirtorch_cli import Compiler, ConversionError, default_map, nir_to_torch, run_sequence
+from nirtorch_cli import Compiler, ConversionError, default_map, run_sequence
 from nirtorch_cli.conversion.describe import describe, generated_code
 from nirtorch_cli.graph.inspection import inspect
 from nirtorch_cli.reading.graphs import read
@@ -327,7 +328,7 @@ Maker = Callable[[int], nir.NIRGraph]
 
 
 def convert(graph: nir.NIRGraph | Path) -> torch.fx.GraphModule:
-    return nir_to_torch(graph, {}, MAP)
+    return module_of(graph, {}, MAP)
 
 
 @pytest.fixture(scope="module", autouse=True)
