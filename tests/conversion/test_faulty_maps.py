@@ -57,7 +57,7 @@ AT_EVERY_CALL: dict[str, tuple[str, str]] = {
     "generator_exit": ("NIR610", "raised GeneratorExit when it was run"),
     "broken_pipe": ("NIR610", "raised BrokenPipeError when it was run: gone"),
     "recursion": ("NIR610", "raised RecursionError when it was run: maximum recursion depth"),
-    "silent_error": ("NIR610", "raised Silent when it was run: (its text cannot be had)"),
+    "silent_error": ("NIR610", "raised Silent when it was run: (its text cannot be read)"),
     "raises_in_a_hook": ("NIR610", "raised LookupError when it was run: hooked"),
     "raising_tensor": ("NIR610", "raised ArithmeticError when it was run: no function"),
     "raises_late": ("NIR610", "raised RuntimeError when it was run: tired"),
