@@ -41,6 +41,7 @@ from nirtorch_cli.conversion.artefacts.atomic import refuse_output
 from nirtorch_cli.conversion.options import Request
 from nirtorch_cli.findings.errors import ExitCode, UsageError
 from nirtorch_cli.findings.finding import Finding
+from nirtorch_cli.findings.text import counted
 from nirtorch_cli.reading.limits import allowed_bytes
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def check(
         list[str],
         typer.Option(
             metavar="CODES",
-            help="No findings with these. What stops the examination is never ignored.",
+            help="Leave out findings with these. What stops the examination is never ignored.",
         ),
     ] = [],  # noqa: B006
     no_repair: NoRepair = False,
@@ -162,9 +163,9 @@ def check(
 ) -> None:
     """Examine .nir files: read, convert, run, save, load and run again, and compare every bit.
 
-    Each file is sound, repaired (it has damage with one sensible meaning, which was mended
-    for the conversion) or broken. Files are examined in processes of their own: one that
-    crashes or hangs takes no other with it.
+    Each file is sound, repaired (it has damage with one sensible meaning, which was repaired for
+    the conversion) or broken. Each file is examined in its own process, so one that crashes or
+    hangs does not affect the others.
     """
     if list_rules or explain is not None:
         page = rule_list() if explain is None else explanation(explain)
@@ -173,7 +174,7 @@ def check(
     chosen = chosen_format(report, as_json)
     if math.isnan(timeout):
         raise UsageError(
-            "--timeout is nan, which is no number", hint="give seconds, or 0 for no limit"
+            "--timeout is nan, which is not a number", hint="give seconds, or 0 for no limit"
         )
     policy = policy_of(select, ignore, strict)
     request = Request(
@@ -275,12 +276,12 @@ def judged(
 
     count = len(tasks)
     with progress(enabled=not quiet) as stage:
-        stage(f"checking {count} files")
+        stage(f"checking {counted(count, 'file')}")
         found = examined(
             tasks,
             jobs=min(jobs or usable_cpus(), count),
             timeout=timeout,
-            on_done=lambda done: stage(f"checked {done} of {count} files"),
+            on_done=lambda done: stage(f"checked {done} of {counted(count, 'file')}"),
         )
         verdicts: list[Verdict] = []
         try:

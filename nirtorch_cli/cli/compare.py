@@ -77,7 +77,7 @@ def compare(
         typer.Option(
             "--input",
             metavar="[NAME=]FILE|GENERATOR",
-            help="What both get, as for 'nirtorch run'. [default: random numbers in [0, 1)]",
+            help="The input of both, as for 'nirtorch run'. [default: random numbers in [0, 1)]",
             show_default=False,
         ),
     ] = [],  # noqa: B006 (Typer reads it)
@@ -98,7 +98,7 @@ def compare(
     variables: Annotated[
         str | None,
         typer.Option(
-            metavar="NAMES", help="Which of spikes, v, i, output to compare. [default: all]"
+            metavar="NAMES", help="What to compare: any of spikes, v, i, output. [default: all]"
         ),
     ] = None,
     atol: Annotated[
@@ -111,7 +111,8 @@ def compare(
     tau: Annotated[
         str,
         typer.Option(
-            metavar="auto|SECONDS", help="Of van Rossum's distance of spike trains; auto: 10 steps."
+            metavar="auto|SECONDS",
+            help="Time constant of van Rossum's spike distance; auto: 10 steps.",
         ),
     ] = "auto",
     trust: Trust = False,
@@ -121,7 +122,7 @@ def compare(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Run one graph in two ways on the same input, and show for each node where they part.
+    """Run one graph in two ways on the same input, and show where each node diverges.
 
     Steps of different length are compared over time, if one is a whole multiple of the other:
     spikes are counted over the longer steps, v and i are compared at their ends, and the input
@@ -133,7 +134,7 @@ def compare(
     sides = parse_side(a), parse_side(b)
     refuse_useless(sides, model, inputs)
     if math.isnan(atol):
-        raise UsageError("--atol is nan, which is no number", hint="give 0 or more, or inf")
+        raise UsageError("--atol is nan, which is not a number", hint="give 0 or more, or inf")
     feeding = Feeding(tuple(inputs), layout.value, steps, batch, seed, allow_nan, max_bytes)
     tau_seconds = seconds(tau, "--tau")
     # What a map or a mapped module prints is not the answer.
@@ -239,9 +240,9 @@ def refuse_useless(sides: tuple[Side, Side], model: str | None, inputs: list[str
             f"{quoted(needing[0])} is made from a model", hint="give --model MODEL.nir"
         )
     if not needing and model is not None:
-        raise UsageError("--model is of no use here: neither A nor B is made from it")
+        raise UsageError("--model is not used here: neither A nor B is made from it")
     if inputs and all(side.kind == "trace" for side in sides):
-        raise UsageError("--input is of no use here: A and B have been run already")
+        raise UsageError("--input is not used here: A and B have been run already")
     refuse_stdin_twice(model, inputs)
 
 
@@ -293,12 +294,12 @@ def verdict(comparison: Comparison) -> str:
         where = f": first at step {first.first_step:,} in {quoted(first.node)}"
     if any(failure.code == "NIR620" for failure in failures):
         if unknown is not None:
-            where = f": where first is not known, as {quoted(unknown.node)} was not compared"
+            where = f": where first is unknown, because {quoted(unknown.node)} was not compared"
         return f"they differ{where} {allowed}"
     if not any(node.spikes or node.values for node in comparison.nodes):
         return "nothing was compared"
     if not failures:
-        return f"they agree {allowed}" + (f", yet part{where}" if where else "")
+        return f"they agree {allowed}" + (f", but diverge{where}" if where else "")
     missing = listed([f"{n.node}:{name}" for n in comparison.nodes for name in n.not_compared])
-    yet = f", yet part{where}" if where else ""
-    return f"they agree as far as compared {allowed}{yet}; not compared: {missing}"
+    yet = f", but diverge{where}" if where else ""
+    return f"they agree in what was compared {allowed}{yet}; not compared: {missing}"

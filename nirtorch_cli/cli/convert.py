@@ -44,7 +44,7 @@ from nirtorch_cli.conversion.artefacts.formats import artefact_of, writer_of
 from nirtorch_cli.conversion.options import Request
 from nirtorch_cli.findings.errors import ConversionError, UsageError
 from nirtorch_cli.findings.finding import Finding
-from nirtorch_cli.findings.text import listed, printable
+from nirtorch_cli.findings.text import counted, listed, printable
 
 if TYPE_CHECKING:
     from nirtorch_cli.conversion.graph_module import ConvertedModule
@@ -315,6 +315,6 @@ def saved_line(module: ConvertedModule, output: str) -> str:
 
     where = "stdout" if output == "-" else printable(output)
     return (
-        f"saved {where}: {len(list(describe(module)))} nodes, "
+        f"saved {where}: {counted(len(list(describe(module))), 'node')}, "
         f"{count_parameters(module):,} parameters, dt {module.meta['dt']:g}"
     )

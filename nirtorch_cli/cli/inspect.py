@@ -27,7 +27,7 @@ from nirtorch_cli.cli.progress import progress
 from nirtorch_cli.cli.tables import table
 from nirtorch_cli.conversion.artefacts.atomic import refuse_output, written
 from nirtorch_cli.findings.errors import ExitCode, UsageError
-from nirtorch_cli.findings.text import printable, quoted
+from nirtorch_cli.findings.text import counted, printable, quoted
 
 if TYPE_CHECKING:
     from nirtorch_cli.drawing.graphs.picture import Picture
@@ -174,7 +174,7 @@ def chosen_format(form: Format | None, as_json: bool, output: str) -> Format:
         return Format.TEXT
     if named is None:
         raise UsageError(
-            f"the name {quoted(output)} does not say which format is meant",
+            f"the name {quoted(output)} does not end in a known format",
             hint=f"give --format, or a name that ends in {', '.join(SUFFIXES)}",
         )
     return named
@@ -187,10 +187,10 @@ def refuse_without_picture(chosen: Format, direction: Direction | None, wrap: Wr
         UsageError: see there.
     """
     if direction is not None and chosen in (Format.TEXT, Format.JSON):
-        text = f"--direction is of no use here: {chosen.value} is no picture"
+        text = f"--direction is not used here: {chosen.value} is not a picture"
         raise UsageError(text, hint="give --format svg, dot or mermaid")
     if wrap is not None and chosen is not Format.SVG:
-        text = f"--wrap is of no use here: {chosen.value} has no columns of rows"
+        text = f"--wrap is not used here: {chosen.value} is not cut into columns"
         raise UsageError(text, hint="give --format svg")
 
 
@@ -221,7 +221,9 @@ def summary(inspection: Inspection) -> str:
     """How much there is, in a line."""
     delayed = sum(edge.delayed for edge in inspection.edges)
     late = f", {delayed:,} of them delayed by a step" if delayed else ""
-    return f"{len(inspection.nodes):,} nodes, {len(inspection.edges):,} edges{late}"
+    return (
+        f"{counted(len(inspection.nodes), 'node')}, {counted(len(inspection.edges), 'edge')}{late}"
+    )
 
 
 def show(inspection: Inspection, picture: Picture | None) -> None:

@@ -116,7 +116,9 @@ def run(
     steps: Annotated[
         int | None,
         typer.Option(
-            min=1, metavar="N", help="Time steps; fewer cut a file. [default: 100, or the file's]"
+            min=1,
+            metavar="N",
+            help="Time steps; fewer than a file's cut it. [default: 100, or the file's]",
         ),
     ] = None,
     start: Annotated[
@@ -151,7 +153,7 @@ def run(
     compiled: Annotated[
         bool,
         typer.Option(
-            "--compile", help="Compile loops of neurons with torch.compile, which takes a while."
+            "--compile", help="Compile loops of neurons with torch.compile, which takes seconds."
         ),
     ] = False,
     state_in: Annotated[
@@ -181,11 +183,11 @@ def run(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Run a model over time, and show how much its neurons spike.
+    """Run a model over time, and show how much its neurons fire.
 
-    Arrays have the axes time, batch, neurons (--layout), or time, neurons. Ctrl-C ends the run
-    and writes what there is. A long recording can be run in pieces with the same result: see
-    --start, --state-out and --state-in.
+    Arrays have the axes time, batch, neurons (--layout), or time, neurons. Ctrl-C ends the run and
+    writes what is done. A long recording can be run in pieces with the same result: see --start,
+    --state-out and --state-in.
     """
     from nirtorch_cli.running.signals.outputs import refuse_form
 

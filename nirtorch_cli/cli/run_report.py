@@ -98,7 +98,7 @@ def write(done: Done, files: Files) -> tuple[list[str], list[Finding]]:
     attempt(files.output, lambda path: f"{_write_output(done, path, files)} over {steps}")
     is_lost = bool(problems) or not is_read
     if is_lost and files.replaces_state:
-        text = "left as it was, since the outputs were not written"
+        text = "not replaced, because the outputs were not written"
         problems.append(Finding("NIR701", "error", text, file=files.state))
     else:
         attempt(files.state, lambda path: f"{_write_state(done, path, files.clobber)} {steps}")
@@ -172,10 +172,10 @@ def noticed(done: Done, lines: Sequence[str], files: Files) -> list[Finding]:
         findings.append(Finding("NIR616", "warning", text))
     if done.outcome.is_interrupted:
         text = f"interrupted after {done.outcome.steps:,} of {done.steps:,} steps"
-        kept = [*lines] or ["nothing was to be written"]
+        kept = [*lines] or ["no file was asked for"]
         if files.state is not None:
             reached = done.start + done.outcome.steps
-            kept.append(f"--start {reached} --state-in {files.state} goes on from there")
+            kept.append(f"--start {reached} --state-in {files.state} continues from there")
         findings.append(Finding("NIR901", "error", text, hint="; ".join(kept)))
     return findings
 
@@ -187,7 +187,7 @@ def notes_of(done: Done, lines: Sequence[str]) -> list[str]:
     compiler = done.compiler
     if compiler is not None and compiler.problem is None:
         made = f"{counted(compiler.programs, 'program')} in {compiler.seconds:.1f} s"
-        notes.append(f"compiled {made if compiler.programs else 'nothing: it would not pay here'}")
+        notes.append(f"compiled {made if compiler.programs else 'nothing: it would save no time'}")
     return notes if done.outcome.is_interrupted else [*notes, *lines]
 
 

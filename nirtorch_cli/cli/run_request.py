@@ -69,11 +69,11 @@ def refuse_stdout(files: Files, as_json: bool) -> None:
         UsageError: see there.
     """
     if files.output is None and files.form is not None:
-        raise UsageError("--format is of no use here: nothing is written", hint="give -o")
+        raise UsageError("--format is not used here: nothing is written", hint="give -o")
     if files.output != "-":
         return
     if files.form is None:
-        text = "-o - does not say which format is meant"
+        text = "-o - needs a format"
         raise UsageError(text, hint="give --format npz, csv or nir; or name a file")
     if as_json:
         raise UsageError("-o - leaves no room on stdout for --json", hint="name a file")
@@ -200,7 +200,7 @@ def refuse_saved(model: str, request: Request, trust: bool) -> None:
         UsageError: either.
     """
     if not trust:
-        text = f"{printable(model)} is a pickle: to load it runs code that it names"
+        text = f"{printable(model)} is a pickle: loading it runs the code that it names"
         raise UsageError(text, hint="give --trust if you trust who wrote it")
     usual = Request(device=request.device, dtype=request.dtype, batch=request.batch)
     changed = [name for name in vars(usual) if getattr(usual, name) != getattr(request, name)]
@@ -286,7 +286,7 @@ def chosen_neurons(
     if not neurons:
         return Choice()
     if files.plot is None:
-        raise UsageError("--neurons is of no use here: nothing is drawn", hint="give --plot")
+        raise UsageError("--neurons is not used here: nothing is drawn", hint="give --plot")
     names, shapes = module.meta["names"], node_shapes(module)
     drawn = [*(label.node for label in labels), *(names.get(n, n) for n in module.meta["inputs"])]
     counts = {name: shapes.get(name) for name in drawn}

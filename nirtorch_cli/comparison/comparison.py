@@ -14,7 +14,7 @@ from typing import Any
 from nirtorch_cli.comparison.differences import SpikeDifference, ValueDifference, text_of
 from nirtorch_cli.findings.errors import UsageError
 from nirtorch_cli.findings.finding import Finding, Severity
-from nirtorch_cli.findings.text import quoted
+from nirtorch_cli.findings.text import counted, quoted
 
 DEFAULT_ATOL = 1e-5
 LACKING = {
@@ -97,7 +97,7 @@ class Comparison:
             parted = [*_spikes_differ(node.spikes, shift), *_values_differ(node.values, atol)]
             if parted:
                 where = "" if node.first_step is None else f" at step {node.first_step}"
-                text = f"the runs part{where}: {'; '.join(parted)}"
+                text = f"the runs diverge{where}: {'; '.join(parted)}"
                 found.append(Finding("NIR620", "error", text, node.node))
         return found
 
@@ -185,13 +185,13 @@ def _spikes_differ(spikes: SpikeDifference | None, max_shift: int) -> Iterator[s
             f"{spikes.extra:,} extra, {spikes.shifted:,} shifted"
         )
     else:
-        yield f"spikes shifted by up to {spikes.least_shift:,} steps"
+        yield f"spikes shifted by up to {counted(spikes.least_shift, 'step')}"
 
 
 def _values_differ(values: dict[str, ValueDifference], atol: float) -> Iterator[str]:
     for name, value in values.items():
         if value.not_finite:
-            yield f"{name} is NaN or infinity in {value.not_finite:,} places"
+            yield f"{name} is NaN or infinity in {counted(value.not_finite, 'value')}"
         if value.largest is not None and value.place is not None and value.largest > atol:
             yield f"{name} differs by up to {value.largest:.4g} ({text_of(value.place)})"
 

@@ -49,8 +49,8 @@ def module_of(
 
 def _loaded(side: Side, trust: bool, device: str) -> ConvertedModule:
     if not trust:
-        text = "is a saved module, a pickle: loading it runs what code it names"
-        hint = "give --trust if you know who wrote it"
+        text = "is a saved module, a pickle: loading it runs the code that it names"
+        hint = "give --trust if you trust who wrote it"
         raise UsageError(text, hint=hint, file=side.target)
     module = loaded_model(side.target, usable_device(device))
     if not is_whole(module):

@@ -178,7 +178,7 @@ class _Comparer:
                 place, value = wrong
                 what = "NaN" if value == "nan" else value
                 place = Place(place.step // length, place.row, place.neuron)
-                text = f"{who} has {what} at {text_of(place)}, which is no number of spikes"
+                text = f"{who} has {what} at {text_of(place)}, which is not a number of spikes"
                 text += f" up to {MOST_SPIKES:,}" if MOST_SPIKES < float(value) < math.inf else ""
                 found.append((place.step, f"could not be compared: {text}"))
         if not found:

@@ -24,7 +24,7 @@ from nirtorch_cli.comparison.specs import Side
 from nirtorch_cli.conversion.graph_module import ConvertedModule
 from nirtorch_cli.findings.errors import ReadError
 from nirtorch_cli.findings.finding import Finding
-from nirtorch_cli.findings.text import listed
+from nirtorch_cli.findings.text import counted, listed
 from nirtorch_cli.reading.graphs import ModelFile
 from nirtorch_cli.running.recording import node_types
 
@@ -211,13 +211,13 @@ def _notes(
     ]
     for number, module in modules.items():
         if skipped := skipped_nodes(module):
-            text = f"{sides[number].spec} skips {listed(skipped)}: nothing of these is compared"
+            text = f"{sides[number].spec} skips {listed(skipped)}: these are not compared"
             notes.append(f"{text}, and their input is passed on")
     if grid.a != grid.b:
         text = f"compared on steps of {grid.dt:g}, over which the input is constant"
-        notes.append(f"{text}; what nodes without state give in between is not compared")
+        notes.append(f"{text}; outputs of nodes without state between these steps are not compared")
     if modules:
         for number, recording in traces.items():
-            count = sum(map(len, recording.trace.values()))
-            notes.append(f"only what {sides[number].spec} holds is compared: {count} variables")
+            count = counted(sum(map(len, recording.trace.values())), "variable")
+            notes.append(f"only what {sides[number].spec} holds is compared: {count}")
     return notes

@@ -64,7 +64,7 @@ def read_recording(
         found, said = gridded_of(content, place, max_bytes)
         named = {_known(*key, "/".join(key)): array for key, array in found.items()}
     else:
-        text = "is no recording of a run (.npz, or NIR data)"
+        text = "is not a recording of a run (.npz, or NIR data)"
         raise place.problem(text, code="NIR023")
     trace: dict[str, dict[str, Array]] = {}
     for (node, variable), array in named.items():

@@ -12,7 +12,7 @@ from nirtorch_cli.findings.text import hertz
 
 _COLUMNS = (
     "node",
-    "parts at",
+    "diverges at",
     "spikes A",
     "spikes B",
     "missing",
@@ -24,7 +24,7 @@ _COLUMNS = (
 )
 _NARROW_COLUMNS = (
     "node",
-    "parts at",
+    "diverges at",
     "spikes A/B",
     "missing/extra/shifted",
     "Hz A/B",

@@ -70,7 +70,7 @@ def nir_to_torch(
     Raises:
         ReadError: the file cannot be read.
         ConversionError (a ValueError): the graph cannot be converted; says every reason.
-        MapError (a ValueError): a map has a key that is no NIR node type, or a value that
+        MapError (a ValueError): a map has a key that is not a NIR node type, or a value that
             cannot be called.
 
     Example:

@@ -20,6 +20,7 @@ import nir
 import numpy as np
 
 from nirtorch_cli.findings.errors import ConversionError
+from nirtorch_cli.findings.text import counted
 from nirtorch_cli.primitives.parameters import elementwise_parameters, padding_mode, pair, single
 from nirtorch_cli.primitives.shape_rules import input_shape, output_shape
 from nirtorch_cli.primitives.table import primitive_of
@@ -136,7 +137,7 @@ def _of_delay(path: str, node: nir.Delay, dt: float, gives: int, parameters: int
     delays = np.asarray(node.delay, dtype=np.float64)
     longest = float(delays.max()) / dt if delays.size else 0.0
     steps = math.ceil(longest) if 0 <= longest < 2**62 else 0
-    what = f"the delay line of {steps:,} steps"
+    what = f"the delay line of {counted(steps, 'step')}"
     own = parameters + 8 * delays.size
     return Demand(path, own, (3 * steps + 1) * gives, operations=steps * gives, what=what)
 

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 import nir
 
 from nirtorch_cli.findings.finding import Finding
-from nirtorch_cli.findings.text import quoted
+from nirtorch_cli.findings.text import counted, quoted
 from nirtorch_cli.graph.checks.structure import astray, duplicate_edges, unconnected
 from nirtorch_cli.reading.limits import MAX_NESTING
 
@@ -78,8 +78,8 @@ def flattened_nest(graph: nir.NIRGraph) -> Findings:
         graph.edges = [edge for edge in graph.edges if edge[0] not in inside]
         rest = [(n, node) for n, node in graph.nodes.items() if n not in inside]
         graph.nodes = dict(sorted([*rest, (name, nest)]))
-        text = f"edges speak of {quoted(name)}, which is none of its nodes"
-        done = f"the {len(inside)} nodes '{name}.*' are put into a nested graph of that name"
+        text = f"edges name {quoted(name)}, which is not a node"
+        done = f"{counted(len(inside), 'node')} '{name}.*' put into a nested graph of that name"
         told = Finding("NIR101", "warning", text, name, hint=done, repair="flattened-nest")
         found.append((name, told))
     return [finding for _, finding in sorted(found, key=lambda pair: pair[0])]
@@ -101,7 +101,7 @@ def missing_node(graph: nir.NIRGraph) -> Findings:
         (meant if source == name else source, meant if target == name else target)
         for source, target in graph.edges
     ]
-    text = f"{len(edges)} edges lead to or from {quoted(name)}, which is none of its nodes"
+    text = f"{counted(len(edges), 'edge')} to or from {quoted(name)}, which names no node"
     done = f"taken for {quoted(meant)}, the only node without an edge"
     return [Finding("NIR101", "warning", text, meant, hint=done, repair="missing-node")]
 
@@ -121,7 +121,7 @@ def missing_named_port(graph: nir.NIRGraph) -> Findings:
             continue
         (name,) = names
         _add_port(graph, name, kind)
-        text = f"edges speak of {quoted(name)}, which is none of its nodes"
+        text = f"edges name {quoted(name)}, which is not a node"
         done = f"added as its {kind.__name__}, which it lacks"
         findings.append(Finding("NIR101", "warning", text, name, hint=done, repair="missing-port"))
     return findings

@@ -96,5 +96,5 @@ def _refused(finding: Finding) -> Finding:
     """A finding that was mended, as what it is if nothing is to be mended."""
     if finding.repair is None:
         return finding
-    hint = f"the repair {finding.repair!r} would mend it, and is turned off"
+    hint = f"the repair {finding.repair!r} would correct it, but is turned off"
     return replace(finding, severity="error", hint=hint, repair=None)

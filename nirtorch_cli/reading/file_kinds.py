@@ -27,7 +27,7 @@ _FIRST_BYTES = (
     (b"\x89HDF\r\n\x1a\n", "is an HDF5 file", None),
     (b"version https://git-lfs.github.com/", "is a pointer of Git LFS", "git lfs pull"),
     (b"\x93NUMPY", "is a NumPy array (.npy)", _FED),
-    (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19", "is a file that torch.save wrote", None),
+    (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19", "was written by torch.save", None),
     (b"\x1f\x8b", "is packed with gzip", "unpack it (gunzip)"),
     (b"\xfd7zXZ\x00", "is packed with xz", "unpack it (unxz)"),
     (b"\x28\xb5\x2f\xfd", "is packed with zstd", "unpack it (unzstd)"),
@@ -96,7 +96,7 @@ def _kind_of_zip(content: Content, name: str) -> tuple[str, str | None]:
         if _OF_CONVERT in start:
             text = "is a module that 'nirtorch convert -o' saved"
             return text, f"run it with 'nirtorch run {name} --trust', or give the .nir file"
-        return "is a file that torch.save wrote", "give the .nir file"
+        return "was written by torch.save", "give the .nir file"
     if b".npy" in start[:512]:
         return "is an archive of NumPy arrays (.npz)", _FED
     return "is a zip archive", "unpack it (unzip)"

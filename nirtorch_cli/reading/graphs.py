@@ -119,7 +119,7 @@ class _Reader:
             return self.store.members(members["node"], None, "node"), (), None
         rest = {name: member for name, member in members.items() if name != "version"}
         if {"nodes", "edges"} <= rest.keys():
-            text = "the graph is at the top of the file, not in a group 'node'"
+            text = "the graph is at the root of the file, not in a group 'node'"
             self.assume("NIR018", None, None, text, hint="read all the same")
             return rest, (), "NIRGraph"
         groups = {name: member for name, member in rest.items() if self.store.is_group(member)}
@@ -130,7 +130,7 @@ class _Reader:
                 text = f"the graph is in a group {quoted(shown(name))}, not 'node'"
                 self.assume("NIR018", None, None, text, hint="read all the same")
                 return inside, (), None
-        hint = "it is an HDF5 file, but holds no NIR graph"
+        hint = "it is an HDF5 file, but does not hold a NIR graph"
         raise ReadError("NIR003", "has no group 'node'", None, hint=hint)
 
     def node(
@@ -224,7 +224,7 @@ class _Reader:
             known += "_"
         self.without_slash[path, name] = known
         where = "/".join((*path, known))
-        text = f"the name {quoted(name)} has a slash, of which HDF5 made groups"
+        text = f"the name {quoted(name)} has a slash, which HDF5 turned into groups"
         done, repair = f"read as {quoted(known)}", "slash-in-name"
         told = Finding("NIR019", "warning", text, where, None, done, None, repair)
         self.findings.append(told)
@@ -238,7 +238,7 @@ class _Reader:
     ) -> list[tuple[str, str]]:
         value = None if member is None else self.store.value(member, where, "edges")
         if value is None:
-            self.assume("NIR012", where, "edges", "are not in the file; taken as none", "warning")
+            self.assume("NIR012", where, "edges", "are not in the file; taken as empty", "warning")
             return []
         table = np.asarray(value)
         if table.size == 0:
@@ -300,7 +300,7 @@ class _Reader:
             inside = self.store.members(member, where, name)
             if len(inside) != 1:
                 raise ReadError("NIR004", "is not a dataset", where, name)
-            self.assume("NIR018", where, name, "is a group", hint="read what is in it")
+            self.assume("NIR018", where, name, "is a group", hint="read the dataset in it")
             member = next(iter(inside.values()))
         return self.store.value(member, where, name)
 
@@ -308,7 +308,7 @@ class _Reader:
         if "metadata" not in members:
             return {}
         if not self.store.is_group(members["metadata"]):
-            self.assume("NIR016", where, "metadata", "is no group; left out")
+            self.assume("NIR016", where, "metadata", "is not a group; skipped")
             return {}
         return self.dictionary(members["metadata"], where, ("metadata",))
 
@@ -330,7 +330,7 @@ class _Reader:
             value = self.optional(inner, where, f"{name}/{key}")
             if value is None:
                 # Nothing that a module computes depends on metadata.
-                self.assume("NIR016", where, f"{name}/{key}", "cannot be read; left out")
+                self.assume("NIR016", where, f"{name}/{key}", "cannot be read; skipped")
             else:
                 entries[key] = value
         return entries

@@ -118,7 +118,7 @@ class NodeBuilder:
         finite = np.isfinite(array)
         strange = array[~finite | (array != np.floor(np.where(finite, array, 0)))]
         if strange.size:
-            raise self.refused("NIR008", f"holds {strange[0]:g}, which is no whole number", name)
+            raise self.refused("NIR008", f"holds {strange[0]:g}, which is not a whole number", name)
         if np.any(np.abs(array.astype(np.float64)) >= _TOO_LARGE):
             raise self.refused("NIR008", f"holds {array.max():g}, which is too large", name)
         self.other_form(name, f"is of the type {array.dtype}", "read as whole numbers")
@@ -141,11 +141,11 @@ class NodeBuilder:
     def shape(self, name: str, array: np.ndarray) -> np.ndarray:
         """A shape: its sizes, each at least 0, and not more numbers than may be allocated."""
         if array.ndim > 1 or array.size > _MOST_AXES:
-            text = f"is {shown(str(array.tolist()))}, which is no shape"
+            text = f"is {shown(str(array.tolist()))}, which is not a shape"
             raise self.refused("NIR008", text, name)
         sizes = [int(size) for size in self.whole(name, array).reshape(-1).tolist()]
         if any(size < 0 for size in sizes):
-            raise self.refused("NIR008", f"is {array.tolist()}, which is no shape", name)
+            raise self.refused("NIR008", f"is {array.tolist()}, which is not a shape", name)
         if array.ndim == 0:
             self.other_form(name, "is one number", "read as a shape of one axis")
         self.claim(math.prod(sizes) * np.dtype(np.float32).itemsize, name)
@@ -236,7 +236,7 @@ class NodeBuilder:
             return None
         shape: np.ndarray = arguments[names[0]]
         if names[0] != "shape":
-            self.other_form(names[0], "is there and no shape", "read as the shape")
+            self.other_form(names[0], "is not a shape", "read as the shape")
         for name in names[1:]:
             if arguments[name].tolist() != shape.tolist():
                 text = f"differs from its {names[0]}; not used"

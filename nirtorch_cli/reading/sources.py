@@ -160,7 +160,7 @@ def bytes_of(place: Place, stdin: BinaryIO | None, max_bytes: int | None) -> byt
     if not content:
         raise place.problem("is empty", "was it written completely?", "NIR001")
     if is_saved(content):
-        raise place.problem("is a file that torch.save wrote, and holds no recording")
+        raise place.problem("was written by torch.save, so it is not a recording")
     return content
 
 

@@ -15,8 +15,8 @@ from typing import Any, Literal
 from nirtorch_cli.findings.text import hertz
 from nirtorch_cli.running.arrays import as_array
 
-COLUMNS = ("spiking node", "neurons", "spikes", "a step", "rate", "silent", "saturated", "")
-NARROW_COLUMNS = ("node", "neurons", "spikes", "a step", "Hz", "silent", "saturated")
+COLUMNS = ("spiking node", "neurons", "spikes", "per step", "rate", "silent", "saturated", "")
+NARROW_COLUMNS = ("node", "neurons", "spikes", "per step", "Hz", "silent", "saturated")
 RIGHT = (*COLUMNS[1:7], "Hz")
 """The columns of numbers."""
 _FOLDED = 3

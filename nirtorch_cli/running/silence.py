@@ -38,7 +38,7 @@ def _likely_cause(module: ConvertedModule, steps: int) -> str:
     if module.meta.get("dt_is_guess"):
         return f"dt {dt:g} is a guess, which --dt replaces"
     if shortest is not None and shortest > _STEPS_IN_TAU * dt:
-        return f"every time constant is {shortest / dt:,.0f} steps or more: --dt is in their unit"
+        return f"every time constant is at least {shortest / dt:,.0f} steps: --dt is in their unit"
     if shortest is not None and steps * dt < shortest:
         return f"that is {steps * dt:g}, less than the shortest time constant {shortest:g}: --steps"
     return "the input may be too weak for their thresholds"

@@ -118,11 +118,11 @@ def saved_state(path: str, *, max_bytes: int | None = None) -> SavedState:
     content = bytes_of(place, None, max_bytes)
     hint = "nirtorch run --state-out writes one"
     if not content.startswith(NPZ_SIGNATURES):
-        raise place.problem("is no saved state", hint)
+        raise place.problem("is not a saved state", hint)
     arrays = arrays_of(content, place, max_bytes)
     leaves = {name: array for name, array in arrays.items() if not name.startswith(_OURS)}
     if len(leaves) == len(arrays):
-        raise place.problem("is an .npz file, but no saved state", hint)
+        raise place.problem("is an .npz file, but not a saved state", hint)
     try:
         made_with = _made_with(arrays[_MADE_WITH]) if _MADE_WITH in arrays else None
     except (ValueError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
@@ -174,7 +174,7 @@ def fitted(leaves: Mapping[str, Array], template: Any, file: str) -> Any:
     if problems:
         more = len(problems) - _MOST_SAID
         text = "; ".join(problems[:_MOST_SAID]) + (f"; and {more} more" if more > 0 else "")
-        message = f"is no state of this model and batch: {text}"
+        message = f"is not a state of this model and batch: {text}"
         raise UsageError("NIR601", message, file=file)
     return state
 
@@ -197,7 +197,7 @@ def _stored(leaf: Any, keys: tuple[str, ...]) -> Array:
     if isinstance(leaf, np.ndarray) and not leaf.dtype.hasobject:
         return leaf
     kind = "Python object" if isinstance(leaf, np.ndarray) else type(leaf).__name__
-    text = f"the state holds a {kind}, which no state file can"
+    text = f"the state holds a {kind}, which a state file cannot store"
     raise UsageError("NIR700", text, "/".join(keys) or None)
 
 
@@ -224,7 +224,7 @@ def _made_with(array: Array) -> MadeWith | None:
     if any(type(values[name]) not in get_args(kind) for name, kind in kinds.items()):
         raise TypeError("another type than was written")
     if not all(0 <= n < 2**63 for n in (values["dt"], values["steps"]) if n is not None):
-        raise ValueError("a number that is none of these")
+        raise ValueError("not a known number")
     return MadeWith(**values)
 
 

@@ -21,7 +21,7 @@ from torch import Tensor
 from nirtorch_cli.conversion.attribution import user_errors
 from nirtorch_cli.conversion.graph_module import ConvertedModule
 from nirtorch_cli.findings.finding import Finding
-from nirtorch_cli.findings.text import listed
+from nirtorch_cli.findings.text import counted, listed
 from nirtorch_cli.running.arrays import as_array
 from nirtorch_cli.running.engine.compiler import Compiler
 from nirtorch_cli.running.finite import nodes_not_finite
@@ -116,7 +116,8 @@ def run_stream(
                 start, length = stop, min(2 * length, longest)
     except KeyboardInterrupt as interrupt:
         if not kept.steps:
-            text = f"interrupted before the first {min(length, kept.asked):,} steps were done"
+            first = counted(min(length, kept.asked), "step")
+            text = f"interrupted before the first {first}"
             raise KeyboardInterrupt(text) from interrupt
         return kept.outcome(is_interrupted=True)
     return kept.outcome()

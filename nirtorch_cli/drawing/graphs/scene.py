@@ -173,7 +173,7 @@ def _title(inspection: Inspection) -> str:
 def _subtitle(inspection: Inspection) -> str:
     delayed = sum(edge.delayed for edge in inspection.edges)
     errors = sum(finding.severity == "error" for finding in inspection.findings)
-    counts = f"{len(inspection.nodes):,} nodes, {len(inspection.edges):,} edges"
+    counts = f"{counted(len(inspection.nodes), 'node')}, {counted(len(inspection.edges), 'edge')}"
     late = f", {delayed:,} of them delayed by a step" if delayed else ""
     broken = f"; {counted(errors, 'error')}" if errors else ""
     return f"{counts}{late}; dt {inspection.dt:g}{broken}"

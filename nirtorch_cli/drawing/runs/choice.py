@@ -79,7 +79,7 @@ def choice_of(texts: Iterable[str], drawn: Mapping[str, int | None]) -> Choice:
 def _numbers(text: str, numbers: str) -> tuple[int, ...]:
     parts = [part.strip() for part in numbers.split(",")]
     if not all(part.isascii() and part.isdigit() and len(part) < 16 for part in parts):
-        raise _refused(f"{quoted(text)} is no list of neurons", _GRAMMAR)
+        raise _refused(f"{quoted(text)} is not a list of neurons", _GRAMMAR)
     asked = tuple(dict.fromkeys(map(int, parts)))
     if len(asked) > MOST_LINES:
         what = f"{quoted(text)}: {len(asked)} lines cannot be told apart"

@@ -61,7 +61,7 @@ def picture_format(target: PathLike) -> str:
     """
     suffix = PurePath(os.fspath(target)).suffix.lower().removeprefix(".")
     if suffix not in FORMATS:
-        text = f"the name {quoted(os.fspath(target))} does not say which picture is meant"
+        text = f"the name {quoted(os.fspath(target))} does not end in a known picture format"
         hint = f"end it in {', '.join(f'.{name}' for name in FORMATS)}"
         raise UsageError(text, hint=hint)
     return suffix

@@ -228,7 +228,7 @@ def _shades(bins: Bins, ascii_only: bool) -> _Drawing:
     least, most = _extremes(bins)
     text = _text(_levels(bins.means, least, most, shades), shades)
     known = _range_text(f"{least:.3g}", f"{most:.3g}")
-    means = f"{known} spike{'' if known.endswith(' 1') else 's'} a step and neuron,"
+    means = f"{known} spike{'' if known.endswith(' 1') else 's'} per step and neuron,"
     mark = _scale_text(shades, least, most)
     return _Drawing(text, bins.steps, bins.neurons, mark, means, bins.steps, bins.neurons)
 

@@ -229,7 +229,7 @@ def precision(nodes: Mapping[str, nir.NIRNode], dtype: str) -> Iterator[Finding]
             lost = _count((known > largest) | ((known != 0) & (known < smallest / 2)))
             if lost:
                 text = f"{lost} of {values.size} values do not fit in {dtype}"
-                hint = "they become 0 or infinite; choose a wider --dtype"
+                hint = "they become 0 or infinity; choose a wider --dtype"
                 yield Finding("NIR307", "warning", text, where, name, hint)
             elif _is_rounded(values, dtype):
                 rounded.append(name)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 import nir
 
 from nirtorch_cli.findings.finding import Finding
-from nirtorch_cli.findings.text import listed, quoted
+from nirtorch_cli.findings.text import counted, listed, quoted
 from nirtorch_cli.graph.loops import Neighbours, neighbours
 from nirtorch_cli.reading.limits import MAX_NESTING
 
@@ -52,8 +52,8 @@ def dangling_edges(graph: nir.NIRGraph) -> Iterator[Finding]:
         yield Finding(
             "NIR101",
             "error",
-            f"{len(edges)} of this graph's edges lead to or from {quoted(name)}, which is none "
-            f"of its nodes (first {quoted(source)} -> {quoted(target)})",
+            f"{counted(len(edges), 'edge')} to or from {quoted(name)}, which names no node "
+            f"(first {quoted(source)} -> {quoted(target)})",
             hint=hint,
         )
 
@@ -89,7 +89,8 @@ def duplicate_edges(graph: nir.NIRGraph) -> Iterator[Finding]:
     """NIR104: NIR's edges are a set, so an edge that is written twice counts once."""
     for (source, target), count in Counter(graph.edges).items():
         if count > 1:
-            text = f"the edge {quoted(source)} -> {quoted(target)} stands there {count} times"
+            times = "twice" if count == 2 else f"{count:,} times"
+            text = f"the edge {quoted(source)} -> {quoted(target)} appears {times}"
             repair = "duplicate-edges"
             yield Finding("NIR104", "warning", text, target, hint="used once", repair=repair)
 

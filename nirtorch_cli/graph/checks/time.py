@@ -53,8 +53,8 @@ def delays_in_steps(nodes: Mapping[str, nir.NIRNode], step: TimeStep) -> Iterato
             continue
         longest = float(delays.max())
         if longest >= _MANY_STEPS * step.dt and np.array_equal(delays, np.floor(delays)):
-            text = f"whole numbers up to {longest:g}, which look like numbers of steps"
-            hint = f"of the guessed dt {step.dt:g} that is {longest / step.dt:,.0f} steps; --dt 1 "
+            text = f"holds whole numbers up to {longest:g}, which look like numbers of steps"
+            hint = f"at the guessed dt {step.dt:g} that is {longest / step.dt:,.0f} steps; --dt 1 "
             hint += "takes them as they are"
             yield Finding("NIR405", "warning", text, name, "delay", hint)
 
@@ -82,10 +82,10 @@ def lost_increments(
             lost = np.count_nonzero(steps < epsilon * grain) if steps.size else 0
             if lost:
                 text = (
-                    f"{lost} of {steps.size} neurons cannot add what a step of dt {dt:g} adds in "
+                    f"{lost} of {steps.size} neurons lose the increment of a step (dt {dt:g}) in "
                     f"{dtype}: {float(steps.min()):.2g} of the way to the threshold"
                 )
-                hint = "their voltage is stuck or wrong; choose a wider --dtype, or a longer --dt"
+                hint = "their voltage is stuck or wrong; choose a wider --dtype or a longer --dt"
                 yield Finding("NIR308", "warning", text, name, parameter, hint)
 
 
@@ -124,6 +124,6 @@ def uneven_delays(nodes: Mapping[str, nir.NIRNode], dt: float) -> Iterator[Findi
         steps = delays.astype(np.float64).reshape(-1) / dt
         uneven = steps[np.abs(steps - np.round(steps)) > _EVEN * np.maximum(steps, 1)]
         if uneven.size:
-            text = f"{uneven.size} of {steps.size} delays are no multiple of dt {dt:g}"
+            text = f"{uneven.size} of {steps.size} delays are not a multiple of dt {dt:g}"
             hint = f"rounded: the first is {uneven[0]:.4g} steps; choose a --dt that divides it"
             yield Finding("NIR403", "warning", text, name, "delay", hint)

@@ -76,7 +76,7 @@ def _flat(values: Array, port: Port, file: str) -> Array:
 def _shaped(values: Array, port: Port, layout: Layout, file: str) -> Array:
     if port.shape is None:
         if values.ndim < 2:
-            text = "the model does not say this input's shape"
+            text = "the shape of this input is not in the model"
             raise port.problem(file, text, f"give an array with both axes {', '.join(layout)}")
         return values if layout == "TB" else values.swapaxes(0, 1)
     extra = values.ndim - len(port.shape)
@@ -88,7 +88,7 @@ def _shaped(values: Array, port: Port, layout: Layout, file: str) -> Array:
     expected = f"{_text((first, second, *port.shape))} or {_text(('T', *port.shape))}"
     hint = None
     if extra in (1, 2) and values.shape[: len(port.shape)] == port.shape:
-        hint = "its last axes seem to be time and batch, which must come first"
+        hint = "its last axes seem to be time and batch; put them first"
     raise port.problem(file, f"has the shape {_text(values.shape)}; expected {expected}", hint)
 
 

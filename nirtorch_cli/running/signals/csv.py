@@ -49,7 +49,7 @@ def table_of(content: bytes, place: Place, max_bytes: int | None) -> Array:
     place.claim(claimed, max_bytes, len(content))
     text = content.decode("utf-8-sig", "replace")
     if "\0" in text or "\ufffd" in text:
-        raise place.problem("holds neither arrays nor text", "give .npy, .npz, .csv or NIR data")
+        raise place.problem("holds neither an array nor text", "give .npy, .npz, .csv or NIR data")
     names, lines = _header(text, place)
     try:
         with warnings.catch_warnings():
@@ -131,13 +131,13 @@ def _header(text: str, place: Place) -> tuple[list[str], Iterator[str]]:
     if all(map(_is_number, cells)):
         if len(cells) >= _FEWEST_COUNTED and cells == [str(i) for i in range(len(cells))]:
             text = f"line {number} is 0, 1, .. {len(cells) - 1}: are these names or a step?"
-            hint = "put '#' before it if it numbers the columns, or a line of names above it"
+            hint = "put '#' before it if it numbers the columns, or add a line of names above it"
             raise place.problem(text, hint)
         return [], itertools.chain([first], rest)
     try:
         names = [name.strip() for name in next(csv.reader([first], skipinitialspace=True))]
     except csv.Error as error:  # a cell of 100,000 letters
-        raise place.problem(f"line {number} is no line of names: {error}", _hint("")) from error
+        raise place.problem(f"line {number} is not a line of names: {error}", _hint("")) from error
     if not all(map(_is_name, names)):
         odd = [name for name in names if not _is_number(name)] or names
         cell = odd[0] if len(odd) < len(names) else next(n for n in names if not _is_name(n))
@@ -180,7 +180,7 @@ def _first_fault(text: str, names: list[str], place: Place) -> ReadError:
             fault = f"line {number} has {counted(len(cells), 'column')}, the one before it {width}"
             break
         width = len(cells)
-    return place.problem(f"is no table of numbers: {fault}", hint)
+    return place.problem(f"is not a table of numbers: {fault}", hint)
 
 
 def _hint(cell: str) -> str:

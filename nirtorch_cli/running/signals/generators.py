@@ -18,7 +18,7 @@ import numpy as np
 
 from nirtorch_cli.findings.errors import UsageError
 from nirtorch_cli.findings.suggestions import did_you_mean, did_you_mean_file
-from nirtorch_cli.findings.text import quoted
+from nirtorch_cli.findings.text import counted, quoted
 
 Array = np.ndarray[Any, Any]
 
@@ -76,7 +76,9 @@ def parsed(text: str) -> Generator:
     for place, part in enumerate(filter(None, rest.split(","))):
         key, equals, value = part.rpartition("=")
         if place and known and not equals:
-            text = f"{quoted(text)}: {quoted(value)} is no NAME=VALUE, as all but the first are"
+            text = (
+                f"{quoted(text)}: {quoted(value)} is not NAME=VALUE, as all but the first must be"
+            )
             raise UsageError(text, hint=f"{name} has {', '.join(known)}")
         key = key.strip() if equals else next(iter(known), "")
         if key not in known:
@@ -149,7 +151,8 @@ def refuse_unmakeable(
     at = generator.values.get("at", -1)
     if not start and at >= steps:
         raise UsageError(
-            f"impulse: there is no step {at:,.0f} in {steps:,} steps", hint="they begin at 0"
+            f"impulse: there is no step {at:,.0f} in {counted(steps, 'step')}",
+            hint="they begin at 0",
         )
     for key in ("amplitude", "value", "low", "high") if dtype is not None else ():
         value = generator.values.get(key, 0.0)
@@ -165,8 +168,8 @@ def _chance(generator: Generator, dt: float) -> float:
     rate = generator.values["rate"]
     chance = rate * dt
     if chance > 1:
-        text = f"poisson: a rate of {rate:g} is {chance:g} spikes a step at dt {dt:g}"
-        raise UsageError(text, hint=f"the most is 1 spike a step, a rate of {1 / dt:g}")
+        text = f"poisson: a rate of {rate:g} is {chance:g} spikes per step at dt {dt:g}"
+        raise UsageError(text, hint=f"the most is 1 spike per step, a rate of {1 / dt:g}")
     return chance
 
 

@@ -72,7 +72,7 @@ def assigned(specs: Iterable[str], ports: Sequence[Port]) -> dict[str, str]:
         UsageError: an Input that is not there, has none or two, or a spec without a name.
     """
     if not ports:
-        raise UsageError("the model has no input that is fed")
+        raise UsageError("the model has no input")
     found: dict[str, str] = {}
     problems: list[str] = []
     names = [port.name for port in ports]
@@ -92,7 +92,7 @@ def assigned(specs: Iterable[str], ports: Sequence[Port]) -> dict[str, str]:
             problems.append(f"the model has no input {quoted(before)}; {near}")
             continue
         elif len(ports) > 1:
-            problems.append(f"--input {quoted(text)} does not say which of {listed(names)} is fed")
+            problems.append(f"--input {quoted(text)} must name its Input, one of {listed(names)}")
             continue
         else:
             port, spec = ports[0], text
@@ -227,7 +227,7 @@ def _is_no_file(text: str, place: Place) -> bool:
 def _require_shape(port: Port, text: str) -> None:
     if port.shape is None:
         hint = "feed an array with the axes T, B and the neurons'"
-        raise port.problem(text, "the model does not say this input's shape", hint)
+        raise port.problem(text, "the shape of this input is not in the model", hint)
 
 
 def _size(
@@ -267,7 +267,7 @@ def _misfits(array: Array, file: str, options: InputOptions) -> list[Finding]:
     texts = []
     has = f"has {counted(steps, 'step')}"
     if start >= steps:
-        texts.append(f"{has}, and --start {start:,} leaves out all of them")
+        texts.append(f"{has}, and --start {start:,} skips all of them")
     elif start + wanted_steps > steps:
         asked = f"--steps asks for {wanted_steps:,}"
         texts.append(f"{has}, and {asked}{f' from step {start:,} on' if start else ''}")

@@ -69,10 +69,10 @@ def gridded_of(
             for each in _observables(store):
                 if "data" not in each.fields:
                     hint = "'nirtorch run -o' writes what is"
-                    raise ReadError("NIR023", "is on no grid of time steps", each.path, hint=hint)
+                    raise ReadError("NIR023", "has no grid of time steps", each.path, hint=hint)
                 dt = number_of(store, each.member, "dt", each.path)
                 if dt is None or not 0 < dt < math.inf or step not in (None, dt):
-                    text = "has no dt, or another than others in the file"
+                    text = "has no dt, or one that differs from others in the file"
                     raise ReadError("NIR023", text, each.path)
                 node, _, name = each.path.rpartition("/")
                 arrays[node, name], step = _values(store, each, dt), dt
@@ -84,8 +84,8 @@ def gridded_of(
 def _observables(store: Store) -> Iterator[Observable]:
     top = store.members(store.root, None, "/")
     if "nodes" not in top or "edges" in top:
-        hint = "nir.write_data writes one; a model is no input"
-        raise ReadError("NIR022", "is an HDF5 file, but no NIR data", hint=hint)
+        hint = "nir.write_data writes one; a model is not an input"
+        raise ReadError("NIR022", "is an HDF5 file, but does not hold NIR data", hint=hint)
     yield from _of_graph(store, top, ())
 
 
@@ -146,7 +146,7 @@ def _values(store: Store, observable: Observable, dt: float) -> Array:
     def number(name: str) -> float:
         value = number_of(store, member, name, where)
         if value is None or not math.isfinite(value):
-            raise ReadError("NIR022", f"has no {name}, or none that is finite", where)
+            raise ReadError("NIR022", f"has no {name}, or one that is not finite", where)
         return value
 
     if "data" in fields:
@@ -161,7 +161,7 @@ def _values(store: Store, observable: Observable, dt: float) -> Array:
         raise ReadError("NIR022", "has neither 'data' nor 'idx'", where)
     neurons, t_max = number("n_neurons"), number("t_max")
     if neurons != int(neurons):
-        raise ReadError("NIR022", f"has {neurons} neurons", where)
+        raise ReadError("NIR022", f"has {neurons:g} neurons", where)
     idx, time = array("idx"), array("time")
     value = array("value") if "value" in fields else None
     try:

@@ -130,7 +130,7 @@ def _members(archive: zipfile.ZipFile, content: bytes, place: Place) -> dict[str
     begin = min((info.header_offset for info in infos), default=archive.start_dir)
     end = content.rfind(NPZ_SIGNATURES[1]) + _END_BYTES + len(archive.comment)
     if begin or end != len(content):
-        text = "has bytes before or after its archive, as two files have that were joined"
+        text = "has bytes before or after its archive; were two files joined?"
         raise place.problem(text, "save all arrays at once with numpy.savez")
     for name, count in Counter(_array_name(info.filename) for info in infos).items():
         if count > 1:

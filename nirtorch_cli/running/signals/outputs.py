@@ -66,7 +66,7 @@ def form_of(path: str, form: str | None = None) -> str:
     """
     found = FORMS.get(os.path.splitext(path)[1].lower()) if form is None else form
     if found is None:
-        text = f"the name {quoted(path)} does not say which format is meant"
+        text = f"the name {quoted(path)} does not end in a known format"
         raise UsageError(text, hint=f"give one that ends in {', '.join(FORMS)}, or --format")
     assert found in FORMS.values(), found
     return found
