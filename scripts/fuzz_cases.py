@@ -143,9 +143,9 @@ def _assessed(file: Path, as_it_is: bool) -> int:
     """What `check` does with a file in one of its own processes."""
     from nirtorch_cli.batch.assess import assess
     from nirtorch_cli.batch.task import Assessment, Task
-    from nirtorch_cli.conversion.options import Request
+    from nirtorch_cli.conversion.options import Options
 
-    request = Request(repair=not as_it_is)
+    request = Options(repair=not as_it_is)
     task = Task(str(file), request=request, steps=3, max_bytes=MAX_BYTES, debug=True)
     outcome = assess(task)
     found = outcome.findings
@@ -277,6 +277,8 @@ def _same(mine: Any, other: Any, loose: bool) -> bool:
     if loose:
         with contextlib.suppress(ValueError):
             one, two = np.broadcast_arrays(one.reshape(-1), two.reshape(-1))
+    if one.dtype.kind in "SUO" and two.dtype.kind in "SUO":  # text
+        return one.shape == two.shape and one.tolist() == two.tolist()
     if one.shape != two.shape or one.dtype.kind not in "fiub" or two.dtype.kind not in "fiub":
         return loose and one.size != two.size
     same: bool = bool(np.array_equal(one, two, equal_nan=one.dtype.kind == two.dtype.kind == "f"))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from nirtorch_cli.conversion.options import Request
+from nirtorch_cli.conversion.options import Options
 from nirtorch_cli.findings.errors import ExitCode
 from nirtorch_cli.findings.finding import Finding
 
@@ -26,7 +26,7 @@ class Task:
 
     file: str
     content: bytes | None = None
-    request: Request = field(default_factory=Request)
+    request: Options = field(default_factory=Options)
     steps: int | None = None
     batch: int = 2
     seed: int = 0

@@ -16,11 +16,8 @@ from nirtorch_cli.cli.options import (
     Debug,
     Device,
     Dt,
-    Dtype,
     DtypeOption,
-    Integration,
     IntegrationOption,
-    IntegratorInput,
     IntegratorInputOption,
     Json,
     Maps,
@@ -28,7 +25,6 @@ from nirtorch_cli.cli.options import (
     NoClobber,
     NoDefaults,
     NoRepair,
-    Reset,
     ResetOption,
     SkipUnmapped,
     model_source,
@@ -38,7 +34,7 @@ from nirtorch_cli.cli.output import finish
 from nirtorch_cli.cli.progress import progress
 from nirtorch_cli.cli.rules import explanation, rule_list
 from nirtorch_cli.conversion.artefacts.atomic import refuse_output
-from nirtorch_cli.conversion.options import Request
+from nirtorch_cli.conversion.options import Options
 from nirtorch_cli.findings.errors import ExitCode, UsageError
 from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.findings.text import counted
@@ -111,11 +107,11 @@ def check(
     no_defaults: NoDefaults = False,
     skip_unmapped: SkipUnmapped = False,
     dt: Dt = "auto",
-    integration: IntegrationOption = Integration.EULER,
-    reset: ResetOption = Reset.VALUE,
-    integrator_input: IntegratorInputOption = IntegratorInput.CHARGE,
+    integration: IntegrationOption = "euler",
+    reset: ResetOption = "value",
+    integrator_input: IntegratorInputOption = "charge",
     device: Device = "cpu",
-    dtype: DtypeOption = Dtype.FLOAT32,
+    dtype: DtypeOption = "float32",
     steps: Annotated[
         int | None,
         typer.Option(
@@ -177,16 +173,16 @@ def check(
             "--timeout is nan, which is not a number", hint="give seconds, or 0 for no limit"
         )
     policy = policy_of(select, ignore, strict)
-    request = Request(
+    request = Options(
         maps=tuple(maps),
         with_defaults=not no_defaults,
         skip_unmapped=skip_unmapped,
         dt=seconds(dt, "--dt"),
-        integration=integration.value,
-        reset=reset.value,
-        integrator_input=integrator_input.value,
+        integration=integration,
+        reset=reset,
+        integrator_input=integrator_input,
         device=device,
-        dtype=dtype.value,
+        dtype=dtype,
         repair=not no_repair,
     )
     files = files_of(models)
@@ -230,7 +226,7 @@ def files_of(models: Sequence[str]) -> list[str]:
     return gathered(models)
 
 
-def task_of(file: str, request: Request, trial: dict[str, Any], max_memory: int | None) -> Task:
+def task_of(file: str, request: Options, trial: dict[str, Any], max_memory: int | None) -> Task:
     """What to do with a file; what only this process can read is read here."""
     from nirtorch_cli.batch.task import Task
 

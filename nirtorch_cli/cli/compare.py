@@ -16,7 +16,6 @@ from nirtorch_cli.cli.options import (
     Debug,
     Device,
     Json,
-    Layout,
     LayoutOption,
     MaxBytes,
     Quiet,
@@ -81,7 +80,7 @@ def compare(
             show_default=False,
         ),
     ] = [],  # noqa: B006 (Typer reads it)
-    layout: LayoutOption = Layout.TB,
+    layout: LayoutOption = "TB",
     steps: Annotated[
         int | None,
         typer.Option(
@@ -135,7 +134,7 @@ def compare(
     refuse_useless(sides, model, inputs)
     if math.isnan(atol):
         raise UsageError("--atol is nan, which is not a number", hint="give 0 or more, or inf")
-    feeding = Feeding(tuple(inputs), layout.value, steps, batch, seed, allow_nan, max_bytes)
+    feeding = Feeding(tuple(inputs), layout, steps, batch, seed, allow_nan, max_bytes)
     tau_seconds = seconds(tau, "--tau")
     # What a map or a mapped module prints is not the answer.
     with progress(enabled=not quiet) as stage, contextlib.redirect_stdout(sys.stderr):

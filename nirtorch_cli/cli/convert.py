@@ -16,11 +16,8 @@ from nirtorch_cli.cli.options import (
     Debug,
     Device,
     Dt,
-    Dtype,
     DtypeOption,
-    Integration,
     IntegrationOption,
-    IntegratorInput,
     IntegratorInputOption,
     Json,
     Maps,
@@ -30,9 +27,9 @@ from nirtorch_cli.cli.options import (
     NoDefaults,
     NoRepair,
     Quiet,
-    Reset,
     ResetOption,
     SkipUnmapped,
+    SurrogateOption,
     model_source,
     seconds,
 )
@@ -40,8 +37,8 @@ from nirtorch_cli.cli.output import Report, finish, say, shape_text
 from nirtorch_cli.cli.progress import progress
 from nirtorch_cli.cli.tables import show_activity, table
 from nirtorch_cli.conversion.artefacts.atomic import refuse_output
-from nirtorch_cli.conversion.artefacts.formats import artefact_of, writer_of
-from nirtorch_cli.conversion.options import Request
+from nirtorch_cli.conversion.artefacts.formats import artefact_of
+from nirtorch_cli.conversion.options import Options
 from nirtorch_cli.findings.errors import ConversionError, UsageError
 from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.findings.text import counted, listed, printable
@@ -69,11 +66,12 @@ def convert(
     skip_unmapped: SkipUnmapped = False,
     no_repair: NoRepair = False,
     dt: Dt = "auto",
-    integration: IntegrationOption = Integration.EULER,
-    reset: ResetOption = Reset.VALUE,
-    integrator_input: IntegratorInputOption = IntegratorInput.CHARGE,
+    integration: IntegrationOption = "euler",
+    reset: ResetOption = "value",
+    integrator_input: IntegratorInputOption = "charge",
+    surrogate: SurrogateOption = "atan",
     device: Device = "cpu",
-    dtype: DtypeOption = Dtype.FLOAT32,
+    dtype: DtypeOption = "float32",
     output: Annotated[
         str | None,
         typer.Option("--output", "-o", metavar="OUT", help="Save the module (.pt); - for stdout."),
@@ -113,16 +111,17 @@ def convert(
         with uncollected():
             from nirtorch_cli.conversion.model import convert_model
 
-        request = Request(
+        request = Options(
             maps=tuple(maps),
             with_defaults=not no_defaults,
             skip_unmapped=skip_unmapped,
             dt=step,
-            integration=integration.value,
-            reset=reset.value,
-            integrator_input=integrator_input.value,
+            integration=integration,
+            reset=reset,
+            integrator_input=integrator_input,
+            surrogate=surrogate,
             device=device,
-            dtype=dtype.value,
+            dtype=dtype,
             repair=not no_repair,
             batch=batch,
         )
@@ -135,9 +134,8 @@ def convert(
             findings += [] if sample is None else sample.findings
         else:
             stage("saving")
-            writer_of(output)(
-                module, stdout.buffer if output == "-" else output, clobber=not no_clobber
-            )
+            target = stdout.buffer if output == "-" else output
+            artefact_of(output).write()(module, target, clobber=not no_clobber)
     notes = [f"dt {module.meta['dt']:g}: {module.meta['dt_reason']}"]
     if output == "-":
         notes.append(saved_line(module, output))

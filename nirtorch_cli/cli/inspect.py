@@ -7,9 +7,7 @@ import io
 import json
 import sys
 from dataclasses import asdict, replace
-from enum import Enum
-from pathlib import PurePath
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -26,8 +24,10 @@ from nirtorch_cli.cli.output import Report, document, finish, shape_text
 from nirtorch_cli.cli.progress import progress
 from nirtorch_cli.cli.tables import table
 from nirtorch_cli.conversion.artefacts.atomic import refuse_output, written
+from nirtorch_cli.drawing.graphs.formats import GRAPHS, LISTS, Direction, Wrap
 from nirtorch_cli.findings.errors import ExitCode, UsageError
 from nirtorch_cli.findings.text import counted, printable, quoted
+from nirtorch_cli.reading.formats import format_by_suffix, format_to_write
 
 if TYPE_CHECKING:
     from nirtorch_cli.drawing.graphs.picture import Picture
@@ -43,49 +43,19 @@ Examples:
 """
 
 
-class Format(str, Enum):
-    """What the answer is written in."""
+FormatName = Literal["text", "json", "svg", "dot", "mermaid"]
+"""What the answer is written in: the formats of `drawing.graphs.formats`."""
 
-    TEXT = "text"
-    JSON = "json"
-    SVG = "svg"
-    DOT = "dot"
-    MERMAID = "mermaid"
-
-
-class Direction(str, Enum):
-    """Where the edges of a picture lead."""
-
-    DOWN = "down"
-    RIGHT = "right"
-
-
-class Wrap(str, Enum):
-    """When the rows of a picture are cut into columns."""
-
-    AUTO = "auto"
-    NEVER = "never"
-    ALWAYS = "always"
-
-
-SUFFIXES = {
-    ".txt": Format.TEXT,
-    ".json": Format.JSON,
-    ".svg": Format.SVG,
-    ".dot": Format.DOT,
-    ".gv": Format.DOT,
-    ".mmd": Format.MERMAID,
-    ".mermaid": Format.MERMAID,
-}
+FORMATS = (*LISTS, *GRAPHS)
 
 
 def inspect(
     model: Model,
     form: Annotated[
-        Format | None,
+        FormatName | None,
         typer.Option(
             "--format",
-            metavar="|".join(Format),
+            metavar="|".join(found.name for found in FORMATS),
             help="What to write; svg, dot and mermaid draw the graph. "
             "[default: as the name of OUT ends, or text]",
             show_default=False,
@@ -133,7 +103,7 @@ def inspect(
         stage("examining")
         inspection = inspect_file(file)
         stage("drawing")
-        picture = drawn(inspection, chosen, direction or Direction.DOWN, wrap or Wrap.AUTO)
+        picture = drawn(inspection, chosen, direction or "down", wrap or "auto")
     has_errors = any(finding.severity == "error" for finding in inspection.findings)
     report = Report(
         "inspect",
@@ -145,64 +115,56 @@ def inspect(
     )
     if output != "-":
         with written(output, clobber=not no_clobber) as target:
-            target.write(content(report, as_json=chosen is Format.JSON))
+            target.write(content(report, as_json=chosen == "json"))
         note = f"wrote {printable(output)}: {summary(inspection)}"
         report = replace(report, notes=(*report.notes, note), show=None)
-    finish(report, as_json=chosen is Format.JSON and output == "-", quiet=quiet)
+    finish(report, as_json=chosen == "json" and output == "-", quiet=quiet)
 
 
-def chosen_format(form: Format | None, as_json: bool, output: str) -> Format:
+def chosen_format(name: FormatName | None, as_json: bool, output: str) -> str:
     """The format that the options ask for; --json is --format json.
 
     Raises:
         UsageError: they ask for two, or OUT's name does not say which.
     """
-    suffix = PurePath(output).suffix.lower()
-    named = SUFFIXES.get(suffix)
+    named = format_by_suffix(output, FORMATS)
     if as_json:
-        if form not in (None, Format.JSON):
-            raise UsageError(f"--json and --format {form.value} ask for two formats")
-        if form is None and named not in (None, Format.JSON):
+        if name not in (None, "json"):
+            raise UsageError(f"--json and --format {name} ask for two formats")
+        if name is None and named is not None and named.name != "json":
             raise UsageError(
                 f"--json and -o {quoted(output)} ask for two formats",
                 hint="leave out --json, or name a .json file",
             )
-        return Format.JSON
-    if form is not None:
-        return form
+        return "json"
+    if name is not None:
+        return name
     if output == "-":
-        return Format.TEXT
-    if named is None:
-        raise UsageError(
-            f"the name {quoted(output)} does not end in a known format",
-            hint=f"give --format, or a name that ends in {', '.join(SUFFIXES)}",
-        )
-    return named
+        return "text"
+    return format_to_write(output, FORMATS, "a model", or_else=", or give --format").name
 
 
-def refuse_without_picture(chosen: Format, direction: Direction | None, wrap: Wrap | None) -> None:
+def refuse_without_picture(chosen: str, direction: Direction | None, wrap: Wrap | None) -> None:
     """Refuse options of pictures for what is none, or is laid out by the program that reads it.
 
     Raises:
         UsageError: see there.
     """
-    if direction is not None and chosen in (Format.TEXT, Format.JSON):
-        text = f"--direction is not used here: {chosen.value} is not a picture"
+    if direction is not None and chosen in ("text", "json"):
+        text = f"--direction is not used here: {chosen} is not a picture"
         raise UsageError(text, hint="give --format svg, dot or mermaid")
-    if wrap is not None and chosen is not Format.SVG:
-        text = f"--wrap is not used here: {chosen.value} is not cut into columns"
+    if wrap is not None and chosen != "svg":
+        text = f"--wrap is not used here: {chosen} is not cut into columns"
         raise UsageError(text, hint="give --format svg")
 
 
-def drawn(
-    inspection: Inspection, chosen: Format, direction: Direction, wrap: Wrap
-) -> Picture | None:
+def drawn(inspection: Inspection, chosen: str, direction: Direction, wrap: Wrap) -> Picture | None:
     """The picture, if one was asked for."""
-    if chosen in (Format.TEXT, Format.JSON):
+    if chosen in ("text", "json"):
         return None
     from nirtorch_cli.drawing.graphs.picture import draw
 
-    return draw(inspection, chosen.value, direction=direction.value, wrap=wrap.value)
+    return draw(inspection, chosen, direction=direction, wrap=wrap)
 
 
 def content(report: Report, *, as_json: bool) -> bytes:

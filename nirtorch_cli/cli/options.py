@@ -3,43 +3,13 @@
 from __future__ import annotations
 
 import sys
-from enum import Enum
-from typing import Annotated, BinaryIO
+from typing import Annotated, BinaryIO, Literal
 
 import typer
 
+from nirtorch_cli.conversion.options import Dtype
 from nirtorch_cli.findings.errors import UsageError
-
-
-class Integration(str, Enum):
-    """How a neuron's equation is stepped."""
-
-    EULER = "euler"
-    EXACT = "exact"
-
-
-class Reset(str, Enum):
-    """What a spike does to the voltage."""
-
-    VALUE = "value"
-    SUBTRACT = "subtract"
-
-
-class IntegratorInput(str, Enum):
-    """What I and IF take."""
-
-    CHARGE = "charge"
-    CURRENT = "current"
-
-
-class Dtype(str, Enum):
-    """Floating types of parameters, state and sample."""
-
-    FLOAT16 = "float16"
-    BFLOAT16 = "bfloat16"
-    FLOAT32 = "float32"
-    FLOAT64 = "float64"
-
+from nirtorch_cli.primitives.dynamics import Integration, IntegratorInput, Reset, Surrogate
 
 Model = Annotated[str, typer.Argument(help="A .nir file; - for stdin.", metavar="MODEL")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, on failure too.")]
@@ -73,6 +43,9 @@ Dt = Annotated[
 ]
 IntegrationOption = Annotated[
     Integration, typer.Option(help="Forward Euler, or the exact solution.")
+]
+SurrogateOption = Annotated[
+    Surrogate, typer.Option(help="Derivative of a spike in the backward pass.")
 ]
 ResetOption = Annotated[
     Reset, typer.Option(help="A spike sets v to v_reset, or lowers it by the difference.")
@@ -118,12 +91,8 @@ def seconds(text: str, option: str) -> float | None:
     return value
 
 
-class Layout(str, Enum):
-    """The first two axes of an array: T is time, B the batch."""
-
-    TB = "TB"
-    BT = "BT"
-
+Layout = Literal["TB", "BT"]
+"""The first two axes of an array: T is time, B the batch."""
 
 LayoutOption = Annotated[
     Layout,

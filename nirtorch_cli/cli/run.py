@@ -15,13 +15,9 @@ from nirtorch_cli.cli.options import (
     Debug,
     Device,
     Dt,
-    Dtype,
-    Integration,
     IntegrationOption,
-    IntegratorInput,
     IntegratorInputOption,
     Json,
-    Layout,
     LayoutOption,
     Maps,
     MaxBytes,
@@ -29,7 +25,6 @@ from nirtorch_cli.cli.options import (
     NoDefaults,
     NoRepair,
     Quiet,
-    Reset,
     ResetOption,
     SkipUnmapped,
     Trust,
@@ -60,7 +55,7 @@ from nirtorch_cli.cli.run_request import (
     refuse_stdout,
     starting_state,
 )
-from nirtorch_cli.conversion.options import Request
+from nirtorch_cli.conversion.options import Dtype, Options
 from nirtorch_cli.findings.finding import Finding
 
 EPILOG = """\b
@@ -128,7 +123,7 @@ def run(
         int | None,
         typer.Option(min=1, metavar="N", help="Batch rows. [default: 1, or the file's]"),
     ] = None,
-    layout: LayoutOption = Layout.TB,
+    layout: LayoutOption = "TB",
     allow_nan: Annotated[
         bool, typer.Option("--allow-nan", help="Feed NaN and infinity, too.")
     ] = False,
@@ -138,9 +133,9 @@ def run(
     skip_unmapped: SkipUnmapped = False,
     no_repair: NoRepair = False,
     dt: Dt = "auto",
-    integration: IntegrationOption = Integration.EULER,
-    reset: ResetOption = Reset.VALUE,
-    integrator_input: IntegratorInputOption = IntegratorInput.CHARGE,
+    integration: IntegrationOption = "euler",
+    reset: ResetOption = "value",
+    integrator_input: IntegratorInputOption = "charge",
     device: Device = "cpu",
     dtype: Annotated[
         Dtype | None,
@@ -195,16 +190,16 @@ def run(
     files = Files(output, state_in, state_out, plot, not no_clobber, form_name)
     refuse_stdout(files, as_json)
     check_files(model, inputs, files)
-    request = Request(
+    request = Options(
         maps=tuple(maps),
         with_defaults=not no_defaults,
         skip_unmapped=skip_unmapped,
         dt=seconds(dt, "--dt"),
-        integration=integration.value,
-        reset=reset.value,
-        integrator_input=integrator_input.value,
+        integration=integration,
+        reset=reset,
+        integrator_input=integrator_input,
         device=device,
-        dtype=Dtype.FLOAT32.value if dtype is None else dtype.value,
+        dtype="float32" if dtype is None else dtype,
         repair=not no_repair,
         batch=batch or 1,
     )
@@ -225,7 +220,7 @@ def run(
                 dt=module.meta["dt"],
                 steps=steps,
                 batch=batch,
-                layout=layout.value,
+                layout=layout,
                 seed=seed,
                 dtype=array_type(like),
                 allow_nan=allow_nan,

@@ -17,11 +17,12 @@ from nirtorch_cli.cli.convert import uncollected
 from nirtorch_cli.cli.options import model_source
 from nirtorch_cli.conversion.artefacts.atomic import refuse_output
 from nirtorch_cli.conversion.artefacts.formats import ARTEFACTS
-from nirtorch_cli.conversion.options import Request
+from nirtorch_cli.conversion.options import Options
 from nirtorch_cli.findings.errors import ReadError, UsageError
 from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.findings.text import listed, printable, quoted
 from nirtorch_cli.reading.file_kinds import is_saved_file
+from nirtorch_cli.reading.formats import format_by_suffix
 
 if TYPE_CHECKING:
     import torch
@@ -149,7 +150,7 @@ def stdin_of(specs: Iterable[str]) -> BinaryIO | None:
 
 def loaded(
     model: str,
-    request: Request,
+    request: Options,
     max_bytes: int | None,
     trust: bool,
     has_dtype: bool,
@@ -193,7 +194,7 @@ def loaded(
     return module
 
 
-def refuse_saved(model: str, request: Request, trust: bool) -> None:
+def refuse_saved(model: str, request: Options, trust: bool) -> None:
     """Refuse to load a pickle that is not trusted, or to convert what is converted already.
 
     Raises:
@@ -202,7 +203,7 @@ def refuse_saved(model: str, request: Request, trust: bool) -> None:
     if not trust:
         text = f"{printable(model)} is a pickle: loading it runs the code that it names"
         raise UsageError(text, hint="give --trust if you trust who wrote it")
-    usual = Request(device=request.device, dtype=request.dtype, batch=request.batch)
+    usual = Options(device=request.device, dtype=request.dtype, batch=request.batch)
     changed = [name for name in vars(usual) if getattr(usual, name) != getattr(request, name)]
     if changed:
         options = [_OPTIONS[name] for name in changed]
@@ -218,11 +219,12 @@ _OPTIONS = {
     "integration": "--integration",
     "reset": "--reset",
     "integrator_input": "--integrator-input",
+    "surrogate": "--surrogate",
     "repair": "--no-repair",
 }
 
 
-def example(module: ConvertedModule, request: Request) -> torch.Tensor:
+def example(module: ConvertedModule, request: Options) -> torch.Tensor:
     """A tensor of the dtype and on the device that a module's inputs have."""
     import torch
 
@@ -362,7 +364,7 @@ def _is_saved(model: str) -> bool:
     """Whether a file is one that torch.save wrote, by its name or by what is in it."""
     if model == "-" or not os.path.exists(model):
         return False  # reading says what is wrong
-    return os.path.splitext(model)[1].lower() in ARTEFACTS or is_saved_file(model)
+    return format_by_suffix(model, ARTEFACTS) is not None or is_saved_file(model)
 
 
 def _as_converted(model: str, module: Any) -> ConvertedModule:

@@ -13,7 +13,7 @@ from nirtorch_cli.comparison.specs import Side
 from nirtorch_cli.conversion.attribution import user_errors
 from nirtorch_cli.conversion.graph_module import ConvertedModule
 from nirtorch_cli.conversion.model import convert_model, loaded_model, usable_device
-from nirtorch_cli.conversion.options import Request
+from nirtorch_cli.conversion.options import Options
 from nirtorch_cli.findings.errors import ReadError, UsageError
 from nirtorch_cli.reading.graphs import ModelFile
 
@@ -40,7 +40,7 @@ def module_of(
         assert model is not None
         maps = (side.target,) if side.kind == "map" else ()
         options: dict[str, Any] = side.options
-        request = Request(maps=maps, dt=side.dt, device=device)
+        request = Options(maps=maps, dt=side.dt, device=device)
         module = convert_model(model, replace(request, **options))
     with user_errors(module, "when it was set to evaluation", "NIR530"):
         module.eval()

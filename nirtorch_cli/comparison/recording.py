@@ -17,7 +17,7 @@ from nirtorch_cli.findings.text import quoted
 from nirtorch_cli.reading.sources import Place, bytes_of
 from nirtorch_cli.running.arrays import Array
 from nirtorch_cli.running.recording import known_variables
-from nirtorch_cli.running.signals.formats import kind_of
+from nirtorch_cli.running.signals.formats import format_of
 from nirtorch_cli.running.signals.npz import DT, arrays_of
 
 
@@ -55,10 +55,10 @@ def read_recording(
     """
     place = Place(os.fspath(path))
     content = bytes_of(place, None, max_bytes)
-    kind = kind_of(content)
+    kind = format_of(content).name
     if kind == "npz":
         named, said = _of_archive(content, place, max_bytes)
-    elif kind == "nirdata":
+    elif kind == "nir":
         from nirtorch_cli.running.signals.nirdata import gridded_of  # takes nir and h5py along
 
         found, said = gridded_of(content, place, max_bytes)
@@ -71,7 +71,7 @@ def read_recording(
         if variable != "count":  # it has no time, and says less than the spikes
             trace.setdefault(node, {})[variable] = array
     name, step = f"trace:{place.file}", said if dt is None else dt
-    return Recording(name, step, trace, is_flat=kind == "nirdata")
+    return Recording(name, step, trace, is_flat=kind == "nir")
 
 
 def _of_archive(

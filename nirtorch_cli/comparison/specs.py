@@ -12,18 +12,16 @@ import re
 from dataclasses import dataclass, field
 from typing import Literal, cast
 
+from nirtorch_cli.conversion.options import CHOICES
 from nirtorch_cli.findings.errors import UsageError
 from nirtorch_cli.findings.suggestions import did_you_mean
 from nirtorch_cli.findings.text import listed, quoted
 
 Kind = Literal["default", "map", "file", "trace"]
 
-_CHOICES: dict[str, tuple[str, ...]] = {
-    "integration": ("euler", "exact"),
-    "reset": ("value", "subtract"),
-    "integrator_input": ("charge", "current"),
-    "dtype": ("float16", "bfloat16", "float32", "float64"),
-}
+_CHOICES = {name: choices for name, choices in CHOICES.items() if name != "surrogate"}
+"""No surrogate: it changes no forward value, and nothing else is compared."""
+
 _TAKEN: dict[str, tuple[str, ...]] = {
     "default": ("dt", *_CHOICES),
     "map": ("dt", *_CHOICES),

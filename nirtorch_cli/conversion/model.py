@@ -1,6 +1,6 @@
 """A file that was read to a converted module, by a request of plain values.
 
-In: a `ModelFile` and a `Request`. Out: the module. What
+In: a `ModelFile` and a `Options`. Out: the module. What
 `nirtorch convert` does, and what `nirtorch check` does to each file. Cost: see `interpreter`.
 """
 
@@ -18,7 +18,7 @@ from nirtorch_cli.conversion.importing import current_folder, importable, map_fo
 from nirtorch_cli.conversion.interpreter import convert_file
 from nirtorch_cli.conversion.maps import MapOptions, loaded_maps
 from nirtorch_cli.conversion.node_map import merged_map
-from nirtorch_cli.conversion.options import Request
+from nirtorch_cli.conversion.options import Options
 from nirtorch_cli.findings.errors import UsageError
 from nirtorch_cli.findings.suggestions import did_you_mean
 from nirtorch_cli.findings.text import counted, quoted
@@ -29,7 +29,7 @@ from nirtorch_cli.reading.registered_nodes import with_known_types
 
 
 def convert_model(
-    file: ModelFile, request: Request, stage: Callable[[str], None] = lambda name: None
+    file: ModelFile, request: Options, stage: Callable[[str], None] = lambda name: None
 ) -> ConvertedModule:
     """Load the maps of a request and convert a file with them.
 
@@ -45,21 +45,16 @@ def convert_model(
     step = TimeStep(request.dt, "given by --dt") if request.dt else infer_time_step(file.graph)
     dtype: torch.dtype = getattr(torch, request.dtype)
     device = usable_device(request.device)
-    dynamics: dict[str, Any] = {
-        "integration": request.integration,
-        "reset": request.reset,
-        "integrator_input": request.integrator_input,
-    }
     user_map: dict[Any, Any] = {}
     origins: dict[Any, str] = {}
     if request.maps:
         stage("loading maps")
-        options = MapOptions(dt=step.dt, **dynamics, device=device, dtype=dtype)
+        options = MapOptions(dt=step.dt, **request.of_a_step, device=device, dtype=dtype)
         for spec, mapping in loaded_maps(request.maps, options):
             user_map.update(mapping)
             origins.update(dict.fromkeys(mapping, f"--map {spec}"))
         file = with_known_types(file)
-    defaults = default_map(step.dt, **dynamics) if request.with_defaults else {}
+    defaults = default_map(step.dt, **request.of_a_step) if request.with_defaults else {}
     stage(f"converting {counted(len(file.graph.nodes), 'node')}")
     with importable(map_folders(request.maps)):  # a mapper may import what it needs when called
         module = convert_file(

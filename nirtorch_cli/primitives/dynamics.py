@@ -7,12 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
-INTEGRATIONS = ("euler", "exact")
-RESETS = ("value", "subtract")
-INTEGRATOR_INPUTS = ("charge", "current")
-SURROGATES = ("atan", "sigmoid", "fast_sigmoid", "triangular", "straight_through")
+Integration = Literal["euler", "exact"]
+"""Forward Euler, or the exact solution for an input that is constant over the step."""
+
+Reset = Literal["value", "subtract"]
+"""A spike sets v to v_reset, or lowers it by v_threshold - v_reset."""
+
+IntegratorInput = Literal["charge", "current"]
+"""I and IF take the charge of a step, or a current, which is times dt."""
+
+Surrogate = Literal["atan", "sigmoid", "fast_sigmoid", "triangular", "straight_through"]
+"""The derivative of a spike in the backward pass."""
+
+INTEGRATIONS: tuple[str, ...] = get_args(Integration)
+RESETS: tuple[str, ...] = get_args(Reset)
+INTEGRATOR_INPUTS: tuple[str, ...] = get_args(IntegratorInput)
+SURROGATES: tuple[str, ...] = get_args(Surrogate)
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ from nirtorch_cli.batch.round_trip import proved
 from nirtorch_cli.batch.task import Assessment, Refusal, Task
 from nirtorch_cli.cli.app import app
 from nirtorch_cli.conversion.model import convert_model
-from nirtorch_cli.conversion.options import Request
+from nirtorch_cli.conversion.options import Options
 from nirtorch_cli.findings.errors import ExitCode, UsageError
 from nirtorch_cli.reading.graphs import read
 
@@ -682,7 +682,7 @@ def test_debug_shows_tracebacks(
 
 
 def test_a_wrong_request_is_refused(workplace: Path) -> None:
-    refusal = assess(Task("model.nir", request=Request(maps=("nowhere",))))
+    refusal = assess(Task("model.nir", request=Options(maps=("nowhere",))))
     assert isinstance(refusal, Refusal)
     assert refusal.exit_code == ExitCode.USAGE
     assert refusal.findings[0].code == "NIR511"
@@ -698,7 +698,7 @@ def test_an_assessment_is_nothing_but_plain_values(workplace: Path) -> None:
 
 
 def test_an_input_whose_shape_is_not_known(workplace: Path) -> None:
-    module = convert_model(read("model.nir"), Request())
+    module = convert_model(read("model.nir"), Options())
     taken, _ = module.meta["shapes"]["input"]
     module.meta["shapes"]["input"] = (taken, None)
     (finding,) = proved(module, steps=2, batch=2, seed=0).findings
@@ -707,7 +707,7 @@ def test_an_input_whose_shape_is_not_known(workplace: Path) -> None:
 
 
 def test_what_is_stored_is_what_was_converted(workplace: Path) -> None:
-    module = convert_model(read("model.nir"), Request())
+    module = convert_model(read("model.nir"), Options())
     assert proved(module, steps=3, batch=2, seed=0) == ([], 3)
 
 

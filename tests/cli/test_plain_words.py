@@ -300,17 +300,17 @@ def test_what_a_module_cannot_be_written_as(name: str) -> None:
     """Before anything is read: the model is not there either."""
     suffix = os.path.splitext(name)[1].lower()
     assert line_of(2, "convert", "no.nir", "-o", name) == (
-        f"-o '{name}': a module cannot be written as '{suffix}'; end it in .pt or .pth"
+        f"'{name}': a module cannot be written as '{suffix}'; end it in .pt, .pth"
     )
     assert not Path(name).exists()
 
 
 def test_a_name_without_a_suffix() -> None:
     line = line_of(2, "convert", "no.nir", "-o", "x")
-    assert line == "-o 'x': it has no suffix; end it in .pt or .pth"
+    assert line == "'x': the name has no suffix; end it in .pt, .pth"
 
 
-@pytest.mark.parametrize("suffix", [*ARTEFACTS, ".PT"])
+@pytest.mark.parametrize("suffix", [*(s for f in ARTEFACTS for s in f.suffixes), ".PT"])
 def test_what_a_module_is_written_as(suffix: str) -> None:
     assert invoke("convert", "model.nir", "-o", f"x{suffix}").exit_code == 0
     assert invoke("run", f"x{suffix}", "--trust", "-i", "zeros").exit_code == 0

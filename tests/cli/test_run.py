@@ -470,7 +470,7 @@ def test_outputs_that_are_not_finite_are_told() -> None:
         (["-i", "ok.npy", "--max-bytes", "2000000", "-i", "ok.npy"], 2, "'input' is given twice"),
         (["-i", "other=zeros"], 2, "the model has no input 'other'; it has 'input'"),
         (["-i", "model.nir"], 3, "model.nir: is an HDF5 file, but does not hold NIR data"),
-        (["-i", "zeros", "-o", "out.txt"], 2, "the name 'out.txt' does not end in a known format"),
+        (["-i", "zeros", "-o", "out.txt"], 2, "'out.txt': a recording cannot be written as '.txt'"),
         (["-i", "zeros", "-o", "-"], 2, "-o - needs a format; give --format"),
         (["-i", "zeros", "--format", "csv"], 2, "--format is not used here: nothing is written"),
         (["-i", "zeros", "-o", "no/out.npz"], 2, "cannot be written: there is no such folder"),

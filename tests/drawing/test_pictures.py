@@ -1306,8 +1306,11 @@ def test_json_is_format_json(model: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (["-o", "a.png"], "the name 'a.png' does not end in a known format; give --format"),
-        (["-o", "a"], "the name 'a' does not end in a known format"),
+        (
+            ["-o", "a.png"],
+            "'a.png': a model cannot be written as '.png'; end it in .txt, .json, .svg, ",
+        ),
+        (["-o", "a"], "'a': the name has no suffix; end it in "),
         (["--json", "--format", "svg"], "--json and --format svg ask for two formats"),
         (["--json", "-o", "a.svg"], "--json and -o 'a.svg' ask for two formats; leave out --json"),
         (["--format", "png"], "'png' is not one of 'text', 'json', 'svg', 'dot', 'mermaid'"),

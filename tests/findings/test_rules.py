@@ -37,7 +37,7 @@ from files import (
 )
 
 from nirtorch_cli.conversion.model import convert_model
-from nirtorch_cli.conversion.options import Request
+from nirtorch_cli.conversion.options import Options
 from nirtorch_cli.findings.errors import NirtorchError, UsageError
 from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.findings.rules import load_repairs, load_rules, selected, selectors
@@ -50,7 +50,7 @@ REPAIRS = load_repairs()
 def found(path: Path, **request: Any) -> list[Finding]:
     """What reading and converting a file tells, or is refused for."""
     try:
-        module = convert_model(read(path), Request(**request))
+        module = convert_model(read(path), Options(**request))
     except NirtorchError as error:
         return list(error.findings)
     return [Finding(**finding) for finding in module.meta["findings"]]

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from nirtorch_cli.drawing.graphs.formats import Direction, Wrap
 from nirtorch_cli.drawing.graphs.labels import DELAY_TEXT, DELAYED, FORWARD, MARKS, STYLES
-from nirtorch_cli.drawing.graphs.layout import Direction
 from nirtorch_cli.drawing.graphs.scene import Item, Scene, Step
 
 _HEADER = f"""\
@@ -30,7 +30,7 @@ _DELAYED = (
 _BREAK = "\n"
 
 
-def dot(scene: Scene, direction: Direction = "down") -> str:
+def dot(scene: Scene, direction: Direction = "down", wrap: Wrap = "auto") -> str:
     """The scene as a DOT file."""
     header = _HEADER.replace("RANKDIR", "LR" if direction == "right" else "TB")
     lines = [f"  label={_quoted(f'{scene.title}{_BREAK}{scene.subtitle}')}"]

@@ -19,7 +19,8 @@ from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import pairwise
 
-from nirtorch_cli.drawing.graphs.layout import Direction, Drawing, Rectangle
+from nirtorch_cli.drawing.graphs.formats import Direction
+from nirtorch_cli.drawing.graphs.layout import Drawing, Rectangle
 from nirtorch_cli.drawing.graphs.rows import Point
 
 LABEL_SIZE = (40.0, 13.0)

@@ -14,8 +14,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
-from typing import Literal
 
+from nirtorch_cli.drawing.graphs.formats import Wrap
 from nirtorch_cli.graph.loops import retreating_edges
 
 FEWEST_PER_LAYER = 16
@@ -28,8 +28,6 @@ TALLEST = 3000.0
 """Pixels that the layers of one column may be high together: on a printed page of 30 cm a name
 is then 1.3 mm high, which can just be read. About 40 rows of nodes."""
 
-Wrap = Literal["auto", "never", "always"]
-"""When layers are cut into columns: where they are higher than TALLEST, never, or always."""
 
 _SWEEPS = 8
 

@@ -16,10 +16,10 @@ links, a link counting once for each border that it crosses; nothing is recursiv
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
 
+from nirtorch_cli.drawing.graphs.formats import Direction, Wrap
 from nirtorch_cli.drawing.graphs.labels import columns
-from nirtorch_cli.drawing.graphs.layering import ASPECT, Arc, Wrap
+from nirtorch_cli.drawing.graphs.layering import ASPECT, Arc
 from nirtorch_cli.drawing.graphs.rows import Point, Sheet
 from nirtorch_cli.drawing.graphs.scene import ROOT, Item, Scene
 from nirtorch_cli.drawing.graphs.sheet import Layout, lay_out
@@ -34,8 +34,6 @@ TITLE_HEIGHT = 26.0
 PADDING = 14.0
 """Between a box and what is in it."""
 
-Direction = Literal["down", "right"]
-"""Where edges lead, as a rule."""
 
 _PORT_SIZE = (9.0, 0.0)
 _CORNERS = {"down": 21.0, "right": 10.0}

@@ -15,8 +15,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from nirtorch_cli.drawing.graphs.formats import Direction, Wrap
 from nirtorch_cli.drawing.graphs.labels import DELAY_TEXT, MARKS, STYLES, TEXT, Kind
-from nirtorch_cli.drawing.graphs.layout import Direction
 from nirtorch_cli.drawing.graphs.scene import Item, Scene, Step
 
 MOST_EDGES = 500
@@ -40,7 +40,7 @@ _NOT_IN_TOOLTIPS = re.compile(r"[^\w ,.()':/+=‹›-]")
 """Tooltips know no codes: what means something there is replaced by what looks like it."""
 
 
-def mermaid(scene: Scene, direction: Direction = "down") -> str:
+def mermaid(scene: Scene, direction: Direction = "down", wrap: Wrap = "auto") -> str:
     """The scene as a flowchart."""
     way = "LR" if direction == "right" else "TB"
     lines = [f"flowchart {way}", *_lines(scene, way), *_edges(scene)]

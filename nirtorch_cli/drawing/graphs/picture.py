@@ -8,17 +8,12 @@ standard library is used. Cost: linear in nodes and edges, apart from sorting.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
-from nirtorch_cli.drawing.graphs.dot import dot
-from nirtorch_cli.drawing.graphs.layering import Wrap
-from nirtorch_cli.drawing.graphs.layout import Direction
-from nirtorch_cli.drawing.graphs.mermaid import MOST_CHARACTERS, MOST_EDGES, mermaid
+from nirtorch_cli.drawing.graphs.formats import GRAPHS, Direction, Wrap
+from nirtorch_cli.drawing.graphs.mermaid import MOST_CHARACTERS, MOST_EDGES
 from nirtorch_cli.drawing.graphs.scene import scene_of
-from nirtorch_cli.drawing.graphs.svg import svg
 from nirtorch_cli.graph.inspection import Inspection
-
-PictureFormat = Literal["svg", "dot", "mermaid"]
+from nirtorch_cli.reading.formats import format_named
 
 
 @dataclass(frozen=True)
@@ -31,7 +26,7 @@ class Picture:
 
 def draw(
     inspection: Inspection,
-    form: PictureFormat,
+    form: str,
     *,
     direction: Direction = "down",
     wrap: Wrap = "auto",
@@ -48,9 +43,7 @@ def draw(
             (to the right: longer) than `layering.TALLEST`, 3,000 pixels.
     """
     scene = scene_of(inspection)
-    if form == "svg":
-        return Picture(svg(scene, direction, wrap))
-    text = (dot if form == "dot" else mermaid)(scene, direction)
+    text: str = format_named(form, GRAPHS).write()(scene, direction, wrap)
     if form == "mermaid" and (len(scene.links) > MOST_EDGES or len(text) > MOST_CHARACTERS):
         limits = f"{MOST_EDGES} edges and {MOST_CHARACTERS:,} characters"
         return Picture(text, (f"Mermaid draws at most {limits} unless it is configured; try svg",))

@@ -17,10 +17,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from nirtorch_cli.drawing.graphs.formats import Wrap
 from nirtorch_cli.drawing.graphs.layering import (
     ASPECT,
     Arc,
-    Wrap,
     columns_of,
     execution_order,
     layers,

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from nirtorch_cli.drawing.graphs.formats import Direction, Wrap
 from nirtorch_cli.drawing.graphs.labelling import label_corners
 from nirtorch_cli.drawing.graphs.labels import (
     DELAYED,
@@ -29,10 +30,8 @@ from nirtorch_cli.drawing.graphs.labels import (
     TEXT_DARK,
     columns,
 )
-from nirtorch_cli.drawing.graphs.layering import Wrap
 from nirtorch_cli.drawing.graphs.layout import (
     DETAIL_COLUMN,
-    Direction,
     Drawing,
     Rectangle,
     draw_scene,

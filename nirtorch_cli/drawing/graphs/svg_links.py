@@ -12,9 +12,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
+from nirtorch_cli.drawing.graphs.formats import Direction
 from nirtorch_cli.drawing.graphs.labelling import LABEL_SIZE
 from nirtorch_cli.drawing.graphs.labels import DELAY_TEXT, Kind
-from nirtorch_cli.drawing.graphs.layout import Direction, Rectangle
+from nirtorch_cli.drawing.graphs.layout import Rectangle
 from nirtorch_cli.drawing.graphs.rows import Point
 from nirtorch_cli.drawing.graphs.scene import Link
 from nirtorch_cli.drawing.graphs.svg_items import recess

@@ -15,20 +15,23 @@ import contextlib
 import io
 import os
 from collections.abc import Iterator
-from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from nirtorch_cli.conversion.artefacts.atomic import PathLike, written
 from nirtorch_cli.drawing.runs.layout import Recorded, panels
 from nirtorch_cli.drawing.runs.panels import DOTS, WIDTH, plain
-from nirtorch_cli.findings.errors import UsageError
 from nirtorch_cli.findings.frameworks import missing_framework
-from nirtorch_cli.findings.text import quoted
+from nirtorch_cli.reading.formats import Format, format_to_write
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-FORMATS = ("png", "svg", "pdf")
+PICTURES = tuple(
+    Format(name, (f".{name}",), writer=f"{__name__}:picture", needs="matplotlib")
+    for name in ("png", "svg", "pdf")
+)
+"""The formats of pictures of runs."""
+
 MOST_PANELS = 40
 _WIDTH, _LEFT, _NAME = 10.0, 0.95, 0.2
 _MARGIN, _GAP = 0.75, 0.42
@@ -57,14 +60,9 @@ def picture_format(target: PathLike) -> str:
     """The format that a file's name asks for.
 
     Raises:
-        UsageError: it ends in none of .png, .svg and .pdf.
+        UsageError: see `format_to_write`.
     """
-    suffix = PurePath(os.fspath(target)).suffix.lower().removeprefix(".")
-    if suffix not in FORMATS:
-        text = f"the name {quoted(os.fspath(target))} does not end in a known picture format"
-        hint = f"end it in {', '.join(f'.{name}' for name in FORMATS)}"
-        raise UsageError(text, hint=hint)
-    return suffix
+    return format_to_write(os.fspath(target), PICTURES, "a picture").name
 
 
 def require_matplotlib() -> None:

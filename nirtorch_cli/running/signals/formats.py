@@ -1,19 +1,19 @@
-"""A file with a recording, of any known kind, to an array.
+"""The files that signals are read from and written to: the registry, and reading by content.
 
 In: a place. Out: the array as the file has it, and whether its axes are (T, B, neurons), as
-NIR data and .csv have them, or those of an array that somebody saved. The kind is seen in the
-first bytes, so that stdin needs no name; a name that promises another kind is an error.
+NIR data and .csv have them, or those of an array that somebody saved. The format is seen in the
+first bytes, so that stdin needs no name; a name that promises another one is an error.
 Cost: linear in the bytes.
 """
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import numpy as np
 
+from nirtorch_cli.reading.formats import Format, format_by_content, format_by_suffix, format_named
 from nirtorch_cli.reading.sources import Place, bytes_of
 from nirtorch_cli.running.signals.binning import refuse_other_step
 from nirtorch_cli.running.signals.csv import table_of
@@ -28,9 +28,37 @@ from nirtorch_cli.running.signals.npz import (
 
 Array = np.ndarray[Any, Any]
 
-_HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
-_PROMISED = {".npy": "npy", ".npz": "npz", ".nir": "nirdata", ".h5": "nirdata", ".hdf5": "nirdata"}
-_CALLED = {"npy": "a .npy file", "npz": "a .npz file", "nirdata": "an HDF5 file"}
+_HERE, _THERE = "nirtorch_cli.running.signals.formats", "nirtorch_cli.running.signals.outputs"
+
+SIGNALS = (
+    Format(
+        "npz",
+        (".npz",),
+        writer=f"{_THERE}:npz_content",
+        reader=f"{_HERE}:read_npz",
+        called="a .npz file",
+        signatures=NPZ_SIGNATURES,
+    ),
+    Format(
+        "csv", (".csv",), writer=f"{_THERE}:csv_content", reader=f"{_HERE}:read_csv", called="text"
+    ),
+    Format(
+        "nir",
+        (".nir", ".h5", ".hdf5"),
+        writer=f"{_THERE}:nir_content",
+        reader=f"{_HERE}:read_nir",
+        called="an HDF5 file",
+        signatures=(b"\x89HDF\r\n\x1a\n",),
+    ),
+    Format(
+        "npy",
+        (".npy",),
+        reader=f"{_HERE}:read_npy",
+        called="a .npy file",
+        signatures=(NPY_SIGNATURE,),
+    ),
+)
+"""The formats of inputs, outputs and recordings."""
 
 
 @dataclass(frozen=True)
@@ -51,38 +79,48 @@ def recording_of(
         UsageError: it was recorded at another dt.
     """
     content = bytes_of(place, stdin, max_bytes)
-    kind = kind_of(content)
-    promised = _PROMISED.get(os.path.splitext(place.file)[1].lower())
-    if promised is not None and kind != promised:
-        found = "text" if kind == "csv" else _CALLED[kind]
-        hint = f"it looks like {found}: name it so" if kind != "csv" else None
-        raise place.problem(f"is not {_CALLED[promised]}", hint)
-    if kind == "npz":
-        step = None if place.part == DT else step_of(content, place, max_bytes)
-        if step is not None:
-            refuse_other_step(step, dt, file=place.name, node=None)
-        values = only_array_of(content, place, max_bytes)
-    elif kind == "nirdata":
-        from nirtorch_cli.running.signals.nirdata import observable_of  # takes nir and h5py along
-
-        values = observable_of(content, place, dt, max_bytes)
-    elif place.part is not None:
-        raise place.problem(f"holds one array only, and no {place.part!r}")
-    else:
-        values = (
-            array_of(content, place, max_bytes)
-            if kind == "npy"
-            else table_of(content, place, max_bytes)
-        )
+    found, promised = format_of(content), format_by_suffix(place.file, SIGNALS)
+    if promised is not None and promised.signatures and found is not promised:
+        hint = None if found.name == "csv" else f"it looks like {found.called}: name it so"
+        raise place.problem(f"is not {promised.called}", hint)
+    values: Array = found.read()(content, place, dt, max_bytes)
     if values.dtype.kind not in "biuf":
         raise place.problem(f"holds {values.dtype}, not real numbers")
-    return Recording(values, kind in ("csv", "nirdata"))
+    return Recording(values, found.name in ("csv", "nir"))
 
 
-def kind_of(content: bytes) -> str:
-    """`npy`, `npz`, `nirdata`, or else `csv`."""
-    if content.startswith(NPY_SIGNATURE):
-        return "npy"
-    if content.startswith(NPZ_SIGNATURES):
-        return "npz"
-    return "nirdata" if content.startswith(_HDF5_SIGNATURE) else "csv"
+def format_of(content: bytes) -> Format:
+    """The format that the bytes of a file are in; .csv where nothing else is seen."""
+    return format_by_content(content, SIGNALS) or format_named("csv", SIGNALS)
+
+
+def read_npz(content: bytes, place: Place, dt: float, max_bytes: int | None) -> Array:
+    """The only array of an archive, or the one that the place names."""
+    step = None if place.part == DT else step_of(content, place, max_bytes)
+    if step is not None:
+        refuse_other_step(step, dt, file=place.name, node=None)
+    return only_array_of(content, place, max_bytes)
+
+
+def read_nir(content: bytes, place: Place, dt: float, max_bytes: int | None) -> Array:
+    """The only observable of NIR data, or the one that the place names."""
+    from nirtorch_cli.running.signals.nirdata import observable_of  # takes nir and h5py along
+
+    return observable_of(content, place, dt, max_bytes)
+
+
+def read_npy(content: bytes, place: Place, dt: float, max_bytes: int | None) -> Array:
+    """The array of a .npy file."""
+    _require_whole(place)
+    return array_of(content, place, max_bytes)
+
+
+def read_csv(content: bytes, place: Place, dt: float, max_bytes: int | None) -> Array:
+    """The numbers of a .csv file."""
+    _require_whole(place)
+    return table_of(content, place, max_bytes)
+
+
+def _require_whole(place: Place) -> None:
+    if place.part is not None:
+        raise place.problem(f"holds one array only, and no {place.part!r}")

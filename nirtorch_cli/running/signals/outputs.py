@@ -12,7 +12,6 @@ Cost: linear in the numbers.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -22,13 +21,12 @@ import numpy as np
 from nirtorch_cli.conversion.artefacts.atomic import written
 from nirtorch_cli.findings.errors import UsageError
 from nirtorch_cli.findings.text import quoted
+from nirtorch_cli.reading.formats import Format, format_named, format_to_write
 from nirtorch_cli.running.signals.csv import csv_of, csv_of_several
+from nirtorch_cli.running.signals.formats import SIGNALS
 from nirtorch_cli.running.signals.npz import DT, archive_of
 
 Array = np.ndarray[Any, Any]
-
-FORMS = {".npz": "npz", ".csv": "csv", ".nir": "nir", ".h5": "nir", ".hdf5": "nir"}
-"""What a name ends in, and what is written then."""
 
 _TIMED = {"csv": "a .csv file needs", "nir": "NIR data need"}
 """What holds no array without an axis of time."""
@@ -55,21 +53,18 @@ class Label:
         return f"{self.node}:{self.variable}"
 
 
-def form_of(path: str, form: str | None = None) -> str:
-    """What is written to a file: `npz`, `csv` or `nir`.
+def form_of(path: str, form: str | None = None) -> Format:
+    """The format in which signals are written to a file.
 
     Arguments:
-        form: one of these, whatever the name; None to go by what the name ends in.
+        form: the name of one, whatever that of the file; None to go by what that ends in.
 
     Raises:
-        UsageError: it ends in no known suffix.
+        UsageError: see `format_to_write`.
     """
-    found = FORMS.get(os.path.splitext(path)[1].lower()) if form is None else form
-    if found is None:
-        text = f"the name {quoted(path)} does not end in a known format"
-        raise UsageError(text, hint=f"give one that ends in {', '.join(FORMS)}, or --format")
-    assert found in FORMS.values(), found
-    return found
+    if form is not None:
+        return format_named(form, SIGNALS)
+    return format_to_write(path, SIGNALS, "a recording", or_else=", or give --format")
 
 
 def refuse_form(path: str, labels: Sequence[Label], form: str | None = None) -> None:
@@ -78,7 +73,7 @@ def refuse_form(path: str, labels: Sequence[Label], form: str | None = None) -> 
     Raises:
         UsageError: see `form_of`; or that form does not hold these arrays.
     """
-    chosen = form_of(path, form)
+    chosen = form_of(path, form).name
     keys = [label.key for label in labels]
     if chosen == "npz" and DT in keys:
         text = f"two arrays would be called {quoted(DT)}: the output, and the length of a step"
@@ -120,7 +115,7 @@ def write_signals(
     """
     path = target if isinstance(target, str) else "<stream>"
     refuse_form(path, [label for label, _ in signals], form)
-    content = content_of(signals, dt, form_of(path, form))
+    content = form_of(path, form).write()(signals, dt)
     if isinstance(target, str):
         with written(target, clobber=clobber) as file:
             file.write(content)
@@ -128,13 +123,20 @@ def write_signals(
         target.write(content)
 
 
-def content_of(signals: Sequence[tuple[Label, Array]], dt: float, form: str) -> bytes:
-    """The bytes of a file of that form; see `write_signals`."""
+def npz_content(signals: Sequence[tuple[Label, Array]], dt: float) -> bytes:
+    """An archive of all arrays, with dt."""
     arrays = {label.key: array for label, array in signals}
-    if form == "npz":
-        return archive_of({**arrays, DT: np.array(dt, np.float64)})
-    if form == "csv":
-        return csv_of(*arrays.values()) if len(arrays) == 1 else csv_of_several(arrays)
+    return archive_of({**arrays, DT: np.array(dt, np.float64)})
+
+
+def csv_content(signals: Sequence[tuple[Label, Array]], dt: float) -> bytes:
+    """A table of one array, or of several in groups of columns."""
+    arrays = {label.key: array for label, array in signals}
+    return csv_of(*arrays.values()) if len(arrays) == 1 else csv_of_several(arrays)
+
+
+def nir_content(signals: Sequence[tuple[Label, Array]], dt: float) -> bytes:
+    """NIR data."""
     from nirtorch_cli.running.signals.nirdata_writing import nirdata_of
 
     nodes: dict[str, dict[str, Array]] = {}
