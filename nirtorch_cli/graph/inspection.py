@@ -1,8 +1,8 @@
 """What a .nir file holds, as plain values, without torch.
 
-In: a `ModelFile`. Out: an `Inspection` with every node in execution order, its parameters,
-every edge and whether it is delayed, and findings. A graph that cannot be scheduled is
-listed as it stands in the file. Cost: linear in nodes, edges and bytes.
+In: a `ModelFile`. Out: an `Inspection` with every node in execution order, its parameters, every
+edge and whether it is delayed, and findings. A graph that cannot be scheduled is listed in the
+order of the file. Cost: linear in nodes, edges and bytes.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Inspection:
 
 
 def inspect_file(file: ModelFile) -> Inspection:
-    """Everything there is to say about a file that was read."""
+    """Everything that a file holds, and all findings."""
     examination = examined(file.graph)
     findings = [*file.findings, *examination.findings]
     step = infer_time_step(examination.graph)
@@ -90,7 +90,7 @@ class _Lister:
     is_sound: bool
 
     def list_graph(self, graph: nir.NIRGraph, path: str) -> None:
-        """Each nested graph's inside follows its own row."""
+        """List a graph; the nodes of a nested graph follow its own row."""
         if not self.is_sound:
             self.list_edges([(path + s, path + t) for s, t in graph.edges], set())
             for name, node in graph.nodes.items():
@@ -138,7 +138,7 @@ def _parameters(node: nir.NIRNode) -> Iterator[tuple[str, Any]]:
 
 
 def _metadata(node: nir.NIRNode, path: str) -> Iterator[tuple[str, str]]:
-    """The entries of the metadata of a graph and of the nodes in it, in few characters each."""
+    """The metadata of a graph and of its nodes, each entry in few characters."""
     for key, value in (getattr(node, "metadata", None) or {}).items():
         if isinstance(value, dict):
             shown = ", ".join(f"{name} {_described(inner)}" for name, inner in value.items())
