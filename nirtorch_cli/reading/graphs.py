@@ -392,7 +392,7 @@ def folded(findings: list[Finding]) -> list[Finding]:
     for group in groups.values():
         if len(group) > _MOST_ALIKE:
             others = listed([shown(str(finding.parameter)) for finding in group[1:]], 3)
-            text = f"{group[0].message}; the same of {others}"
+            text = f"{group[0].message}; also {others}"
             group = [replace(group[0], message=text)]
         result += group
     return result

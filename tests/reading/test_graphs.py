@@ -714,7 +714,7 @@ def test_many_findings_of_a_kind_become_one(tmp_path: Path) -> None:
     by_node = {finding.node: finding for finding in file.findings}
     assert by_node["lif"].message == "100 fields that this node type does not have; not used"
     assert by_node[None].message == (
-        "cannot be read; skipped; the same of 'metadata/f01', 'metadata/f02', 'metadata/f03' and 16 more"
+        "cannot be read; skipped; also 'metadata/f01', 'metadata/f02', 'metadata/f03' and 16 more"
     )
 
 

@@ -1,7 +1,7 @@
-"""Which way the steps of a population are gone: in place, with a gradient by hand, step by step.
+"""Chooses how a neuron's steps are run: in place, with a hand-written gradient, or one by one.
 
-In: an `Advance`, the variable before, and the constants that the steps read. Out: what steps of the
-module's own forward give, bit for bit, whichever way.
+In: an `Advance`, the variable before, and the constants that the steps read. Out: the numbers of
+the module's own forward, bit for bit, whichever way is chosen.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from nirtorch_cli.primitives.modules.recurrence import Advance, each, is_free
 def fired(
     firing: Firing, advance: Advance, v: Tensor, constants: Collection[Tensor], watch: bool
 ) -> Fired:
-    """Spikes of all steps, the voltage after them, and that after each if it is watched.
+    """Spikes of all steps, the voltage after them, and that after each step if it is recorded.
 
     Raises:
-        OverflowedError: a voltage was infinite; to be run step by step.
+        OverflowedError: a voltage was infinite; run step by step instead.
     """
     constants = (*constants, firing.threshold, firing.reset)
     if is_free(v, (*_read(advance), *constants)):
@@ -47,5 +47,5 @@ def integrated(advance: Advance, v: Tensor, constants: Collection[Tensor]) -> Te
 
 
 def _read(advance: Advance) -> tuple[Tensor, ...]:
-    """What its steps read that is there for all of them."""
+    """The tensors that its steps read."""
     return (advance.drive,) if advance.kicks is None else (advance.drive, advance.kicks)
