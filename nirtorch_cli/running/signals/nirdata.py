@@ -1,13 +1,12 @@
-"""NIR data files (HDF5, as `nir.write_data` writes them) to arrays.
+"""Reads NIR data files (HDF5, written by `nir.write_data`) to arrays.
 
-In: the bytes of a file, which may come from a stranger. Out: one of its observables as an
-array (T, samples, neurons). What `nir.read_data` reads is read here through the same guarded
-door as a model: no link is followed, what is claimed is counted first.
+In: the bytes of a file, which may come from a stranger. Out: one of its observables as an array (T,
+samples, neurons). It replaces `nir.read_data` with the safe reader of model files: no link is
+followed, and what the file claims is counted first.
 
-What a group is follows from what it holds, as in all files of nir; its attribute `__type__` says
-it too and is not read. `TimeGriddedData` is taken as it is, and its dt must be the
-run's; `EventData` and `ValuedEventData` are put on a grid of dt, see `binning`. Cost: linear in
-what is read.
+The members of a group decide its kind, as in all files of nir; its attribute `__type__` is not
+read. `TimeGriddedData` is used as it is, and its dt must be the run's; `EventData` and
+`ValuedEventData` are put on a grid of dt, see `binning`. Cost: linear in what is read.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True)
 class Observable:
-    """Something that was recorded: `path` is its node's, `/` and its name."""
+    """A recorded variable; `path` is its node's path, `/` and its name."""
 
     path: str
     member: Member
@@ -40,10 +39,11 @@ class Observable:
 
 
 def observable_of(content: bytes, place: Place, dt: float, max_bytes: int | None) -> Array:
-    """The observable that a place names, or the only one, on a grid of dt: (T, samples, neurons).
+    """The observable that `place` names, or the only one, on a grid of dt: (T, samples, neurons).
 
     Raises:
-        ReadError: the file is damaged, no NIR data, too large, or has no or several observables.
+        ReadError: the file is damaged, too large or of another kind, or does not have exactly one
+            such observable.
         UsageError: it is on a grid of another dt.
     """
     try:
@@ -60,7 +60,7 @@ def gridded_of(
     """All observables of a file on a grid, by node and name, (T, samples, neurons); and dt.
 
     Raises:
-        ReadError: the file is damaged, no NIR data, too large, holds events, or several dt.
+        ReadError: the file is damaged, too large or of another kind, or has events or several dt.
     """
     arrays: dict[tuple[str, str], Array] = {}
     step: float | None = None
@@ -123,7 +123,7 @@ def _chosen(found: list[Observable], place: Place) -> Observable:
             return found[0]
         hint = f"name one, {quoted(place.file + ':' + paths[0])}: it holds {listed(paths)}"
         raise ReadError("NIR022", f"holds {len(found)} observables", hint=hint)
-    # A node that has one observable only need not have it named.
+    # The only observable of a node need not be named.
     meant = [each for each in found if each.path == place.part]
     meant = meant or [each for each in found if each.path.rpartition("/")[0] == place.part]
     if len(meant) != 1:
