@@ -1,4 +1,4 @@
-"""`nirtorch check`: examine many files, for a CI job that must fail when a model is not sound."""
+"""`nirtorch check`: examines many files, for a CI job that must fail if a model is not sound."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from nirtorch_cli.batch.verdict import Policy, Verdict
 
 LEAST_MEMORY = 2**28
-"""With less than this torch itself could not work."""
+"""The least memory that torch itself needs."""
 
 EPILOG = """\b
 Examples:
@@ -204,7 +204,7 @@ def chosen_format(report: Format, as_json: bool) -> Format:
 
 
 def policy_of(select: Sequence[str], ignore: Sequence[str], strict: bool) -> Policy:
-    """What counts, from the options."""
+    """The policy that the options ask for."""
     from nirtorch_cli.batch.verdict import Policy
     from nirtorch_cli.findings.rules import selectors
 
@@ -217,7 +217,7 @@ def files_of(models: Sequence[str]) -> list[str]:
     """The files that the arguments name.
 
     Raises:
-        UsageError: there is no argument, or one that leads to no file.
+        UsageError: there is no argument, or one names no file.
     """
     from nirtorch_cli.batch.collect import gathered
 
@@ -227,7 +227,7 @@ def files_of(models: Sequence[str]) -> list[str]:
 
 
 def task_of(file: str, request: Options, trial: dict[str, Any], max_memory: int | None) -> Task:
-    """What to do with a file; what only this process can read is read here."""
+    """The task for a file; stdin and pipes, which only this process can read, are read here."""
     from nirtorch_cli.batch.task import Task
 
     content = None
@@ -241,14 +241,14 @@ def task_of(file: str, request: Options, trial: dict[str, Any], max_memory: int 
 
 
 def memory_of(max_memory: int | None, max_bytes: int | None, size: int) -> int:
-    """What a process may take beside what it has at first: room for two runs' states, and more."""
+    """The memory that a process may take in addition to what it has at first."""
     if max_memory is not None:
         return max_memory
     return max(LEAST_MEMORY, allowed_bytes(max_bytes, size) * 3 // 2)
 
 
 def interrupted(task: Task) -> Assessment:
-    """What is found out about a file when Ctrl-C came first."""
+    """The assessment of a file that Ctrl-C kept from being examined."""
     from nirtorch_cli.batch.task import Assessment
 
     problem = Finding("NIR901", "error", "not examined: interrupted", file=task.file)
@@ -256,7 +256,7 @@ def interrupted(task: Task) -> Assessment:
 
 
 def is_pipe(file: str) -> bool:
-    """Whether a file is a shell's <(command), which no other process has."""
+    """Whether a file is a shell's <(command), which no other process can open."""
     try:
         return stat.S_ISFIFO(os.stat(file).st_mode)
     except (OSError, ValueError):

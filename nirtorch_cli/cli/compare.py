@@ -1,4 +1,4 @@
-"""`nirtorch compare`: two runs of one graph, and where they part."""
+"""`nirtorch compare`: two runs of one graph, and where they diverge."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def compare(
         raise UsageError("--atol is nan, which is not a number", hint="give 0 or more, or inf")
     feeding = Feeding(tuple(inputs), layout, steps, batch, seed, allow_nan, max_bytes)
     tau_seconds = seconds(tau, "--tau")
-    # What a map or a mapped module prints is not the answer.
+    # What a map or a mapped module prints must not mix with the answer.
     with progress(enabled=not quiet) as stage, contextlib.redirect_stdout(sys.stderr):
         stage("reading")
         file = None if model is None else read(model_source(model), max_bytes=max_bytes)
@@ -170,7 +170,7 @@ def compare(
         )
     failures = comparison.failures()
     for finding in pair.assumed if quiet else ():
-        say(finding.line(), finding.severity)  # numbers that rest on a guess need to say so
+        say(finding.line(), finding.severity)  # report that the numbers depend on a guess
     report = Report(
         "compare",
         lambda: {**comparison.to_json(), "variables": names, "model": model, "seed": seed},
@@ -184,7 +184,7 @@ def compare(
 
 @dataclass(frozen=True)
 class Feeding:
-    """What both sides are fed, as it was asked for; see the options of `compare`."""
+    """The input of both sides; see the options of `compare`."""
 
     specs: tuple[str, ...]
     layout: Literal["TB", "BT"]
@@ -195,7 +195,7 @@ class Feeding:
     max_bytes: int | None
 
     def of(self, asked: Asked) -> Mapping[str, Tensor]:
-        """By the NIR name of each Input, (T, B, *shape)."""
+        """The input of each Input by NIR name, (T, B, *shape)."""
         import torch
 
         from nirtorch_cli.cli.run_request import array_type, fed
@@ -228,10 +228,10 @@ class Feeding:
 
 
 def refuse_useless(sides: tuple[Side, Side], model: str | None, inputs: list[str]) -> None:
-    """Refuse a request that lacks the model, or has what nothing is done with.
+    """Refuse a request without a model, or with options that are not used.
 
     Raises:
-        UsageError: see there.
+        UsageError: a model or an input is missing, or not used.
     """
     needing = [side.spec for side in sides if side.needs_model]
     if needing and model is None:
@@ -246,7 +246,7 @@ def refuse_useless(sides: tuple[Side, Side], model: str | None, inputs: list[str
 
 
 def chosen_variables(text: str | None) -> list[str]:
-    """The variables that --variables names; all that there are if it is not given.
+    """The variables that --variables names; all variables if it is not given.
 
     Raises:
         UsageError: it names none, or one that is never recorded.
@@ -284,7 +284,7 @@ def show(comparison: Comparison) -> None:
 
 
 def verdict(comparison: Comparison) -> str:
-    """What came out, in a line."""
+    """The result, in one line."""
     failures = comparison.failures()
     allowed = f"(atol {comparison.atol:g}, spikes shifted by up to {comparison.max_spike_shift})"
     first, unknown = comparison.first_parting, comparison.first_unknown

@@ -1,4 +1,4 @@
-"""`nirtorch repair`: a damaged .nir file to one that every reader of NIR accepts."""
+"""`nirtorch repair`: writes a damaged .nir file so that every reader of NIR accepts it."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def repair(
 
 
 def show(result: RepairedFile) -> None:
-    """The difference, a line for each field or edge that is in one of the files only."""
+    """Print the difference: a line for each field or edge that is in only one of the files."""
     coloured = has_colours(sys.stdout)
     colours = {"-": typer.colors.RED, "+": typer.colors.GREEN}
     for change in result.changes:

@@ -1,4 +1,4 @@
-"""`nirtorch run`: a model over time, with recorded or made inputs, to outputs and traces."""
+"""`nirtorch run`: runs a model over time on recorded or generated inputs."""
 
 from __future__ import annotations
 
@@ -203,7 +203,7 @@ def run(
         repair=not no_repair,
         batch=batch or 1,
     )
-    # What a map or a mapped module prints is not the answer.
+    # What a map or a mapped module prints must not mix with the answer.
     with contextlib.redirect_stdout(sys.stderr):
         with progress(enabled=not quiet) as stage:
             module = loaded(model, request, max_bytes, trust, dtype is not None, stage)
@@ -243,7 +243,7 @@ def run(
 
             def on_steps(done: int, state: Any) -> None:
                 nonlocal is_storable
-                if not is_storable:  # known after the first steps, and told then
+                if not is_storable:  # known only after the first steps
                     refuse_unstorable_state(as_arrays(state))
                     is_storable = True
                 shown.advance(done)
