@@ -72,7 +72,7 @@ def usable_cpus() -> int:
 def _prepare(threads: int) -> None:
     """Import what takes long, and share the processors. A failure shows at the first task."""
     with contextlib.suppress(Exception):
-        import nirtorch_cli.reading  # before torch, which warns where there is no NumPy
+        import nirtorch_cli.reading.graphs  # before torch, which warns where there is no NumPy
 
         gc.disable()  # while torch is imported there is no garbage
         import torch
@@ -86,7 +86,7 @@ def _prepare(threads: int) -> None:
 
 def _assess(task: Task) -> Assessment | Refusal:
     try:
-        import nirtorch_cli.reading  # noqa: F401 (see `_prepare`)
+        import nirtorch_cli.reading.graphs  # noqa: F401 (see `_prepare`)
         from nirtorch_cli.batch.assess import assess
     except Exception as error:
         missing = missing_framework(error)

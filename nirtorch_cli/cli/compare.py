@@ -75,8 +75,9 @@ def compare(
         list[str],
         typer.Option(
             "--input",
+            "-i",
             metavar="[NAME=]FILE|GENERATOR",
-            help="The input of both, as for 'nirtorch run'. [default: random numbers in [0, 1)]",
+            help="The input of both, as for 'nirtorch run'. [default: uniform]",
             show_default=False,
         ),
     ] = [],  # noqa: B006 (Typer reads it)
@@ -297,8 +298,8 @@ def verdict(comparison: Comparison) -> str:
         return f"they differ{where} {allowed}"
     if not any(node.spikes or node.values for node in comparison.nodes):
         return "nothing was compared"
-    if not failures:
-        return f"they agree {allowed}" + (f", but diverge{where}" if where else "")
-    missing = listed([f"{n.node}:{name}" for n in comparison.nodes for name in n.not_compared])
     yet = f", but diverge{where}" if where else ""
+    missing = listed([f"{n.node}:{name}" for n in comparison.nodes for name in n.not_compared])
+    if not missing:
+        return f"they agree {allowed}{yet}"
     return f"they agree in what was compared {allowed}{yet}; not compared: {missing}"

@@ -250,5 +250,5 @@ def show_summary(done: Done) -> None:
         print(line)
     steps = done.outcome.steps
     speed = f", {steps / done.seconds:,.0f} steps/s" if done.seconds else ""
-    print(f"time    {steps:,} steps of {done.dt:g} (steps x batch x shape){speed}")
+    print(f"time    {counted(steps, 'step')} of {done.dt:g} (steps x batch x shape){speed}")
     show_activity(done.activity())

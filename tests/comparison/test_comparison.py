@@ -23,7 +23,7 @@ from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
 import nirtorch_cli
-from nirtorch_cli import default_map, nir_to_torch, run_sequence, save
+from nirtorch_cli import Session, default_map, nir_to_torch, run_sequence, save
 from nirtorch_cli.comparison.capture import recorded
 from nirtorch_cli.comparison.comparison import Comparison
 from nirtorch_cli.comparison.differences import Place, no_spikes, spike_difference, value_difference
@@ -1139,11 +1139,13 @@ def test_outputs_of_shorter_steps_are_spikes_if_both_are(factors: tuple[float, f
 def test_memory_follows_the_longer_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     lengths: list[int] = []
 
-    def run(module: Any, inputs: Any, *arguments: Any, **options: Any) -> Any:
-        lengths.append(len(inputs["x"]))
-        return run_sequence(module, inputs, *arguments, **options)
+    original = Session.run
 
-    monkeypatch.setattr("nirtorch_cli.comparison.capture.run_sequence", run)
+    def run(self: Session, inputs: Any, **options: Any) -> Any:
+        lengths.append(len(inputs["x"]))
+        return original(self, inputs, **options)
+
+    monkeypatch.setattr(Session, "run", run)
     monkeypatch.setattr("nirtorch_cli.running.session.CHUNK_BYTES", 2**12)
     module = converted(chain(lif(3)))
     wanted = expected_variables(module)
