@@ -5,12 +5,35 @@ of a step-by-step run, bit for bit, and its gradients to rounding. The forward p
 place, which keeps the voltages before the reset; the backward pass takes two kernels per step,
 where autograd would take a dozen. Second derivatives are left to autograd, step by step.
 
+           drive[t]                     drive[t+1]
+              | gain                       | gain
+    v --(1 - gain)--> u --(reset)--> v --(1 - gain)--> u --(reset)--> v
+                      |                                |
+                      z = u > threshold                z          the spikes, the output
+
+The loss reaches u from its spike z, and from the voltage v after the reset. The backward pass goes
+from the last step to the first, with one tensor dL/dv that is updated at each step.
+
 With u = v + gain (drive - v) + kick before the reset and z = u > threshold, with the surrogate
 derivative s(u - threshold) in place of that of z, and none through the reset itself:
 
     dL/du = s dL/dz + (1 - z) dL/dv        v = reset where z ("value")
     dL/du = s dL/dz + dL/dv                v = u - (threshold - reset) z ("subtract")
     dL/dv before = (1 - gain) dL/du,  dL/ddrive = gain dL/du,  dL/dkick = dL/du
+
+Example, the gradient of two spikes, by hand and by autograd:
+
+>>> from nirtorch_cli.primitives.modules.recurrence import Leaky
+>>> one, u = torch.ones(1), torch.tensor([[1.5], [0.8]], requires_grad=True)
+>>> firing = Firing(one, 0 * one, is_difference=True, derivative=lambda x: 1 / (1 + x * x))
+>>> found = []
+>>> for run in (firing.step_by_step, lambda *arguments: fired(*arguments[:2], firing, False)):
+...     spikes, _, _ = run(Leaky(u, 0.5 * one), 0.9 * one, False)
+...     found += torch.autograd.grad(spikes.sum(), u)
+>>> found[0].flatten()
+tensor([0.6808, 0.4000])
+>>> torch.allclose(*found)
+True
 
 Source: Neftci, Mostafa, Zenke 2019, doi:10.1109/MSP.2019.2931595, section "Surrogate gradients".
 Cost: linear in steps and neurons; memory for the inputs, voltages and spikes of all steps.

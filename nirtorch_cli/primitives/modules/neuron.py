@@ -29,7 +29,30 @@ State = dict[str, Tensor]
 
 
 class Stepper:
-    """Neurons that are run one step at a time, with variables that are changed in place."""
+    """Neurons that are run one step at a time, with variables that are changed in place.
+
+        x of a step --advance--> v, i   (the same tensors at every step)
+                                 |
+                               fire  --> y   (a buffer of the caller: the spikes)
+                                 |
+                                 v   reset, again in place
+
+    A loop calls it once per step: the members of the loop need its output before the next step.
+    The variables belong to the stepper, so `forward`'s rule that a state is never changed holds:
+    they are copies of the state before, and become the state after.
+
+    >>> import torch
+    >>> from nirtorch_cli.primitives.modules.leaky import LIF
+    >>> one = torch.ones(2)
+    >>> constants = {"tau": one, "r": one, "v_leak": 0 * one}
+    >>> neuron = LIF({**constants, "v_threshold": one, "v_reset": 0 * one}, Dynamics(dt=0.5))
+    >>> x, y = torch.tensor([1.0, 3.0]), torch.empty(2)
+    >>> step = neuron.stepper(x, None)
+    >>> step(x, y), step.v
+    (tensor([0., 1.]), tensor([0.5000, 0.0000]))
+    >>> step(x, y), step.v
+    (tensor([0., 1.]), tensor([0.7500, 0.0000]))
+    """
 
     def __init__(
         self,

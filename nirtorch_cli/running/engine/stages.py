@@ -4,6 +4,36 @@ In: the fx graph of a converted module. Out: its `Stage`s in order: when a stage
 steps, the next one can. Two calls that depend on each other, within a step or through the state
 from one step to the next, are in the same stage.
 
+                    +-----+
+                    v     |         w has no memory and waits for nothing: "frames", one call for
+    in -> w ------> lif -> rec      all steps. lif needs the rec of the step before, which needs
+                    |               the spikes of lif: these two are "together", step by step. When
+                    v               they are done, w2 is "frames" again, and lif2 is "alone".
+                    w2 -> lif2
+
+    time     1 2 3 4           1 2 3 4           1 2 3 4           1 2 3 4
+    stage   [   w   ]  then   lif,rec ...  then  [  w2   ]  then   lif2 ...
+
+Example:
+    >>> import nir, numpy, nirtorch_cli
+    >>> one, eye = numpy.ones(2), numpy.eye(2)
+    >>> lif = lambda: nir.LIF(tau=one, r=one, v_leak=0 * one, v_threshold=one, v_reset=0 * one)
+    >>> nodes = {"in": nir.Input(numpy.array([2])), "w": nir.Linear(eye), "lif": lif(),
+    ...          "rec": nir.Linear(eye), "w2": nir.Linear(eye), "lif2": lif(),
+    ...          "out": nir.Output(numpy.array([2]))}
+    >>> edges = [("in", "w"), ("w", "lif"), ("lif", "rec"), ("rec", "lif"), ("lif", "w2"),
+    ...          ("w2", "lif2"), ("lif2", "out")]
+    >>> module = nirtorch_cli.nir_to_torch(nir.NIRGraph(nodes, edges), {})
+    >>> for stage in condensed(module.graph).stages:
+    ...     print(stage.kind, [node.target for node in stage.nodes if node.op == "call_module"])
+    frames ['w']
+    together ['rec', 'lif']
+    frames ['w2']
+    alone ['lif2']
+    frames []
+
+(The last stage takes the spikes out of what lif2 returned.)
+
 The graph is taken as it is now, so that an edited one is run as edited. If it does not end as
 `wiring` ends it, it has no stages, and is run step by step. Cost: linear.
 """

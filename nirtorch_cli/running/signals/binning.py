@@ -28,7 +28,7 @@ def steps_of(times: Any, dt: float) -> Array:
     """floor(time / dt) as whole numbers, robust against rounding.
 
     >>> steps_of([0.3, 0.29], 0.1).tolist()
-    [3, 2]
+    [3.0, 2.0]
     """
     array = np.asarray(times)
     near = _NEAR_FLOAT64
