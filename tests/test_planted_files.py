@@ -275,7 +275,7 @@ def test_a_missing_name_is_taken_for_a_node_only_where_no_port_could_be_meant() 
         for command in ("repair", "check", "convert"):
             answer = invoke(command, "one.nir")
             assert answer.exit_code == 1, answer.output
-            assert "NIR101" in answer.output or "'x', which is none of its nodes" in answer.output
+            assert "NIR101" in answer.output or "'x', which names no node" in answer.output
             assert "missing-node" not in answer.output
     neither = {name: nodes[name] for name in ("a", "b")}
     write(Path("none.nir"), model(neither, [("x", "a")]))

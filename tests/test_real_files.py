@@ -83,8 +83,8 @@ def test_the_damaged_file_is_refused_where_nothing_is_mended(real_files: Path) -
         nirtorch_cli.nir_to_torch(real_files / f"{DAMAGED}.nir", {}, repair=False)
     (line,) = str(caught.value).splitlines()
     assert line.endswith(
-        f"{DAMAGED}.nir: node 'lif1/lif1': 4 edges lead to or from 'lif', which is none of its "
-        "nodes; the repair 'missing-node' would mend it, and is turned off"
+        f"{DAMAGED}.nir: node 'lif1/lif1': 4 edges to or from 'lif', which names no "
+        "node; the repair 'missing-node' would correct it, but is turned off"
     )
 
 

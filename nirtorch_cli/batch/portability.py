@@ -36,7 +36,7 @@ def portability(file: ModelFile, source: str | bytes) -> Iterator[Finding]:
         return
     failure = refusal_by_nir(source, type_check=False)
     if failure is None:
-        text = f"nir.read takes it only with type_check=False: {refusal}"
+        text = f"nir.read accepts it only with type_check=False: {refusal}"
         yield Finding("NIR802", "info", text)
     else:
         yield _unreadable(failure)
@@ -48,12 +48,12 @@ def _of_what_was_left_out(findings: Iterable[Finding]) -> Finding:
         if finding.code == "NIR015" and finding.parameter not in ("input_type", "output_type"):
             field = "some" if finding.parameter is None else quoted(finding.parameter)
             return _unreadable(f"of a node's fields it does not know {field}")
-    text = "nir.read was not tried: it would load what was left out here"
+    text = "nir.read was not tried: it would load what was skipped here"
     return Finding("NIR803", "info", text)
 
 
 def _unreadable(reason: str) -> Finding:
-    hint = "'nirtorch repair' writes one that it reads"
+    hint = "'nirtorch repair' writes one that it can read"
     return Finding("NIR801", "warning", f"nir.read cannot read it: {reason}", hint=hint)
 
 

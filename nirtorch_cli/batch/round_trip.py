@@ -283,7 +283,7 @@ def _not_repeated(module: ConvertedModule, batch: int, seed: int, run: _Run) -> 
     yield from findings
     where = None if again is None else _first_difference(module, run, again)
     if where is not None:
-        text = f"two runs from state=None on one input give other numbers at {where}"
+        text = f"two runs from state=None on one input give different numbers at {where}"
         hint = "a mapped module keeps something from call to call"
         yield Finding("NIR630", "error", text, hint=hint)
 
@@ -302,7 +302,7 @@ def _differences(
     where = _first_difference(module, run, other)
     if where is not None:
         hint = "a mapped module keeps something that its pickle does not hold"
-        text = f"when it was saved and loaded, it gives other numbers at {where}"
+        text = f"when it was saved and loaded, it gives different numbers at {where}"
         yield Finding("NIR612", "error", text, hint=hint)
 
 

@@ -89,7 +89,7 @@ def _keeping(leaf: Leaf, step: int) -> Finding:
 
 def _random(leaf: Leaf, where: str) -> Finding:
     text = f"its module {leaf.name} draws random numbers in evaluation mode, {where}"
-    hint = "its numbers cannot be repeated; draw them in training only (self.training)"
+    hint = "its results cannot be repeated; draw them in training only (self.training)"
     return Finding("NIR632", "error", text, leaf.path, hint=hint)
 
 
@@ -110,15 +110,15 @@ def _mixed(leaf: Leaf, inputs: Sequence[Tensor], run: _Steps, seed: int) -> Iter
             return
     alone = _run(leaf, leaf.module, [x[:1] for x in inputs], seed, "with one row alone").outputs
     if not _is_close([one[:1] for one in plain], alone):
-        yield _mixing(leaf, f"is another when it is alone than in a batch of {rows}")
+        yield _mixing(leaf, f"differs between alone and in a batch of {rows}")
         return
     turned = _run(leaf, leaf.module, [x.flip(0) for x in inputs], seed, "in reverse").outputs
     if not _is_close(plain, [other.flip(0) for other in turned]):
-        yield _mixing(leaf, "is another when the rows stand in reverse")
+        yield _mixing(leaf, "changes when the rows are reversed")
 
 
 def _mixing(leaf: Leaf, what: str) -> Finding:
-    text = f"its module {leaf.name} mixes the rows of a batch: what row 0 gives {what}"
+    text = f"its module {leaf.name} mixes the rows of a batch: the output of row 0 {what}"
     hint = "the first axis of x is the batch: reduce over the others only"
     return Finding("NIR631", "error", text, leaf.path, hint=hint)
 

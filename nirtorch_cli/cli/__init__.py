@@ -1,7 +1,7 @@
-"""The command `nirtorch`: thin adapters over the library, one file a command.
+"""The command `nirtorch`: thin adapters over the library, one file per command.
 
-There is no `from __future__` here, which is an import too: nothing that Python has not loaded by
-then is imported before the current folder is off the path.
+This file has no `from __future__` import, so that nothing is imported before the current folder is
+off the path.
 """
 
 import os
@@ -15,7 +15,7 @@ def main() -> None:
         from nirtorch_cli.cli.app import app
 
         app()
-    except KeyboardInterrupt:  # before the application was there to say so
+    except KeyboardInterrupt:  # before the application could report it
         print("error: interrupted", file=sys.stderr)
         sys.exit(130)
 
@@ -23,9 +23,8 @@ def main() -> None:
 def leave_current_folder() -> None:
     """Take the current folder off the import path, for this process and those that it starts.
 
-    It may be a stranger's, with a file for every module that is imported from here on. It stays
-    where PYTHONPATH names it in so many words; an empty part of PYTHONPATH, as a colon too many
-    leaves it, is no word.
+    It may be a stranger's, with a file for every module that is imported from here on. It stays if
+    PYTHONPATH names it; an empty part of PYTHONPATH (an extra colon) does not count.
     """
     os.environ["PYTHONSAFEPATH"] = "1"
     unwanted = {""}

@@ -1,4 +1,4 @@
-"""The Typer application and the boundary at which exceptions become lines and exit codes."""
+"""The Typer application, and the boundary at which exceptions become messages and exit codes."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from nirtorch_cli.findings.suggestions import did_you_mean
 from nirtorch_cli.findings.tracebacks import lacks_memory, message, place_in_user_code, reason
 
 MOST = 2**63 - 1
-"""The largest whole number that torch and NumPy count with."""
+"""The largest whole number of torch and NumPy."""
 
 
 class Command(typer.core.TyperCommand):
-    """A command whose whole numbers are such as torch and NumPy take."""
+    """A command that refuses whole numbers too large for torch and NumPy."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         rest = super().parse_args(ctx, args)
@@ -41,7 +41,7 @@ class Command(typer.core.TyperCommand):
 
 
 class BoundedGroup(typer.core.TyperGroup):
-    """A command group that lets no traceback out, whoever runs it."""
+    """A command group that shows no traceback, however it is run."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         _open_closed_streams()
@@ -57,33 +57,33 @@ class BoundedGroup(typer.core.TyperGroup):
 
     @contextlib.contextmanager
     def boundary(self, arguments: list[str], command: str) -> Iterator[None]:
-        """Turn what is raised inside into lines or JSON, and an exit code."""
+        """Turn exceptions into messages or JSON, and an exit code."""
         try:
             with _flushed():
                 yield
         except (typer.Exit, typer.Abort):
             raise
         except BrokenPipeError:
-            abandon_stdout()  # its reader has seen enough
+            abandon_stdout()  # the reader of the pipe has ended
             raise typer.Exit(ExitCode.DONE) from None
         except BaseException as error:  # a user's code raises whatever it likes
             if type(error).__name__ == "NoArgsIsHelpError":
-                raise  # it is no failure to report but the help
+                raise  # not a failure, but the help
             if isinstance(error, SystemExit) and not command:
-                raise  # Typer's --show-completion ends so; no code of a user runs before a command
+                raise  # Typer's --show-completion ends like this; no code of a user has run yet
             if "--debug" in arguments:
                 traceback.print_exc()
             code, findings = _explained(error, command, arguments)
             report = Report(command, None, findings, exit_code=code)
             is_quiet = not {"--quiet", "-q"}.isdisjoint(arguments)
-            with contextlib.suppress(OSError):  # stdout may be what is broken
+            with contextlib.suppress(OSError):  # stdout itself may be broken
                 finish(report, as_json=_asks_for_json(arguments), quiet=is_quiet)
             raise typer.Exit(code) from None
 
 
 @contextlib.contextmanager
 def _flushed() -> Iterator[None]:
-    """What is printed has gone out before the end, where Python could only fail without a word."""
+    """Flush stdout now: at exit, Python could no longer report a failure."""
     try:
         yield
     except typer.Exit:
@@ -92,7 +92,7 @@ def _flushed() -> Iterator[None]:
 
 
 def _asks_for_json(arguments: list[str]) -> bool:
-    """Whether a failure is to be told as a document too."""
+    """Whether a failure is reported as a JSON document too."""
     pairs = zip(arguments, [*arguments[1:], ""], strict=True)
     asked = any(pair == ("--format", "json") for pair in pairs)
     return asked or not {"--json", "--format=json"}.isdisjoint(arguments)
@@ -101,7 +101,7 @@ def _asks_for_json(arguments: list[str]) -> bool:
 def _explained(
     error: BaseException, command: str, arguments: list[str]
 ) -> tuple[ExitCode, tuple[Finding, ...]]:
-    """The exit code for an exception, and what to say about it."""
+    """The exit code for an exception, and the findings that explain it."""
     if isinstance(error, NirtorchError):
         return error.exit_code, error.context or error.findings
     missing = missing_framework(error)
@@ -110,7 +110,7 @@ def _explained(
     text = message(error)
     if isinstance(error, KeyboardInterrupt):
         return ExitCode.INTERRUPTED, (Finding("NIR901", "error", text or "interrupted"),)
-    if hasattr(error, "format_message"):  # Typer's usage errors, whichever click they are of
+    if hasattr(error, "format_message"):  # Typer's usage errors, of any version of click
         text = str(error.format_message()).rstrip(".")
         hint = f"see 'nirtorch {command} --help'".replace("  ", " ")
         meant = _choice_meant(text)
@@ -123,7 +123,7 @@ def _explained(
         hint = "try a smaller --batch, fewer --steps, or another --device"
         return ExitCode.UNSOUND, (Finding("NIR902", "error", "not enough memory", hint=hint),)
     if isinstance(error, OSError) and error.errno in _FULL and error.filename is None:
-        full = stdout_error(error)  # files that are written say themselves what they lack
+        full = stdout_error(error)  # written files report their own errors
         return full.exit_code, full.findings
     place = place_in_user_code(error) if _runs_user_code(arguments) else None
     if place is not None:
@@ -135,25 +135,25 @@ def _explained(
 
 
 def _choice_meant(text: str) -> str | None:
-    """What may have been meant by a value that is none of an option's choices."""
+    """A suggestion for a value that is not one of an option's choices."""
     found = _NO_CHOICE.search(text)
     return did_you_mean(found[1], re.findall(r"'([^']+)'", found[2])) if found else None
 
 
 def _runs_user_code(arguments: list[str]) -> bool:
-    """Whether a map or a saved module is named, which are code of the user."""
+    """Whether a map or a saved module is named, which run code of the user."""
     return any(word.startswith(("--map", "-m", "map:")) or ".pt" in word for word in arguments)
 
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
-"""What the system says where no more can be written."""
+"""Errors of the system if no more can be written."""
 
 _NO_CHOICE = re.compile(r"'([^']*)' is not one of (.+)", re.DOTALL)
-"""What Typer says of a value that is no choice."""
+"""Typer's message about a value that is not a choice."""
 
 
 def _open_closed_streams() -> None:
-    """A stream that the caller closed (`2>&-`) is None, which print takes for stdout."""
+    """Open the streams that the caller closed (`2>&-`); for None, print would use stdout."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 (open to the end)
@@ -163,7 +163,7 @@ app = typer.Typer(
     name="nirtorch",
     cls=BoundedGroup,
     no_args_is_help=True,
-    # Plain help: rich's would double the time that `--help` and completion take.
+    # Plain help: rich would double the time of `--help` and completion.
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
@@ -196,7 +196,7 @@ def nirtorch(
       nirtorch check models --map mymaps:MAP
     """
     for stream in (sys.stdout, sys.stderr):
-        # A node's name may hold characters that the terminal's encoding lacks.
+        # A node's name may have characters that the terminal's encoding lacks.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
 

@@ -1,4 +1,4 @@
-"""`nirtorch check`: examine many files, for a CI job that must fail when a model is not sound."""
+"""`nirtorch check`: examines many files, for a CI job that must fail if a model is not sound."""
 
 from __future__ import annotations
 
@@ -34,6 +34,7 @@ from nirtorch_cli.cli.progress import progress
 from nirtorch_cli.cli.rules import explanation, rule_list
 from nirtorch_cli.conversion.artefacts.atomic import refuse_output
 from nirtorch_cli.findings.errors import UsageError
+from nirtorch_cli.findings.text import counted
 from nirtorch_cli.reading.formats import format_to_write
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def check(
         list[str],
         typer.Option(
             metavar="CODES",
-            help="No findings with these. What stops the examination is never ignored.",
+            help="Leave out findings with these. What stops the examination is never ignored.",
         ),
     ] = [],  # noqa: B006
     no_repair: NoRepair = False,
@@ -158,9 +159,9 @@ def check(
 ) -> None:
     """Examine .nir files: read, convert, run, save, load and run again, and compare every bit.
 
-    Each file is sound, repaired (it has damage with one sensible meaning, which was mended
-    for the conversion) or broken. Files are examined in processes of their own: one that
-    crashes or hangs takes no other with it.
+    Each file is sound, repaired (it has damage with one sensible meaning, which was repaired for
+    the conversion) or broken. Each file is examined in its own process, so one that crashes or
+    hangs does not affect the others.
     """
     from nirtorch_cli.batch.check import check as checked
     from nirtorch_cli.batch.collect import gathered
@@ -173,7 +174,7 @@ def check(
     chosen = chosen_format(report, as_json, output)
     if math.isnan(timeout):
         raise UsageError(
-            "--timeout is nan, which is no number", hint="give seconds, or 0 for no limit"
+            "--timeout is nan, which is not a number", hint="give seconds, or 0 for no limit"
         )
     selected, ignored = selectors(select, "--select"), selectors(ignore, "--ignore")
     step = seconds(dt, "--dt")
@@ -229,7 +230,8 @@ def sources_of(models: Sequence[str]) -> list[Source]:
 
 def said(done: int, count: int) -> str:
     """How far the examination is, in words."""
-    return f"checked {done} of {count} files" if done else f"checking {count} files"
+    files = counted(count, "file")
+    return f"checked {done} of {files}" if done else f"checking {files}"
 
 
 def chosen_format(name: FormatName | None, as_json: bool, output: str) -> str:

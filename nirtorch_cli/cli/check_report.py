@@ -1,4 +1,4 @@
-"""The report of `nirtorch check`: rendered, written where it was asked for, and told."""
+"""The report of `nirtorch check`: renders it and writes it to its target."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _FOR_PEOPLE = ("text", "github")
 def tell(verdicts: list[Verdict], chosen: str, output: str, no_clobber: bool, quiet: bool) -> None:
     """Write the report, and leave with the exit code.
 
-    Where people do not get it on stdout, they are told the findings on stderr.
+    If the report is not text on stdout, the findings are also printed on stderr.
 
     Raises:
         OutputError: the output cannot be written.
@@ -81,7 +81,7 @@ def painted(text: str, kind: str) -> str:
 
 
 def json_report(verdicts: Sequence[Verdict]) -> str:
-    """The document of every command's --json: all findings, and the files with theirs."""
+    """The document of --json: all findings, and each file with its own."""
     from nirtorch_cli.batch.verdict import exit_code
 
     report = Report(

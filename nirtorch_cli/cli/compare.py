@@ -1,4 +1,4 @@
-"""`nirtorch compare`: two runs of one graph, and where they part."""
+"""`nirtorch compare`: two runs of one graph, and where they diverge."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def compare(
             "--input",
             "-i",
             metavar="[NAME=]FILE|GENERATOR",
-            help="What both get, as for 'nirtorch run'. [default: uniform]",
+            help="The input of both, as for 'nirtorch run'. [default: uniform]",
             show_default=False,
         ),
     ] = [],  # noqa: B006 (Typer reads it)
@@ -98,7 +98,7 @@ def compare(
     variables: Annotated[
         str | None,
         typer.Option(
-            metavar="NAMES", help="Which of spikes, v, i, output to compare. [default: all]"
+            metavar="NAMES", help="What to compare: any of spikes, v, i, output. [default: all]"
         ),
     ] = None,
     atol: Annotated[
@@ -111,7 +111,8 @@ def compare(
     tau: Annotated[
         str,
         typer.Option(
-            metavar="auto|SECONDS", help="Of van Rossum's distance of spike trains; auto: 10 steps."
+            metavar="auto|SECONDS",
+            help="Time constant of van Rossum's spike distance; auto: 10 steps.",
         ),
     ] = "auto",
     trust: Trust = False,
@@ -121,7 +122,7 @@ def compare(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Run one graph in two ways on the same input, and show for each node where they part.
+    """Run one graph in two ways on the same input, and show where each node diverges.
 
     Steps of different length are compared over time, if one is a whole multiple of the other:
     spikes are counted over the longer steps, v and i are compared at their ends, and the input
@@ -133,10 +134,10 @@ def compare(
     sides = parse_side(a), parse_side(b)
     refuse_useless(sides, model, inputs)
     if math.isnan(atol):
-        raise UsageError("--atol is nan, which is no number", hint="give 0 or more, or inf")
+        raise UsageError("--atol is nan, which is not a number", hint="give 0 or more, or inf")
     feeding = Feeding(tuple(inputs), layout, steps, batch, seed, allow_nan, max_bytes)
     tau_seconds = seconds(tau, "--tau")
-    # What a map or a mapped module prints is not the answer.
+    # What a map or a mapped module prints must not mix with the answer.
     with progress(enabled=not quiet) as stage, contextlib.redirect_stdout(sys.stderr):
         stage("reading")
         file = None if model is None else read(model_source(model), max_bytes=max_bytes)
@@ -170,7 +171,7 @@ def compare(
         )
     failures = comparison.failures()
     for finding in pair.assumed if quiet else ():
-        say(finding.line(), finding.severity)  # numbers that rest on a guess need to say so
+        say(finding.line(), finding.severity)  # report that the numbers depend on a guess
     report = Report(
         "compare",
         lambda: {**comparison.to_json(), "variables": names, "model": model, "seed": seed},
@@ -184,7 +185,7 @@ def compare(
 
 @dataclass(frozen=True)
 class Feeding:
-    """What both sides are fed, as it was asked for; see the options of `compare`."""
+    """The input of both sides; see the options of `compare`."""
 
     specs: tuple[str, ...]
     layout: Literal["TB", "BT"]
@@ -195,7 +196,7 @@ class Feeding:
     max_bytes: int | None
 
     def of(self, asked: Asked) -> Mapping[str, Tensor]:
-        """By the NIR name of each Input, (T, B, *shape)."""
+        """The input of each Input by NIR name, (T, B, *shape)."""
         import torch
 
         from nirtorch_cli.cli.run_request import array_type, fed
@@ -228,10 +229,10 @@ class Feeding:
 
 
 def refuse_useless(sides: tuple[Side, Side], model: str | None, inputs: list[str]) -> None:
-    """Refuse a request that lacks the model, or has what nothing is done with.
+    """Refuse a request without a model, or with options that are not used.
 
     Raises:
-        UsageError: see there.
+        UsageError: a model or an input is missing, or not used.
     """
     needing = [side.spec for side in sides if side.needs_model]
     if needing and model is None:
@@ -239,14 +240,14 @@ def refuse_useless(sides: tuple[Side, Side], model: str | None, inputs: list[str
             f"{quoted(needing[0])} is made from a model", hint="give --model MODEL.nir"
         )
     if not needing and model is not None:
-        raise UsageError("--model is of no use here: neither A nor B is made from it")
+        raise UsageError("--model is not used here: neither A nor B is made from it")
     if inputs and all(side.kind == "trace" for side in sides):
-        raise UsageError("--input is of no use here: A and B have been run already")
+        raise UsageError("--input is not used here: A and B have been run already")
     refuse_stdin_twice(model, inputs)
 
 
 def chosen_variables(text: str | None) -> list[str]:
-    """The variables that --variables names; all that there are if it is not given.
+    """The variables that --variables names; all variables if it is not given.
 
     Raises:
         UsageError: it names none, or one that is never recorded.
@@ -284,7 +285,7 @@ def show(comparison: Comparison) -> None:
 
 
 def verdict(comparison: Comparison) -> str:
-    """What came out, in a line."""
+    """The result, in one line."""
     failures = comparison.failures()
     allowed = f"(atol {comparison.atol:g}, spikes shifted by up to {comparison.max_spike_shift})"
     first, unknown = comparison.first_parting, comparison.first_unknown
@@ -293,12 +294,12 @@ def verdict(comparison: Comparison) -> str:
         where = f": first at step {first.first_step:,} in {quoted(first.node)}"
     if any(failure.code == "NIR620" for failure in failures):
         if unknown is not None:
-            where = f": where first is not known, as {quoted(unknown.node)} was not compared"
+            where = f": where first is unknown, because {quoted(unknown.node)} was not compared"
         return f"they differ{where} {allowed}"
     if not any(node.spikes or node.values for node in comparison.nodes):
         return "nothing was compared"
-    yet = f", yet part{where}" if where else ""
+    yet = f", but diverge{where}" if where else ""
     missing = listed([f"{n.node}:{name}" for n in comparison.nodes for name in n.not_compared])
     if not missing:
         return f"they agree {allowed}{yet}"
-    return f"they agree as far as compared {allowed}{yet}; not compared: {missing}"
+    return f"they agree in what was compared {allowed}{yet}; not compared: {missing}"

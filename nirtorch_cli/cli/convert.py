@@ -1,4 +1,4 @@
-"""`nirtorch convert`: a .nir file to a GraphModule, shown with a sample execution or saved."""
+"""`nirtorch convert`: converts a .nir file to a GraphModule, and shows or saves it."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ from nirtorch_cli.conversion.artefacts.formats import artefact_of
 from nirtorch_cli.conversion.options import Options
 from nirtorch_cli.findings.errors import ConversionError, UsageError
 from nirtorch_cli.findings.finding import Finding
-from nirtorch_cli.findings.text import listed, printable
+from nirtorch_cli.findings.text import counted, listed, printable
 
 if TYPE_CHECKING:
     from nirtorch_cli.conversion.graph_module import ConvertedModule
     from nirtorch_cli.running.sampling import Sample
 
 DEFAULT_STEPS, DEFAULT_SECONDS = 100, 10.0
-"""How long a sample is where nothing is said: so many steps, or what can be done in that time."""
+"""The default length of a sample: a number of steps, or as many as fit into a time in seconds."""
 
 EPILOG = """\b
 Examples:
@@ -103,7 +103,7 @@ def convert(
     check_output(model, output, no_clobber, as_json, code)
     step = seconds(dt, "--dt")
     stdout = sys.stdout
-    # What a map or a mapped module prints is not the answer.
+    # What a map or a mapped module prints must not mix with the answer.
     with progress(enabled=not quiet) as stage, contextlib.redirect_stdout(sys.stderr):
         stage("reading")
         file = read(model_source(model), max_bytes=max_bytes)
@@ -155,8 +155,8 @@ def check_output(
     """Refuse an output that must not be written, before any work is done.
 
     Raises:
-        UsageError: stdout is asked for twice, or is a terminal; or a module cannot be written so.
-        OutputError: see `refuse_output`.
+        UsageError: stdout is used twice, or is a terminal; or a module cannot be written in the
+        format. OutputError: see `refuse_output`.
     """
     if output is None:
         return
@@ -174,7 +174,7 @@ def check_output(
 
 @contextlib.contextmanager
 def uncollected() -> Iterator[None]:
-    """No garbage collection: while torch is imported there is none, and it takes a tenth longer."""
+    """Turn off garbage collection: importing torch makes no garbage, and is a tenth faster."""
     gc.disable()
     try:
         yield
@@ -197,7 +197,7 @@ def sampled(
     seed: int,
     stage: Callable[[str], None],
 ) -> Sample | None:
-    """A sample execution, or None and a note where the shape of an input is not known."""
+    """A sample execution, or None and a note if the shape of an input is not known."""
     from nirtorch_cli.conversion.attribution import user_errors
     from nirtorch_cli.running.sampling import inputs_without_shape, run_sample
 
@@ -237,7 +237,7 @@ def result(
 
 
 def _told(sample: Sample) -> dict[str, Any]:
-    """A sample as plain values; its findings are told with all others."""
+    """A sample as plain values; its findings are reported with all others."""
     return {key: value for key, value in asdict(sample).items() if key != "findings"}
 
 
@@ -291,7 +291,7 @@ def show_structure(module: ConvertedModule) -> None:
 
 
 def show_sample(sample: Sample) -> None:
-    """What was fed and what came out."""
+    """Print the input and the output of a sample."""
     fed = ", ".join(f"{printable(n)} {shape_text(shape)}" for n, shape in sample.inputs.items())
     print(f"\nSample: {sample.fed}, seed {sample.seed} (as run -i {sample.fed})")
     if sample.steps < sample.asked:
@@ -308,11 +308,11 @@ def show_sample(sample: Sample) -> None:
 
 
 def saved_line(module: ConvertedModule, output: str) -> str:
-    """What was saved, in a line."""
+    """A line about the saved module."""
     from nirtorch_cli.conversion.describe import count_parameters, describe
 
     where = "stdout" if output == "-" else printable(output)
     return (
-        f"saved {where}: {len(list(describe(module)))} nodes, "
+        f"saved {where}: {counted(len(list(describe(module))), 'node')}, "
         f"{count_parameters(module):,} parameters, dt {module.meta['dt']:g}"
     )

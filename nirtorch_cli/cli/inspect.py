@@ -1,4 +1,4 @@
-"""`nirtorch inspect`: what a .nir file holds, without loading torch."""
+"""`nirtorch inspect`: shows what a .nir file holds, without loading torch."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from nirtorch_cli.cli.tables import table
 from nirtorch_cli.conversion.artefacts.atomic import refuse_output, written
 from nirtorch_cli.drawing.graphs.formats import GRAPHS, LISTS, Direction, Wrap
 from nirtorch_cli.findings.errors import ExitCode, UsageError
-from nirtorch_cli.findings.text import printable, quoted
+from nirtorch_cli.findings.text import counted, printable, quoted
 from nirtorch_cli.reading.formats import format_by_suffix, format_to_write
 
 if TYPE_CHECKING:
@@ -145,16 +145,16 @@ def chosen_format(name: FormatName | None, as_json: bool, output: str) -> str:
 
 
 def refuse_without_picture(chosen: str, direction: Direction | None, wrap: Wrap | None) -> None:
-    """Refuse options of pictures for what is none, or is laid out by the program that reads it.
+    """Refuse options of pictures for formats without a picture or without a layout of ours.
 
     Raises:
-        UsageError: see there.
+        UsageError: --direction or --wrap is not used.
     """
     if direction is not None and chosen in ("text", "json"):
-        text = f"--direction is of no use here: {chosen} is no picture"
+        text = f"--direction is not used here: {chosen} is not a picture"
         raise UsageError(text, hint="give --format svg, dot or mermaid")
     if wrap is not None and chosen != "svg":
-        text = f"--wrap is of no use here: {chosen} has no columns of rows"
+        text = f"--wrap is not used here: {chosen} is not cut into columns"
         raise UsageError(text, hint="give --format svg")
 
 
@@ -168,7 +168,7 @@ def drawn(inspection: Inspection, chosen: str, direction: Direction, wrap: Wrap)
 
 
 def content(report: Report, *, as_json: bool) -> bytes:
-    """What stdout would have got."""
+    """The answer as stdout would show it."""
     stdout = io.TextIOWrapper(io.BytesIO(), encoding="utf8", newline="\n", write_through=True)
     with contextlib.redirect_stdout(stdout):
         if as_json:
@@ -180,10 +180,12 @@ def content(report: Report, *, as_json: bool) -> bytes:
 
 
 def summary(inspection: Inspection) -> str:
-    """How much there is, in a line."""
+    """The size of the graph, in one line."""
     delayed = sum(edge.delayed for edge in inspection.edges)
     late = f", {delayed:,} of them delayed by a step" if delayed else ""
-    return f"{len(inspection.nodes):,} nodes, {len(inspection.edges):,} edges{late}"
+    return (
+        f"{counted(len(inspection.nodes), 'node')}, {counted(len(inspection.edges), 'edge')}{late}"
+    )
 
 
 def show(inspection: Inspection, picture: Picture | None) -> None:
@@ -192,7 +194,7 @@ def show(inspection: Inspection, picture: Picture | None) -> None:
         show_tables(inspection)
         return
     sys.stdout.flush()
-    sys.stdout.buffer.write(picture.text.encode("utf8"))  # whatever the terminal's encoding is
+    sys.stdout.buffer.write(picture.text.encode("utf8"))  # for any encoding of the terminal
 
 
 def show_tables(inspection: Inspection) -> None:

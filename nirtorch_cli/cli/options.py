@@ -19,7 +19,7 @@ NoClobber = Annotated[
     bool, typer.Option("--no-clobber", "-n", help="Never replace an existing output.")
 ]
 NoRepair = Annotated[
-    bool, typer.Option("--no-repair", help="Refuse a damaged graph instead of mending it.")
+    bool, typer.Option("--no-repair", help="Refuse a damaged graph instead of repairing it.")
 ]
 Maps = Annotated[
     list[str],
@@ -61,7 +61,7 @@ MaxBytes = Annotated[
     int | None,
     typer.Option(
         metavar="N",
-        help="Refuse what would take more bytes: data of a file, a step of its network. "
+        help="Refuse a file whose data, or whose network in one step, would take more bytes. "
         "[default: 1 GiB, or 8 times the file]",
         min=1,
         show_default=False,
@@ -99,5 +99,5 @@ LayoutOption = Annotated[
     typer.Option("--layout", help="The first axes of arrays: time, then batch, or the reverse."),
 ]
 Trust = Annotated[
-    bool, typer.Option("--trust", help="Load a saved .pt, a pickle, which runs code that it names.")
+    bool, typer.Option("--trust", help="Load a saved .pt; it is a pickle, which may run any code.")
 ]

@@ -1,6 +1,6 @@
-"""The one renderer: a command's report to lines for people or a document for programs.
+"""Renders a command's report as lines for people or as a document for programs.
 
-stdout is the answer and only that; everything else goes to stderr. A JSON document has
+stdout is only for the answer; everything else goes to stderr. A JSON document has
 the keys schema_version, command, ok, exit_code, findings and result.
 """
 
@@ -26,11 +26,11 @@ _COLOURS = {"error": typer.colors.RED, "warning": typer.colors.YELLOW, "note": t
 
 @dataclass(frozen=True)
 class Report:
-    """What a command found out.
+    """The result of a command.
 
     command: its name.
-    result: makes the answer as plain values, where JSON is asked for; None for no answer.
-    findings: what was noticed about the model.
+    result: makes the answer as plain values, for JSON; None for no answer.
+    findings: about the model.
     notes: further lines for people, for stderr.
     show: prints the answer for people.
     """
@@ -61,7 +61,7 @@ def finish(report: Report, *, as_json: bool, quiet: bool) -> None:
             report.show()
         sys.stdout.flush()
     except BrokenPipeError:
-        abandon_stdout()  # its reader has seen enough
+        abandon_stdout()  # the reader of the pipe has ended
     except OSError as error:
         raise stdout_error(error) from error
     if report.exit_code != ExitCode.DONE:
@@ -69,14 +69,14 @@ def finish(report: Report, *, as_json: bool, quiet: bool) -> None:
 
 
 def stdout_error(error: OSError) -> OutputError:
-    """The error that stdout cannot be written, to which nothing more is written then."""
+    """The error that stdout cannot be written; nothing more is written to it."""
     abandon_stdout()
     text = f"stdout cannot be written: {error.strerror or error}"
     return OutputError(text)
 
 
 def abandon_stdout() -> None:
-    """Let nothing more be written to stdout, which Python would try again at exit."""
+    """Redirect stdout to nothing, since Python would write to it again at exit."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -98,10 +98,10 @@ def say(text: str, kind: str) -> None:
     label = f"{kind}:"
     if has_colours(sys.stderr):
         label = typer.style(label, fg=_COLOURS.get(kind), bold=True)
-    with contextlib.suppress(OSError):  # a full or closed stderr is no reason to fail
+    with contextlib.suppress(OSError):  # a full or closed stderr is not a reason to fail
         print(label, text, file=sys.stderr, flush=True)
 
 
 def shape_text(shape: Sequence[int] | None) -> str:
-    """A shape as people write it, `?` if it is not known."""
+    """A shape in text, `?` if it is not known."""
     return "?" if shape is None else "x".join(map(str, shape)) or "scalar"

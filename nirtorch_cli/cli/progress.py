@@ -1,4 +1,4 @@
-"""A sign of life on stderr for work that takes longer than a second; none in a pipe."""
+"""Shows progress on stderr for work that takes longer than a second; not in a pipe."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ _PATIENCE = 1.0
 
 
 class Stages:
-    """Is called with the stage that the work is in, and told how many steps are done.
+    """Called with each stage of the work, and with the number of steps done.
 
-    This one shows them to nobody.
+    This class shows nothing.
     """
 
     def __call__(self, stage: str) -> None:
-        """The work is in this stage."""
+        """Enter a stage."""
 
     def advance(self, done: int) -> None:
-        """So many steps are done."""
+        """Set the number of steps done."""
 
 
 @contextlib.contextmanager
 def progress(enabled: bool = True, total: int | None = None) -> Iterator[Stages]:
-    """Show the stages of some work; with a total of steps a bar, and steps per second."""
+    """Show the stages of some work; with a total of steps also a bar and steps per second."""
     if not enabled or not can_draw(sys.stderr):
         yield Stages()
         return
@@ -50,7 +50,7 @@ def progress(enabled: bool = True, total: int | None = None) -> Iterator[Stages]
 
 
 class _Display(Stages):
-    """Appears late, also where the first steps take long, and knows what to say then."""
+    """A display that appears after a second, even if the first steps take longer."""
 
     def __init__(self, total: int | None) -> None:
         self.lock = threading.Lock()
@@ -71,7 +71,7 @@ class _Display(Stages):
             parts.TextColumn("steps{task.fields[speed]}"),
             parts.TimeRemainingColumn(),
         )
-        # Two columns are left free: the terminal's own ^C would break a full line.
+        # Two columns stay free: the terminal's own ^C would break a full line.
         width = max(shutil.get_terminal_size().columns - 3, 20)
         colours = has_colours(sys.stderr)
         console = Console(stderr=True, width=width, force_terminal=True, no_color=not colours)

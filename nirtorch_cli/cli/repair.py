@@ -1,4 +1,4 @@
-"""`nirtorch repair`: a damaged .nir file to one that every reader of NIR accepts."""
+"""`nirtorch repair`: writes a damaged .nir file so that every reader of NIR accepts it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from nirtorch_cli.cli.progress import progress
 from nirtorch_cli.cli.terminal import has_colours
 from nirtorch_cli.conversion.artefacts.atomic import refuse_output
 from nirtorch_cli.findings.errors import UsageError
-from nirtorch_cli.findings.text import printable
+from nirtorch_cli.findings.text import counted, printable
 
 if TYPE_CHECKING:
     from nirtorch_cli.conversion.artefacts.nir import RepairedFile
@@ -53,11 +53,11 @@ def repair(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Mend a .nir file and write it in the form of today; show the difference.
+    """Repair a .nir file, write it in today's form, and show the difference.
 
-    The result is read by nir.read with its type check on, and converts to the same numbers.
-    Only damage with one sensible meaning is mended (`nirtorch check --explain NIR101`); what
-    is beyond that is listed, nothing is written, and the exit code is 1.
+    The result is read by nir.read with its type check on, and converts to the same numbers. Only
+    damage with one sensible meaning is repaired (`nirtorch check --explain NIR101`). Other damage
+    is listed; then nothing is written, and the exit code is 1.
     """
     from nirtorch_cli.conversion.artefacts.nir import repair as repaired
 
@@ -90,7 +90,7 @@ def repair(
 
 
 def show(result: RepairedFile) -> None:
-    """The difference, a line for each field or edge that is in one of the files only."""
+    """Print the difference: a line for each field or edge that is in only one of the files."""
     coloured = has_colours(sys.stdout)
     colours = {"-": typer.colors.RED, "+": typer.colors.GREEN}
     for change in result.changes:
@@ -100,10 +100,10 @@ def show(result: RepairedFile) -> None:
 
 def _summary(result: RepairedFile, output: str | None) -> str:
     count = sum(finding.repair is not None for finding in result.findings)
-    done = f"{count} repair{'' if count == 1 else 's'}" if count else "nothing to mend"
+    done = counted(count, "repair") if count else "nothing to repair"
     if output is None and not result.changes:
         return done
     if output is None:
-        return f"{done}; -o OUT writes the mended file"
+        return f"{done}; -o OUT writes the repaired file"
     where = "stdout" if output == "-" else printable(output)
     return f"{done}; wrote {where}, {len(result.content):,} bytes"

@@ -35,7 +35,7 @@ def rule_list() -> Report:
 
 
 def explanation(name: str) -> Report:
-    """What a code means, and the repairs that it may lead to.
+    """The explanation of a code, and of its repairs.
 
     Arguments:
         name: a code, or the name of a rule.

@@ -1,4 +1,4 @@
-"""`nirtorch run`: a model over time, with recorded or made inputs, to outputs and traces."""
+"""`nirtorch run`: runs a model over time on recorded or generated inputs."""
 
 from __future__ import annotations
 
@@ -111,7 +111,9 @@ def run(
     steps: Annotated[
         int | None,
         typer.Option(
-            min=1, metavar="N", help="Time steps; fewer cut a file. [default: 100, or the file's]"
+            min=1,
+            metavar="N",
+            help="Time steps; fewer than a file's cut it. [default: 100, or the file's]",
         ),
     ] = None,
     start: Annotated[
@@ -146,7 +148,7 @@ def run(
     compiled: Annotated[
         bool,
         typer.Option(
-            "--compile", help="Compile loops of neurons with torch.compile, which takes a while."
+            "--compile", help="Compile loops of neurons with torch.compile, which takes seconds."
         ),
     ] = False,
     state_in: Annotated[
@@ -176,11 +178,11 @@ def run(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Run a model over time, and show how much its neurons spike.
+    """Run a model over time, and show how much its neurons fire.
 
-    Arrays have the axes time, batch, neurons (--layout), or time, neurons. Ctrl-C ends the run
-    and writes what there is. A long recording can be run in pieces with the same result: see
-    --start, --state-out and --state-in.
+    Arrays have the axes time, batch, neurons (--layout), or time, neurons. Ctrl-C ends the run and
+    writes what is done. A long recording can be run in pieces with the same result: see --start,
+    --state-out and --state-in.
     """
     from nirtorch_cli.running.signals.outputs import refuse_form
 
@@ -201,7 +203,7 @@ def run(
         repair=not no_repair,
         batch=batch or 1,
     )
-    # What a map or a mapped module prints is not the answer.
+    # What a map or a mapped module prints must not mix with the answer.
     with contextlib.redirect_stdout(sys.stderr):
         with progress(enabled=not quiet) as stage:
             module = loaded(model, request, max_bytes, trust, dtype is not None, stage)
@@ -241,7 +243,7 @@ def run(
 
             def on_steps(done: int, state: Any) -> None:
                 nonlocal is_storable
-                if not is_storable:  # known after the first steps, and told then
+                if not is_storable:  # known only after the first steps
                     refuse_unstorable_state(as_arrays(state))
                     is_storable = True
                 shown.advance(done)

@@ -1,4 +1,4 @@
-"""What `nirtorch run` found out: written, shown to people, and as plain values."""
+"""The results of `nirtorch run`: written to files, shown to people, and as plain values."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Done:
-    """A run that is over.
+    """A run that has ended.
 
-    specs, arrays: what was fed, by argument. labels: what was asked to be written. start: how
-    many steps of the input were left out before. steps: how many were asked for; the outcome says
-    how many were done. earlier: how many led to the state that it began with, None if that is not
-    known. seconds: how long it took. choice: the neurons that are drawn as lines.
+    specs, arrays: the inputs, by argument. labels: what is written. start: how many steps of the
+    input were skipped. steps: how many were requested; the outcome says how many were done.
+    earlier: how many steps led to the initial state, None if that is not known. seconds: how long
+    it took. choice: the neurons that are drawn as lines.
     """
 
     module: ConvertedModule
@@ -55,14 +55,14 @@ class Done:
         return str(self.module.meta["names"].get(argument, argument))
 
     def array(self, label: Label) -> Any:
-        """What there is of a label: (T, B, *shape)."""
+        """The array of a label: (T, B, *shape)."""
         if not label.is_output:
             return self.outcome.trace[label.node][label.variable]
         argument = next(n for n in self.outcome.outputs if self.nir_name(n) == label.node)
         return self.outcome.outputs[argument]
 
     def activity(self) -> list[NodeActivity]:
-        """How much each spiking node fired."""
+        """The activity of each spiking node."""
         from nirtorch_cli.running.activity import activity
 
         trace = self.outcome.trace
@@ -71,10 +71,11 @@ class Done:
 
 
 def write(done: Done, files: Files) -> tuple[list[str], list[Finding]]:
-    """Write outputs, state and picture; a line for each file, and what could not be written.
+    """Write outputs, state and picture; returns a line for each file, and the problems.
 
-    What can be written is, whatever happens to the others. Only a state that is to take the place
-    of the one that was read is left as it was, so that the run can be done again.
+    A file that cannot be written does not keep the others from being written, with one exception:
+    a state that would replace the one that was read is then not written, so that the run can be
+    repeated.
     """
     lines: list[str] = []
     problems: list[Finding] = []
@@ -92,13 +93,13 @@ def write(done: Done, files: Files) -> tuple[list[str], list[Finding]]:
         except NirtorchError as error:
             problems.extend(error.findings)
         except BrokenPipeError:
-            abandon_stdout()  # its reader has seen enough
+            abandon_stdout()  # the reader of the pipe has ended
             is_read = False
 
     attempt(files.output, lambda path: f"{_write_output(done, path, files)} over {steps}")
     is_lost = bool(problems) or not is_read
     if is_lost and files.replaces_state:
-        text = "left as it was, since the outputs were not written"
+        text = "not replaced, because the outputs were not written"
         problems.append(Finding("NIR701", "error", text, file=files.state))
     else:
         attempt(files.state, lambda path: f"{_write_state(done, path, files.clobber)} {steps}")
@@ -143,7 +144,7 @@ def _write_state(done: Done, path: str, clobber: bool) -> str:
 
 
 def _drawn(done: Done) -> Recorded:
-    """What a picture shows: inputs as far as they were fed, spikes, what is recorded, outputs."""
+    """The content of a picture: the inputs that were used, spikes, recordings, outputs."""
     from nirtorch_cli.drawing.runs.choice import Choice
     from nirtorch_cli.drawing.runs.layout import Recorded
     from nirtorch_cli.running.arrays import as_array
@@ -161,7 +162,7 @@ def _drawn(done: Done) -> Recorded:
 
 
 def noticed(done: Done, lines: Sequence[str], files: Files) -> list[Finding]:
-    """What is to be told about a run: NaN and infinity, no compiler, that it was ended."""
+    """The findings of a run: NaN and infinity, no compiler, an interruption."""
     from nirtorch_cli.running.silence import silence
     from nirtorch_cli.running.stream import not_finite
 
@@ -172,27 +173,27 @@ def noticed(done: Done, lines: Sequence[str], files: Files) -> list[Finding]:
         findings.append(Finding("NIR616", "warning", text))
     if done.outcome.is_interrupted:
         text = f"interrupted after {done.outcome.steps:,} of {done.steps:,} steps"
-        kept = [*lines] or ["nothing was to be written"]
+        kept = [*lines] or ["no file was asked for"]
         if files.state is not None:
             reached = done.start + done.outcome.steps
-            kept.append(f"--start {reached} --state-in {files.state} goes on from there")
+            kept.append(f"--start {reached} --state-in {files.state} continues from there")
         findings.append(Finding("NIR901", "error", text, hint="; ".join(kept)))
     return findings
 
 
 def notes_of(done: Done, lines: Sequence[str]) -> list[str]:
-    """What else people may want to know: dt, what was compiled, what was written."""
+    """Notes for people: dt, what was compiled, what was written."""
 
     notes = [f"dt {done.dt:g}: {done.module.meta['dt_reason']}"]
     compiler = done.compiler
     if compiler is not None and compiler.problem is None:
         made = f"{counted(compiler.programs, 'program')} in {compiler.seconds:.1f} s"
-        notes.append(f"compiled {made if compiler.programs else 'nothing: it would not pay here'}")
+        notes.append(f"compiled {made if compiler.programs else 'nothing: it would save no time'}")
     return notes if done.outcome.is_interrupted else [*notes, *lines]
 
 
 def exit_code_of(done: Done, problems: list[Finding]) -> ExitCode:
-    """How a run ended."""
+    """The exit code of a run."""
     if done.outcome.is_interrupted:
         return ExitCode.INTERRUPTED
     return ExitCode.USAGE if problems else ExitCode.DONE
@@ -237,7 +238,7 @@ def answer(done: Done, files: Files) -> dict[str, Any]:
 
 
 def show_summary(done: Done) -> None:
-    """What was fed, what came out, and how much the neurons fired."""
+    """Print the inputs, the outputs, and how much the neurons fired."""
     for name, array in done.arrays.items():
         spec = printable(done.specs[name])
         print(f"fed     {printable(done.nir_name(name))} {shape_text(array.shape)} from {spec}")

@@ -1,4 +1,4 @@
-"""What `nirtorch run` is asked for, made ready: the model, what is fed, what is recorded.
+"""Prepares what `nirtorch run` is asked for: the model, its inputs, what to record.
 
 Everything that can be refused is refused here, before a step is run.
 """
@@ -49,7 +49,7 @@ class Files:
 
     @property
     def replaces_state(self) -> bool:
-        """Whether the state that was read is to be replaced by the one after it."""
+        """Whether the new state replaces the one that was read."""
         if self.state is None or self.state_in is None:
             return False
         return os.path.realpath(self.state) == os.path.realpath(self.state_in)
@@ -64,17 +64,17 @@ class Form(str, Enum):
 
 
 def refuse_stdout(files: Files, as_json: bool) -> None:
-    """Refuse -o - where stdout is to be something else, or the form of the output is not said.
+    """Refuse -o - if stdout is used for something else, or the format is not given.
 
     Raises:
-        UsageError: see there.
+        UsageError: either.
     """
     if files.output is None and files.form is not None:
-        raise UsageError("--format is of no use here: nothing is written", hint="give -o")
+        raise UsageError("--format is not used here: nothing is written", hint="give -o")
     if files.output != "-":
         return
     if files.form is None:
-        text = "-o - does not say which format is meant"
+        text = "-o - needs a format"
         raise UsageError(text, hint="give --format npz, csv or nir; or name a file")
     if as_json:
         raise UsageError("-o - leaves no room on stdout for --json", hint="name a file")
@@ -85,11 +85,11 @@ def refuse_stdout(files: Files, as_json: bool) -> None:
 def check_files(model: str, inputs: Sequence[str], files: Files) -> None:
     """Refuse files that cannot or must not be written, before any work is done.
 
-    A state that was read may be replaced by the one after it; nothing else that is read is.
+    The state that was read may be replaced by the new one; no other input is ever replaced.
 
     Raises:
         UsageError: an output without a known suffix, one that is written twice, or stdin twice.
-        MissingFrameworkError: a picture is asked for, and matplotlib is not there.
+        MissingFrameworkError: a picture is asked for, and matplotlib is not installed.
         OutputError: see `refuse_output`.
     """
     from nirtorch_cli.reading.sources import place_of
@@ -156,11 +156,11 @@ def loaded(
     has_dtype: bool,
     stage: Callable[[str], None],
 ) -> ConvertedModule:
-    """The module of a .nir file, converted, or of a saved one; ready to be run.
+    """The module of a .nir file, converted, or a saved one; ready to be run.
 
     Raises:
         NirtorchError: it cannot be read or converted.
-        UsageError: it is a saved one, and is not trusted or is asked to be another.
+        UsageError: it is a saved one and not trusted, or given options that would change it.
     """
     is_saved = _is_saved(model)
     if is_saved:
@@ -177,7 +177,7 @@ def loaded(
             import torch
 
             module.to(getattr(torch, request.dtype))
-        module.meta["findings"] = []  # they were told when it was converted
+        module.meta["findings"] = []  # they were reported when it was converted
     else:
         from nirtorch_cli.reading.graphs import read
 
@@ -195,13 +195,13 @@ def loaded(
 
 
 def refuse_saved(model: str, request: Options, trust: bool) -> None:
-    """Refuse to load a pickle that is not trusted, or to convert what is converted already.
+    """Refuse to load a pickle that is not trusted, or to change what is converted already.
 
     Raises:
         UsageError: either.
     """
     if not trust:
-        text = f"{printable(model)} is a pickle: to load it runs code that it names"
+        text = f"{printable(model)} is a pickle: loading it runs the code that it names"
         raise UsageError(text, hint="give --trust if you trust who wrote it")
     usual = Options(device=request.device, dtype=request.dtype, batch=request.batch)
     changed = [name for name in vars(usual) if getattr(usual, name) != getattr(request, name)]
@@ -237,10 +237,10 @@ def example(module: ConvertedModule, request: Options) -> torch.Tensor:
 
 
 def labels_of(module: ConvertedModule, record: Sequence[str]) -> list[Label]:
-    """What is written: the outputs, then what is recorded in the order asked for.
+    """The arrays to write: the outputs, then the recordings in the order asked for.
 
     Raises:
-        UsageError: a node that is not there, or a variable that it does not have.
+        UsageError: a node does not exist, or does not have the variable.
     """
     from nirtorch_cli.running.recording import known_variables, wanted
     from nirtorch_cli.running.signals.outputs import Label
@@ -257,9 +257,9 @@ def labels_of(module: ConvertedModule, record: Sequence[str]) -> list[Label]:
 
 
 def recorded(module: ConvertedModule, labels: Sequence[Label], *, with_spikes: bool) -> list[str]:
-    """What `run_sequence` is to record: what was asked for, and what the summary needs.
+    """The variables for `run_sequence` to record: what was asked for, and what the summary needs.
 
-    In the order of the graph, in which people then see it: b2 before b10, where both are alike.
+    They are in display order: that of the graph, with b2 before b10 if both are equally deep.
     """
     from nirtorch_cli.primitives.table import is_spiking
     from nirtorch_cli.running.recording import node_types, shown_paths
@@ -277,10 +277,10 @@ def recorded(module: ConvertedModule, labels: Sequence[Label], *, with_spikes: b
 def chosen_neurons(
     module: ConvertedModule, labels: Sequence[Label], neurons: Sequence[str], files: Files
 ) -> Choice:
-    """The neurons whose lines are drawn, where --neurons names them.
+    """The neurons that --neurons names, whose lines are drawn.
 
     Raises:
-        UsageError: nothing is drawn, or not that.
+        UsageError: nothing is drawn, or not these neurons.
     """
     from nirtorch_cli.drawing.runs.choice import Choice, choice_of
     from nirtorch_cli.running.recording import node_shapes
@@ -288,7 +288,7 @@ def chosen_neurons(
     if not neurons:
         return Choice()
     if files.plot is None:
-        raise UsageError("--neurons is of no use here: nothing is drawn", hint="give --plot")
+        raise UsageError("--neurons is not used here: nothing is drawn", hint="give --plot")
     names, shapes = module.meta["names"], node_shapes(module)
     drawn = [*(label.node for label in labels), *(names.get(n, n) for n in module.meta["inputs"])]
     counts = {name: shapes.get(name) for name in drawn}
@@ -300,11 +300,11 @@ def chosen_neurons(
 def fed(
     module: ConvertedModule, inputs: Sequence[str], options: InputOptions
 ) -> tuple[dict[str, str], dict[str, Any]]:
-    """What each input is fed with: as it was asked for, and the array; by argument.
+    """The spec and the signal of each input, by argument.
 
     Raises:
         ReadError: a file cannot be read.
-        UsageError: inputs that are missing, or do not fit the model or each other.
+        UsageError: inputs are missing, or do not fit the model or each other.
     """
     from nirtorch_cli.running.signals.inputs import assigned, read_inputs
     from nirtorch_cli.running.stream import ports_of
@@ -315,7 +315,7 @@ def fed(
 
 
 def array_type(like: torch.Tensor) -> str:
-    """The type in which inputs are read; NumPy has no bfloat16, which float32 contains."""
+    """The type in which inputs are read; float32 for bfloat16, which NumPy does not have."""
     name = str(like.dtype).removeprefix("torch.")
     return "float32" if name == "bfloat16" else name
 
@@ -327,7 +327,7 @@ def starting_state(
     like: torch.Tensor,
     max_bytes: int | None,
 ) -> tuple[Any, int | None, list[Finding]]:
-    """The state of a file, as the module takes it; after how many steps, and what is odd about it.
+    """The state in a file as the module takes it, its number of steps, and findings.
 
     Raises:
         ReadError: the file cannot be read.
@@ -346,7 +346,7 @@ def starting_state(
 
 
 def made_now(module: ConvertedModule, dtype: str | None = None, steps: int | None = None) -> Any:
-    """What a state of a module is made with, as its file says it."""
+    """The settings that a module's state is made with, as stored in its file."""
     from nirtorch_cli.running.state_file import MadeWith
 
     meta = module.meta
@@ -361,9 +361,9 @@ def made_now(module: ConvertedModule, dtype: str | None = None, steps: int | Non
 
 
 def _is_saved(model: str) -> bool:
-    """Whether a file is one that torch.save wrote, by its name or by what is in it."""
+    """Whether torch.save wrote a file, by its name or its content."""
     if model == "-" or not os.path.exists(model):
-        return False  # reading says what is wrong
+        return False  # reading will report what is wrong
     return format_by_suffix(model, ARTEFACTS) is not None or is_saved_file(model)
 
 

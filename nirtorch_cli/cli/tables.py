@@ -1,9 +1,8 @@
-"""Tables on stdout: in a terminal by rich and as wide as that is, in a pipe plain lines.
+"""Tables on stdout: in a terminal by rich and as wide as it is, in a pipe plain lines.
 
-In: heads and rows of text. In a terminal, columns in which no row says anything are left out, and
-text is folded; where that is not enough, a narrower form of the table is taken if the caller has
-one, and else every row becomes a block with a line for each column. In a pipe nothing is left out,
-folded or cut.
+In: heads and rows of text. In a terminal, empty columns are left out and text is folded; if the
+table is still too wide, a narrower form is used if the caller has one, and otherwise every row
+becomes a block with a line per column. In a pipe nothing is left out, folded or cut.
 
 Always holds: no number and no head is broken. Cost: linear in the text.
 """
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
 _GAP = 2
 _LEAST = 10
-"""Text is folded to no fewer cells than that."""
+"""The least width to which text is folded, in cells."""
 
 Form = tuple[Sequence[str], Sequence[Sequence[str]]]
 """Heads, and rows with a cell for each."""
@@ -44,7 +43,7 @@ def table(
     Arguments:
         right: columns of numbers, which are aligned there.
         folds: columns that may be folded, beside the first.
-        narrow: heads and rows that say the same with less room.
+        narrow: heads and rows with the same content in less width.
     """
     forms = [
         (texts, [[printable(cell) for cell in row] for row in cells])
@@ -62,7 +61,7 @@ def table(
 def fitted(
     forms: Sequence[Form], right: Sequence[str], folds: Sequence[str], width: int
 ) -> RenderableType:
-    """The first of these forms that fits so many cells, or else a block for each row."""
+    """The first of these forms that fits into the width, or else a block for each row."""
     tables = (_table(*form, right, folds, width) for form in forms)
     return next((found for found in tables if found is not None), _blocks(*forms[0]))
 
@@ -74,7 +73,7 @@ def _table(
     folds: Sequence[str],
     width: int,
 ) -> Table | None:
-    """A table of that width; None if it would have to break what is not to be folded."""
+    """A table of that width; None if something would have to be broken that cannot be folded."""
     from rich import box
     from rich.cells import cell_len
     from rich.table import Table
@@ -85,7 +84,7 @@ def _table(
     foldable = {n for n in used if not n or heads[n] in folds}
 
     def at(most: int) -> dict[int, int]:
-        """The width of each column, if text is folded to so many cells and heads are not."""
+        """The width of each column if text, but not heads, is folded to `most` cells."""
         return {
             n: min(wide, max(most, cell_len(heads[n]))) if n in foldable else wide
             for n, wide in widths.items()
@@ -109,7 +108,7 @@ def _table(
 
 
 def _blocks(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> RenderableType:
-    """For each row its name, and under it a line for each column that says something."""
+    """For each row its name, and under it a line for each column that is not empty."""
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
@@ -127,7 +126,7 @@ def _blocks(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> RenderableTy
 
 
 def _write_plain(heads: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str]) -> None:
-    """Columns as wide as their widest cell. Importing rich would cost a start 35 ms."""
+    """Print columns as wide as their widest cell, without rich, whose import takes 35 ms."""
     lines = [list(heads), *rows]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
@@ -139,7 +138,7 @@ def _write_plain(heads: Sequence[str], rows: Sequence[Sequence[str]], right: Seq
 
 
 def show_activity(activities: Sequence[NodeActivity]) -> None:
-    """A table of how much the neurons of each node fired; nothing without spiking nodes."""
+    """Print how much the neurons of each node fired; nothing without spiking nodes."""
     from nirtorch_cli.running.activity import COLUMNS, NARROW_COLUMNS, RIGHT, activity_rows, folded
 
     shown = folded(activities) if sys.stdout.isatty() else list(activities)

@@ -1,12 +1,12 @@
-"""What a stream can show: colours, and lines that are drawn over.
+"""What a stream can show: colours, and lines that are overwritten.
 
-The conventions, in the order in which they win:
+The conventions, in the order of precedence:
 1. NO_COLOR, if it is not empty (no-color.org): no colours;
 2. FORCE_COLOR, if it is not empty (force-color.org): colours, in a pipe too;
 3. TERM=dumb: no colours, no cursor that moves, and tables as in a pipe, whatever FORCE_COLOR says
    of colours;
 4. else colours in a terminal, and none in a pipe.
-Files, and documents for programs, get none in any case: they are not written through this.
+Files, and documents for programs, never get colours: they are not written through this.
 """
 
 from __future__ import annotations

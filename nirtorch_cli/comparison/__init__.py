@@ -1,5 +1,5 @@
-"""Two runs of one graph, compared node by node: specs, recordings, and what differs.
+"""Compares two runs of one graph node by node.
 
-In: specs of two sides, two modules, or two recordings. Out: a `Comparison`, an object with
-numbers. What could not be compared is in it as such, and never counts as agreement.
+In: specs of two sides, two modules, or two recordings. Out: a `Comparison`, an object with numbers.
+It lists what could not be compared, which never counts as agreement.
 """

@@ -1,10 +1,10 @@
-"""A module over an input, to a recording on the steps of a comparison.
+"""Runs a module over an input and records it on the steps of a comparison.
 
-In: a module, an input on the coarser of two steps, over which it is constant, and what is wanted
-of each node. Out: a `Recording` of what of that there is.
+In: a module, an input on the longer of two steps, over which it is constant, and the wanted
+variables of each node. Out: a `Recording` of those that exist.
 
-Always holds: each step is run once, so that modules which keep their own state are compared from
-where they are; what runs on shorter steps is brought to the coarser ones part by part.
+Always holds: each step is run once, so that modules which keep their own state continue from it;
+a run on shorter steps is converted to the longer ones part by part.
 Cost: a run, linear in nodes and steps; what is recorded stays in memory, on the coarser steps.
 """
 
@@ -36,7 +36,7 @@ from nirtorch_cli.running.session import SequenceRun, Session
 from nirtorch_cli.running.stream import part_length
 
 _COUNTED = "counted"
-"""An output as spikes, beside it as values."""
+"""The name of an output taken as spikes; it is recorded as values too."""
 
 Request = tuple[str, str]
 """The NIR path of a node, and one of its variables."""
@@ -53,17 +53,17 @@ def recorded(
     spiking: Mapping[str, bool] | None = None,
     state: Mapping[str, Any] | None = None,
 ) -> Recording:
-    """Run a module over an input and record what of the wanted variables it has.
+    """Run a module over an input and record the wanted variables that it has.
 
-    What its nodes keep is seen in the state after the first step, which is run by itself: a
-    module of another framework may keep what its type should have under another name. Random
-    numbers are those that the next run gets, too.
+    The first step is run by itself: the state after it shows which variables the nodes keep, since
+    a module of another framework may use other names. Random numbers are drawn so that the next
+    run gets the same.
 
     Arguments:
         inputs: by argument name, (T, B, *shape) on the coarser steps; see `fitting`.
         wanted: by NIR path, variables.
         dt: the length of a coarser step.
-        repeats: how many steps of the module each of those is.
+        repeats: how many steps of the module make a coarser step.
         spiking: by NIR path, whether a node's output is spikes, where that is known.
         state: the state to start from; None for the resting state.
 
@@ -89,22 +89,22 @@ def recorded(
 
 
 def fitting(module: ConvertedModule, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Inputs by NIR name as a module takes them: by argument name, of its device and type."""
+    """Inputs by NIR name, as a module takes them: by argument name, with its device and type."""
     like = first_floating(module)
     named = {name: inputs[module.meta["names"].get(name, name)] for name in module.meta["inputs"]}
     return {name: x if like is None else x.to(like) for name, x in named.items()}
 
 
 def floating_type(module: ConvertedModule) -> torch.dtype | None:
-    """The type in which a module is run; None if it takes any."""
+    """The floating type of a module; None if it takes any."""
     like = first_floating(module)
     return None if like is None else like.dtype
 
 
 def _recordable(module: ConvertedModule, wanted: Mapping[str, Iterable[str]]) -> list[Request]:
-    """Those of the wanted variables that the types of a module's nodes have.
+    """The wanted variables that the types of a module's nodes have.
 
-    Of graphs that somebody edited no more is known than what they give.
+    Of an edited graph only the outputs are known.
     """
     edited = tuple(
         f"{path}/" if path else ""
@@ -121,13 +121,13 @@ def _recordable(module: ConvertedModule, wanted: Mapping[str, Iterable[str]]) ->
 
 
 def _devices(module: ConvertedModule) -> list[torch.device]:
-    """The devices, besides the CPU, whose random numbers a module may draw."""
+    """The devices besides the CPU on which a module may draw random numbers."""
     found = {t.device for t in stored_tensors(module) if t.is_cuda}
     return sorted(found, key=str)
 
 
 def _most_steps(module: ConvertedModule, inputs: Mapping[str, Tensor], repeats: int) -> int:
-    """How many of a module's steps are run at a time: as many as `nirtorch run` does."""
+    """How many of a module's steps are run at a time: as many as in `nirtorch run`."""
     whole = {
         key: torch.empty((len(x) * repeats, *x.shape[1:]), dtype=x.dtype, device="meta")
         for key, x in inputs.items()
@@ -170,7 +170,7 @@ def _within(step: int, left: int, most: int) -> Iterator[_Piece]:
 def _kept(
     module: ConvertedModule, state: Any, requests: set[Request], prefix: str = ""
 ) -> Iterator[tuple[Request, Tensor]]:
-    """Those of the requests that a state has."""
+    """The requests whose variable is in a state."""
     for name, nir_name in module.meta["names"].items():
         path, child = prefix + nir_name, getattr(module, name, None)
         own = state.get(name) if isinstance(state, Mapping) else None
@@ -185,7 +185,7 @@ def _kept(
 
 
 class _Gathered:
-    """What was recorded, on the coarser steps."""
+    """Collects what is recorded, on the coarser steps."""
 
     def __init__(self, steps: int, repeats: int, spiking: Mapping[str, bool]) -> None:
         self.steps, self.repeats, self.spiking = steps, repeats, spiking
@@ -195,7 +195,7 @@ class _Gathered:
         self.graded: set[str] = set()
 
     def add(self, piece: _Piece, trace: Mapping[str, Mapping[str, Tensor]]) -> None:
-        """What was recorded over a piece."""
+        """Add what was recorded over a piece."""
         self.pieces += 1
         for path, variables in trace.items():
             for variable, values in variables.items():
@@ -208,21 +208,21 @@ class _Gathered:
                     self.count(path, piece, part)
 
     def put(self, request: Request, piece: _Piece, part: Array) -> None:
-        """Values at the ends of coarser steps."""
+        """Keep values at the ends of coarser steps."""
         part = coarser_values(part, piece.each)
         array = self.room(request, part)
         if array is not None:
             array[piece.start : piece.stop] = part
 
     def total(self, request: Request, piece: _Piece, part: Array) -> None:
-        """Spikes over coarser steps."""
+        """Count spikes over coarser steps."""
         part = coarser_spikes(part.astype(float), piece.each)
         array = self.room(request, part)
         if array is not None:
             array[piece.start : piece.stop] += part
 
     def room(self, request: Request, part: Array) -> Array | None:
-        """Where a part of a variable goes; None if its shape changed, so that it does nowhere."""
+        """The buffer for a part of a variable; None if its shape changed, so that it has none."""
         array = self.arrays.get(request)
         if array is None:
             array = np.zeros((self.steps, *part.shape[1:]), part.dtype)
@@ -233,14 +233,14 @@ class _Gathered:
         return self.arrays[request]
 
     def count(self, path: str, piece: _Piece, part: Array) -> None:
-        """An output that may be spikes, counted as such as long as it is nothing but 0 and 1."""
+        """Count an output as spikes, as long as all its values are 0 or 1."""
         if not is_zero_or_one(part):
             self.graded.add(path)
         if path not in self.graded:
             self.total((path, _COUNTED), piece, part)
 
     def trace(self) -> dict[str, dict[str, Array]]:
-        """The variables that were there at every step."""
+        """The variables that were recorded at every step."""
         found: dict[str, dict[str, Array]] = {}
         for (path, variable), array in self.arrays.items():
             if variable != _COUNTED and self.parts[path, variable] == self.pieces:
@@ -248,7 +248,7 @@ class _Gathered:
         return found
 
     def counted(self) -> dict[str, Array]:
-        """The outputs that are nothing but 0 and 1."""
+        """The outputs whose values are all 0 or 1."""
         return {
             path: array
             for (path, variable), array in self.arrays.items()

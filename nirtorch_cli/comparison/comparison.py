@@ -1,7 +1,7 @@
-"""How two runs of one graph differ: numbers for each node, and by them whether that is allowed.
+"""How two runs of one graph differ: numbers for each node, and whether they pass.
 
-In: what `nodes` found. Out: a `Comparison`, whose `failures` say where it does not pass;
-without any it does. Always holds: what could not be compared fails. Cost: linear in the nodes.
+In: the results of `nodes`. Out: a `Comparison`; it passes if it has no `failures`. Always holds:
+what could not be compared fails. Cost: linear in the nodes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ LACKING = {
     (True, False): "could not be compared: A does not have it",
     (False, True): "could not be compared: B does not have it",
 }
-"""Why a variable could not be compared that A or B lacks: by whether A does, and B."""
+"""Why a variable was not compared, by whether A has it and whether B has it."""
 
 _HIDDEN = "a module whose state calls it otherwise says so: nir_states = {{'its name': {own}}}"
 
@@ -31,11 +31,10 @@ _HIDDEN = "a module whose state calls it otherwise says so: nir_states = {{'its 
 class NodeComparison:
     """How one node differs.
 
-    spikes: of its spikes, or of an output that is nothing but 0 and 1 in both.
-    values: of the other variables (v, i, output) by name.
-    not_compared: for each variable that could not be compared, why.
-    unknown_from: the first step from which it is not known whether the node parts, because what
-    it gives, or all of it, could not be compared; None if that is known for all steps.
+    spikes: of its spikes, or of an output that is all 0 and 1 in both. values: of the other
+    variables (v, i, output) by name. not_compared: for each variable that could not be compared,
+    why. unknown_from: the first step from which it is not known whether the node diverges, because
+    its output, or the whole node, could not be compared; None if it is known for all steps.
     """
 
     node: str
@@ -46,7 +45,7 @@ class NodeComparison:
 
     @property
     def first_step(self) -> int | None:
-        """The first step at which anything parts, by the tolerance given to `compare`."""
+        """The first step at which anything diverges, by the tolerance given to `compare`."""
         steps = [None if self.spikes is None else self.spikes.first_step]
         steps += [value.first_step for value in self.values.values()]
         return min((step for step in steps if step is not None), default=None)
@@ -57,9 +56,9 @@ class Comparison:
     """How two runs of one graph differ.
 
     a, b: what was compared. dt: the length of a step of the common grid. steps, rows: how many
-    steps and batch rows were compared. atol, max_spike_shift, tau: as given to `compare`; tau
-    in the unit of dt. not_compared: why, for what no node stands for. optional: the variables of
-    states that pass where A or B does not show them.
+    steps and batch rows were compared. atol, max_spike_shift, tau: as given to `compare`; tau in
+    the unit of dt. not_compared: reasons that belong to no node. optional: the variables of states
+    that pass if A or B does not show them.
     """
 
     a: str
@@ -77,13 +76,12 @@ class Comparison:
     def failures(
         self, atol: float | None = None, max_spike_shift: int | None = None
     ) -> list[Finding]:
-        """A finding for each node that differs by more than allowed, and all not compared.
+        """A finding for each node that differs by more than allowed, and for all not compared.
 
         Arguments:
-            atol: largest |difference| of v, i and outputs; None for that given to `compare`.
-                Infinity lets every difference pass, but no NaN.
-            max_spike_shift: how many steps apart spikes may be; a spike too many or too few
-                never passes.
+            atol: largest |difference| of v, i and outputs; None for the one given to `compare`.
+            Infinity lets every difference pass, but not NaN. max_spike_shift: how many steps apart
+            spikes may be; extra or missing spikes never pass.
 
         Raises:
             UsageError: a tolerance is negative or NaN.
@@ -97,12 +95,12 @@ class Comparison:
             parted = [*_spikes_differ(node.spikes, shift), *_values_differ(node.values, atol)]
             if parted:
                 where = "" if node.first_step is None else f" at step {node.first_step}"
-                text = f"the runs part{where}: {'; '.join(parted)}"
+                text = f"the runs diverge{where}: {'; '.join(parted)}"
                 found.append(Finding("NIR620", "error", text, node.node))
         return found
 
     def warnings(self) -> list[Finding]:
-        """What could not be compared and passes all the same: states that one side hides."""
+        """What could not be compared but still passes: states that one side does not show."""
         return [
             finding for node in self.nodes for finding in self._not_compared(node, optional=True)
         ]
@@ -123,9 +121,9 @@ class Comparison:
 
     @property
     def first_parting(self) -> NodeComparison | None:
-        """The node that parts first; of several at one step the first in the graph's order.
+        """The node that diverges first; of several at the same step the first in the graph's order.
 
-        None where none parts, or where one may have parted before it that was not compared.
+        None if no node diverges, or if one that was not compared may have diverged earlier.
         """
         parted, unknown = self._firsts
         if parted is None or (unknown is not None and unknown < parted):
@@ -134,7 +132,7 @@ class Comparison:
 
     @property
     def first_unknown(self) -> NodeComparison | None:
-        """The first node that was not compared, if none is known to part before it."""
+        """The first node that was not compared, if none is known to diverge before it."""
         parted, unknown = self._firsts
         if unknown is None or (parted is not None and parted <= unknown):
             return None
@@ -142,13 +140,13 @@ class Comparison:
 
     @property
     def _firsts(self) -> tuple[tuple[int, int] | None, tuple[int, int] | None]:
-        """Step and place of the first node that parts, and of the first that is not known to."""
+        """Step and index of the first node that diverges, and of the first that may."""
         parted = [(n.first_step, place) for place, n in enumerate(self.nodes)]
         unknown = [(n.unknown_from, place) for place, n in enumerate(self.nodes)]
         return _first(parted), _first(unknown)
 
     def to_json(self) -> dict[str, Any]:
-        """The comparison as JSON; numbers that JSON lacks (infinity) are texts."""
+        """The comparison as JSON; infinity and NaN, which JSON lacks, are texts."""
         first, unknown = self.first_parting, self.first_unknown
         told = {
             **asdict(self),
@@ -165,7 +163,7 @@ def _first(steps: list[tuple[int | None, int]]) -> tuple[int, int] | None:
 
 
 def refuse_tolerances(atol: float, max_spike_shift: int) -> None:
-    """Refuse tolerances with which nothing, or anything, would agree.
+    """Refuse tolerances with which nothing, or everything, would agree.
 
     Raises:
         UsageError: one is negative or NaN.
@@ -191,13 +189,13 @@ def _spikes_differ(spikes: SpikeDifference | None, max_shift: int) -> Iterator[s
 def _values_differ(values: dict[str, ValueDifference], atol: float) -> Iterator[str]:
     for name, value in values.items():
         if value.not_finite:
-            yield f"{name} is NaN or infinity in {value.not_finite:,} places"
+            yield f"{name} is NaN or infinity in {counted(value.not_finite, 'value')}"
         if value.largest is not None and value.place is not None and value.largest > atol:
             yield f"{name} differs by up to {value.largest:.4g} ({text_of(value.place)})"
 
 
 def _plain(value: Any) -> Any:
-    """Plain values, with what JSON has no number for as text."""
+    """Plain values; numbers that JSON lacks become text."""
     if isinstance(value, dict):
         return {key: _plain(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):

@@ -1,4 +1,4 @@
-"""What differs between two arrays of one node: spikes, or values such as v and i.
+"""The differences between two arrays of one node: spikes, or values such as v and i.
 
 In: arrays (T, B, *shape) of the same shape, on the same steps. Out: frozen values, JSON-ready.
 Always holds: NaN and infinity are never equal to anything, themselves included, and are counted.
@@ -15,10 +15,10 @@ from nirtorch_cli.comparison.trains import largest_shift, matched, train_of, van
 from nirtorch_cli.running.arrays import Array
 
 _AT_A_TIME = 2**21
-"""So many numbers of an array are worked on at once."""
+"""How many numbers of an array are compared at a time."""
 
 MOST_SPIKES = 2**53 - 1
-"""The largest number of spikes in a step: beyond it floating numbers are no longer exact."""
+"""The largest number of spikes in a step; beyond it floating-point numbers are not exact."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Place:
 
 
 def text_of(place: Place) -> str:
-    """A place for a message."""
+    """A position in words."""
     neuron = ", ".join(map(str, place.neuron)) or "0"
     return f"step {place.step}, row {place.row}, neuron {neuron}"
 
@@ -40,9 +40,9 @@ def text_of(place: Place) -> str:
 class ValueDifference:
     """How a variable differs between A and B.
 
-    largest: the largest |A - B|, at `place`; None where no two numbers could be compared.
-    beyond: how many differ by more than atol. not_finite: how many are NaN or infinity in
-    either. first_step: the first step with any of both; None if they agree.
+    largest: the largest |A - B|, at `place`; None if no two numbers could be compared. beyond: how
+    many differ by more than atol. not_finite: how many are NaN or infinity in A or B. first_step:
+    the first step with either; None if they agree.
     """
 
     largest: float | None
@@ -56,11 +56,11 @@ class ValueDifference:
 class SpikeDifference:
     """How the spikes of a node differ between A and B, over all neurons and batch rows.
 
-    spikes_a, spikes_b: how many. rate_a, rate_b: for each neuron, row and unit of time.
-    missing: in A alone. extra: in B alone. shifted: in both, at most max_spike_shift steps
-    apart. least_shift: the least max_spike_shift with none missing or extra; None if no shift
-    is enough. first_step: the first step at which any neuron differs; first: where that is.
-    van_rossum: the mean distance of all neurons; largest_van_rossum: the largest of any.
+    spikes_a, spikes_b: how many. rate_a, rate_b: per neuron, row and unit of time. missing: only in
+    A. extra: only in B. shifted: in both, at most max_spike_shift steps apart. least_shift: the
+    smallest max_spike_shift with none missing or extra; None if no shift is enough. first_step: the
+    first step at which any neuron differs; first: its position. van_rossum: the mean distance of
+    all neurons; largest_van_rossum: the largest of any.
     """
 
     spikes_a: int
@@ -78,7 +78,7 @@ class SpikeDifference:
 
 
 def value_difference(a: Array, b: Array, atol: float) -> ValueDifference:
-    """Compare values, (T, B, *shape) both; `atol` decides what is beyond it."""
+    """Compare values, both (T, B, *shape), with a tolerance."""
     largest, place, first = -1.0, None, None
     beyond = not_finite = 0
     size = max(1, _AT_A_TIME // max(1, int(np.prod(a.shape[1:]))))
@@ -101,11 +101,11 @@ def value_difference(a: Array, b: Array, atol: float) -> ValueDifference:
 def spike_difference(
     a: Array, b: Array, *, dt: float, max_shift: int, tau: float
 ) -> SpikeDifference:
-    """Compare numbers of spikes, (T, B, *shape) both.
+    """Compare numbers of spikes, both (T, B, *shape).
 
     Arguments:
         dt: the length of a step, for rates.
-        max_shift: how many steps apart spikes may be that belong together.
+        max_shift: how many steps apart two spikes may be to match.
         tau: of the distance of van Rossum, in steps.
     """
     shape = a.shape
@@ -144,7 +144,7 @@ def spike_difference(
 
 
 def no_spikes(values: Array) -> tuple[Place, str] | None:
-    """The first of (T, B, *shape) that is no number of spikes, and what it is instead.
+    """The first value of (T, B, *shape) that is not a number of spikes, with its position.
 
     Numbers of spikes are whole, not negative, and at most `MOST_SPIKES`.
     """
@@ -160,7 +160,7 @@ def no_spikes(values: Array) -> tuple[Place, str] | None:
 
 
 def is_zero_or_one(values: Array) -> bool:
-    """Whether values are nothing but 0 and 1."""
+    """Whether all values are 0 or 1."""
     return bool(np.all((values == 0) | (values == 1)))
 
 

@@ -1,4 +1,4 @@
-"""What two runs of a graph must both have, by the types of its nodes.
+"""The variables that two runs of a graph must both have, by the types of its nodes.
 
 In: a converted module. Out: by NIR path, the variables that are compared, whether a node's output
 is spikes, and which nodes are skipped. Cost: linear in the nodes and edges.
@@ -30,20 +30,20 @@ def compared_variables() -> tuple[str, ...]:
 
 
 def hidden_variables(asked: Iterable[str] | None) -> tuple[str, ...]:
-    """Those that pass where a side does not show them: states, unless they were asked for."""
+    """The variables that pass if a side does not show them: states that were not asked for."""
     return () if asked is not None else compared_variables()[1:-1]
 
 
 def expected_variables(
     module: ConvertedModule, variables: Iterable[str] | None = None, between: bool = True
 ) -> dict[str, list[str]]:
-    """By NIR path, what a module's nodes should have by their NIR types.
+    """By NIR path, the variables that a module's nodes should have by their NIR types.
 
-    A node's output is left out where its spikes say the same, or where it is that of a node
-    inside. Of a nested graph that a map took whole nothing else than it is known.
+    A node's output is left out if its spikes are the same, or if it is the output of a node in it.
+    Of a nested graph that a map takes whole, only the output is known.
 
     Arguments:
-        between: whether the outputs of other nodes than Outputs are wanted.
+        between: whether the outputs of nodes other than Outputs are wanted.
     """
     chosen = compared_variables() if variables is None else tuple(variables)
     opened = {path for path, _ in nested_modules(module)}
@@ -61,7 +61,7 @@ def expected_variables(
 def expected_of(
     modules: Iterable[ConvertedModule], variables: Iterable[str], between: bool
 ) -> dict[str, list[str]]:
-    """What any of several modules of one graph should have; see `expected_variables`."""
+    """The variables that several modules of one graph should have; see `expected_variables`."""
     found: dict[str, dict[str, None]] = {}
     for module in modules:
         for path, names in expected_variables(module, variables, between).items():
@@ -81,7 +81,7 @@ def nested_modules(
 
 
 def skipped_nodes(module: ConvertedModule) -> list[str]:
-    """The paths of nodes that a map skipped: nothing of them runs."""
+    """The paths of nodes that a map skipped, which do not run."""
     every = [("", module), *((f"{path}/", child) for path, child in nested_modules(module))]
     return [
         prefix + nir_name
@@ -92,16 +92,16 @@ def skipped_nodes(module: ConvertedModule) -> list[str]:
 
 
 def only_output(module: ConvertedModule) -> str | None:
-    """The NIR name of a module's Output, if it has one only."""
+    """The NIR name of a module's Output, if it has only one."""
     names = [module.meta["names"].get(name, name) for name in module.meta["outputs"]]
     return str(names[0]) if len(names) == 1 else None
 
 
 def spiking_outputs(module: ConvertedModule, prefix: str = "") -> dict[str, bool]:
-    """By NIR path, whether a node's output is spikes, where the graph says so.
+    """By NIR path, whether a node's output is spikes, if the graph says so.
 
-    It is where the node's NIR type spikes, and where a node passes on what is. What an Input is
-    fed, or a nested graph that was taken whole gives, only its values tell.
+    It is if the node's NIR type spikes, or if the node passes spikes on. For an Input, and for a
+    nested graph that a map takes whole, only the values tell.
     """
     form = condensed(module.graph)
     if form is None:
@@ -139,7 +139,7 @@ def spiking_in(modules: Iterable[ConvertedModule]) -> dict[str, bool]:
 def _gives_spikes(
     module: ConvertedModule, node: Node, known: Mapping[Node, bool | None]
 ) -> bool | None:
-    """Whether a call gives spikes; None where that is not known."""
+    """Whether a call gives spikes; None if that is not known."""
     target: Any = node.target
     sources = [known.get(source) for source in node.all_input_nodes]
     if node.op == "call_module":

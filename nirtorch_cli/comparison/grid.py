@@ -1,8 +1,8 @@
-"""Runs with different lengths of a step, brought to the same steps in time.
+"""Brings runs with different step lengths to the same steps.
 
-In: two lengths; arrays with time first. Out: how many steps of each make one of the coarser, and
-arrays of such. Spikes are counted over a coarser step; v and i, known at the end of a step, are
-those at the ends of the coarser. Cost: linear in the arrays.
+In: two lengths; arrays with time first. Out: how many steps of each make a coarser step, and arrays
+on the coarser steps. Spikes are counted over a coarser step; v and i are taken at its end.
+Cost: linear in the arrays.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from nirtorch_cli.findings.errors import UsageError
 from nirtorch_cli.running.arrays import Array
 
 _ACCURACY = 1e-6
-"""Relative; a dt that was inferred from float32 numbers is good for that."""
+"""The relative tolerance: the accuracy of a dt that was inferred from float32 numbers."""
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Steps that two runs share. dt: their length; a, b: how many of each run's make one."""
+    """The common steps of two runs. dt: their length; a, b: how many steps of each run make one."""
 
     dt: float
     a: int
@@ -51,7 +51,7 @@ def coarser_spikes(spikes: Array, factor: int) -> Array:
         return spikes
     whole = spikes[: len(spikes) // factor * factor]
     grouped = whole.reshape(len(whole) // factor, factor, *whole.shape[1:])
-    with np.errstate(over="ignore", invalid="ignore"):  # it is seen in the sums
+    with np.errstate(over="ignore", invalid="ignore"):  # a mistake shows in the sums
         return np.asarray(grouped.sum(axis=1, dtype=np.float64))
 
 

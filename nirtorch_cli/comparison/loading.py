@@ -1,7 +1,7 @@
-"""The sides of a comparison that are run, as modules: converted or loaded.
+"""The modules of the sides that are run: converted or loaded.
 
-In: a `Side` that is no trace, the .nir file. Out: a module in evaluation mode, as `nirtorch run`
-has it. Cost: a conversion, or reading a file.
+In: a `Side` that is not a trace, and the .nir file. Out: a module in evaluation mode, as in
+`nirtorch run`. Cost: a conversion, or reading a file.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from nirtorch_cli.reading.graphs import ModelFile
 def module_of(
     side: Side, model: ModelFile | None, *, trust: bool = False, device: str = "cpu"
 ) -> ConvertedModule:
-    """The module of a side that is no trace.
+    """The module of a side that is not a trace.
 
     Arguments:
         model: the .nir file, for sides that are made from one.
@@ -49,8 +49,8 @@ def module_of(
 
 def _loaded(side: Side, trust: bool, device: str) -> ConvertedModule:
     if not trust:
-        text = "is a saved module, a pickle: loading it runs what code it names"
-        hint = "give --trust if you know who wrote it"
+        text = "is a saved module, a pickle: loading it runs the code that it names"
+        hint = "give --trust if you trust who wrote it"
         raise UsageError(text, hint=hint, file=side.target)
     module = loaded_model(side.target, usable_device(device))
     if not is_whole(module):
@@ -60,15 +60,15 @@ def _loaded(side: Side, trust: bool, device: str) -> ConvertedModule:
 
 
 def is_whole(module: Any) -> TypeGuard[ConvertedModule]:
-    """Whether something is the module of a whole NIR graph, which knows its dt."""
+    """Whether something is the module of a whole NIR graph, which has a dt."""
     return isinstance(module, ConvertedModule) and "dt" in module.meta
 
 
 def same_inputs(a: ConvertedModule, b: ConvertedModule) -> None:
-    """Make sure that two modules take the same inputs.
+    """Require that two modules take the same inputs.
 
     Raises:
-        UsageError: they do not; they are no modules of one graph.
+        UsageError: they do not, so they are not modules of one graph.
     """
     taken = [
         {module.meta["names"].get(n, n): module.meta["shapes"][n][1] for n in module.meta["inputs"]}

@@ -1,7 +1,7 @@
-"""Two modules that somebody has, compared: the door for users of the library.
+"""Compares two given modules: the entry point for users of the library.
 
-In: two converted modules and an input. Out: a `Comparison`. Always holds: the modules are left
-as they are; what runs are copies. Cost: two copies and two runs; see `capture`.
+In: two converted modules and an input. Out: a `Comparison`. Always holds: the modules are not
+changed, since copies are run. Cost: two copies and two runs; see `capture`.
 """
 
 from __future__ import annotations
@@ -48,28 +48,26 @@ def compare_modules(
 ) -> Comparison:
     """Run two modules of one graph on the same input, and compare them node by node.
 
-    Both run in evaluation mode and without gradients, as copies: the modules, what they keep
-    and whether they are in training stay as they are. Where one has a shorter dt than the
-    other, the input is constant over each of the longer steps, spikes are counted over these,
-    and v and i are compared at their ends.
+    Copies of both run in evaluation mode and without gradients, so the modules, their state and
+    their mode stay unchanged. If one has a shorter dt than the other, the input is constant over
+    each of the longer steps, spikes are counted over these, and v and i are compared at their ends.
 
     Arguments:
         a, b: what `nir_to_torch` returned for the same graph, with any maps, dt and dtype.
         inputs: (T, B, *shape) with the T steps of the longer dt, or for several Inputs a dict
             of such by the Input's name. Each module gets it in its own dtype and device.
-        states: what each starts from; None for the resting state.
+        states: the initial state of each; None for the resting state.
         variables: which of spikes, v, i and output (and the states of registered types) are
             compared of each node that has them; None for all.
-        atol: what |difference| of v, i and outputs is no difference.
-        max_spike_shift: how many steps apart spikes may be that are the same.
+        atol: the largest |difference| of v, i and outputs that counts as equal.
+        max_spike_shift: how many steps apart two spikes may be to match.
         tau: of the distance of van Rossum, in the unit of dt; None for ten steps.
-        names: how the comparison calls the two.
+        names: the names of the two in the comparison.
 
     Raises:
-        UsageError: no modules of one graph, dts of which neither is a whole multiple of the
-            other, an input that does not fit, or a setting that means nothing.
-        StateError: a state is another module's, or of another batch.
-        NirtorchError: a module raised when it was run, or cannot be copied.
+        UsageError: the modules are not of one graph, neither dt is a whole multiple of the other,
+        an input does not fit, or a setting makes no sense. StateError: a state is another module's,
+        or of another batch. NirtorchError: a module raised when it was run, or cannot be copied.
 
     Example:
         >>> euler, exact = (
@@ -125,14 +123,14 @@ def copied(module: torch.nn.Module, name: str) -> ConvertedModule:
     """A copy of a converted module, in evaluation mode.
 
     Raises:
-        UsageError: it is none of a whole graph.
+        UsageError: it is not the module of a whole graph.
         NirtorchError: something in it cannot be copied.
     """
     if not is_whole(module):
         text = f"{name} is a {type(module).__name__}, which was not made from a NIR graph"
         raise UsageError(text)
     try:
-        # torch copies no tensor with a history, as a module may keep one of its last step.
+        # torch does not copy a tensor with a gradient history, which a module may keep.
         parts = (vars(part) for part in module.modules())
         kept = {id(t): t.detach().clone() for part in parts for t in tensors(part) if not t.is_leaf}
         copy_of: ConvertedModule = copy.deepcopy(module, kept)
@@ -152,7 +150,7 @@ def _fitting_graph(
     """Inputs by NIR name, (T, B, *shape).
 
     Raises:
-        UsageError: they are not those of the graph, or of other shapes.
+        UsageError: they are not those of the graph, or have other shapes.
     """
     arguments = {module.meta["names"].get(name, name): name for name in module.meta["inputs"]}
     named = {next(iter(arguments)): inputs} if isinstance(inputs, Tensor) else dict(inputs)

@@ -1,9 +1,9 @@
-"""Two recordings of one graph, node by node.
+"""Compares two recordings of one graph node by node.
 
 In: two `Recording`s. Out: a `Comparison`, with the numbers, and what could not be compared and
 why.
 
-Always holds: every variable that either recording has, or was expected, is compared or fails;
+Always holds: every variable that is expected, or in either recording, is compared or fails;
 the result depends on the recordings alone. Cost: linear in the recordings, and as much memory
 again as twice their largest array.
 """
@@ -43,7 +43,7 @@ TAU_STEPS = 10
 """The default time constant of the distance of van Rossum, in steps of the common grid."""
 
 _PASSED_ON = ("spikes", "output")
-"""The variables of a node on which the nodes after it depend."""
+"""The variables of a node that later nodes depend on."""
 
 
 def compare(
@@ -60,17 +60,16 @@ def compare(
     """Compare two recordings of one graph over time.
 
     Arguments:
-        a, b: where their steps differ in length, spikes are counted over the longer steps, and
-            v and i compared at their ends. Where one has its neurons in a line, so are those of
-            the other brought, in C order.
-        atol: what |difference| of v, i and outputs is no difference.
-        max_spike_shift: how many steps (of the longer) apart spikes may be that are the same.
-        tau: of the distance of van Rossum, in the unit of dt; None for ten steps.
-        expected: by NIR path, variables that must be compared, even if neither has them.
-        spiking: by NIR path, whether a node's output is spikes, where that is known; else its
+        a, b: if their steps differ in length, spikes are counted over the longer steps, and v and i
+        compared at the ends of these. If one has a single axis of neurons, those of the other are
+        flattened in C order. atol: the largest |difference| of v, i and outputs that counts as
+        equal. max_spike_shift: how many steps (the longer ones) apart two spikes may be to match.
+        tau: of the distance of van Rossum, in the unit of dt; None for ten steps. expected: by NIR
+        path, variables that must be compared, even if neither has them. spiking: by NIR path,
+        whether a node's output is spikes, where that is known; else its
             values say so.
-        optional: variables of states which pass where a side does not show them, as long as
-            something of the node was compared.
+        optional: variables of states that pass if a side does not show them, as long as something
+        of the node was compared.
 
     Raises:
         UsageError: neither length of a step is a whole multiple of the other, or one of them
@@ -104,7 +103,7 @@ def compare(
 
 
 class _Comparer:
-    """Compares node by node, and keeps how many steps and rows that were."""
+    """Compares node by node, and counts steps and rows."""
 
     def __init__(
         self,
@@ -145,7 +144,7 @@ class _Comparer:
         return NodeComparison(path, spikes, values, reasons, min(steps, default=None))
 
     def alike(self, a: Any, b: Any) -> tuple[Any, Any]:
-        """Two arrays, in both of which neurons are in a line if they are in one."""
+        """Two arrays; if one has a single axis of neurons, both have."""
         if a is None or b is None or self.runs[0].is_flat == self.runs[1].is_flat:
             return a, b
         flat, other = (a, b) if self.runs[0].is_flat else (b, a)
@@ -167,7 +166,7 @@ class _Comparer:
         return None
 
     def no_spikes(self, a: Array, b: Array) -> tuple[str, int] | None:
-        """Why two arrays are no spikes, and the first step at which that or they differ."""
+        """Why two arrays are not spikes, and the first step at which that shows or they differ."""
         found = []
         coarse = [coarser_spikes(values, factor) for values, factor in zip((a, b), self.factors)]
         for who, values, factor, counts in zip("AB", (a, b), self.factors, coarse):
@@ -178,7 +177,7 @@ class _Comparer:
                 place, value = wrong
                 what = "NaN" if value == "nan" else value
                 place = Place(place.step // length, place.row, place.neuron)
-                text = f"{who} has {what} at {text_of(place)}, which is no number of spikes"
+                text = f"{who} has {what} at {text_of(place)}, which is not a number of spikes"
                 text += f" up to {MOST_SPIKES:,}" if MOST_SPIKES < float(value) < math.inf else ""
                 found.append((place.step, f"could not be compared: {text}"))
         if not found:
@@ -188,7 +187,7 @@ class _Comparer:
         return text, min([step, *differing[:1].tolist()])
 
     def output_spikes(self, path: str) -> list[Array] | None:
-        """A node's output in both, if it is spikes: as counts where they were counted already."""
+        """A node's output in both, if it is spikes; the counts if they were counted already."""
         if not self.spiking.get(path, True):
             return None
         found = []

@@ -1,8 +1,8 @@
-"""Two sides to two recordings of one graph over the same input, and what they must have.
+"""Two sides to two recordings of one graph over the same input, and the variables to compare.
 
 In: two `Side`s, the .nir file, a function that makes the input, names of variables. Out: a
-`Pair`. Both get the same input, on the coarser of their steps. If one side is a trace, its
-contents say what is recorded of the other; else the types of the graph's nodes do.
+`Pair`. Both get the same input, on the longer of their steps. If one side is a trace, its contents
+decide what is recorded of the other; otherwise the types of the graph's nodes do.
 Cost: two conversions and two runs.
 """
 
@@ -24,7 +24,7 @@ from nirtorch_cli.comparison.specs import Side
 from nirtorch_cli.conversion.graph_module import ConvertedModule
 from nirtorch_cli.findings.errors import ReadError
 from nirtorch_cli.findings.finding import Finding
-from nirtorch_cli.findings.text import listed
+from nirtorch_cli.findings.text import counted, listed
 from nirtorch_cli.reading.graphs import ModelFile
 from nirtorch_cli.running.recording import node_types
 
@@ -36,8 +36,8 @@ Wanted = dict[str, list[str]]
 class Asked:
     """The input that a run needs: for a module, on steps of dt.
 
-    steps, rows: how many, as a trace has them; None where nothing says so. dtype: the widest of
-    those in which it is run.
+    steps, rows: how many, as in a trace; None if there is no trace. dtype: the widest of the
+    modules' types.
     """
 
     module: ConvertedModule
@@ -55,9 +55,9 @@ Feed = Callable[[Asked], Mapping[str, Tensor]]
 class Pair:
     """Two recordings, and by NIR path the variables that they must have.
 
-    spiking: by NIR path, whether a node's output is spikes, where that is known. findings: about
-    the modules that were run. assumed: what nothing says, so that the numbers rest on a guess.
-    notes: what else is to be known, for people.
+    spiking: by NIR path, whether a node's output is spikes, if that is known. findings: about the
+    modules that were run. assumed: guesses on which the numbers depend. notes: further lines for
+    people.
     """
 
     recordings: tuple[Recording, Recording]
@@ -79,18 +79,18 @@ def paired(
     max_bytes: int | None = None,
     stage: Callable[[str], None] = lambda name: None,
 ) -> Pair:
-    """Record two sides, those that are no traces on the same input.
+    """Record two sides; those that are not traces run on the same input.
 
     Arguments:
         model: for sides that are made from a .nir file; None if none is.
         feed: makes the input; not called if both are traces.
         variables: which of spikes, v, i and output are compared.
-        stage: is told what is being done, for a sign of life.
+        stage: called with a text for each stage, to show progress.
 
     Raises:
-        ReadError, ConversionError, MapError, MissingFrameworkError: a side cannot be had.
-        UsageError: the sides have no common grid, or not the same inputs.
-        NirtorchError: a module raised when it was run.
+        ReadError, ConversionError, MapError, MissingFrameworkError: a side cannot be read or
+        converted. UsageError: the sides have no common grid, or not the same inputs. NirtorchError:
+        a module raised when it was run.
     """
     traces: dict[int, Recording] = {}
     modules: dict[int, ConvertedModule] = {}
@@ -135,9 +135,9 @@ def paired(
 
 
 def _settle(traces: dict[int, Recording], modules: Mapping[int, ConvertedModule]) -> list[Finding]:
-    """Tell a trace what it leaves to the model beside it; findings say what was assumed.
+    """Fill in what a trace does not say from the model of the other side, with findings.
 
-    That is the length of a step, and the name of an only Output, which is kept as `output`.
+    That is the length of a step, and the name of the only Output, which the trace calls `output`.
     """
     assumed = []
     for number, recording in traces.items():
@@ -174,7 +174,7 @@ def _only(recording: Recording, variables: Sequence[str]) -> Recording:
 
 
 def _held(traces: Mapping[int, Recording], modules: Mapping[int, ConvertedModule]) -> Wanted:
-    """By path, what traces hold, in the order of the graph where that is known."""
+    """The variables in traces, by path, in the order of the graph if that is known."""
     found: dict[str, dict[str, None]] = {}
     for recording in traces.values():
         for path, held in recording.trace.items():
@@ -211,13 +211,13 @@ def _notes(
     ]
     for number, module in modules.items():
         if skipped := skipped_nodes(module):
-            text = f"{sides[number].spec} skips {listed(skipped)}: nothing of these is compared"
+            text = f"{sides[number].spec} skips {listed(skipped)}: these are not compared"
             notes.append(f"{text}, and their input is passed on")
     if grid.a != grid.b:
         text = f"compared on steps of {grid.dt:g}, over which the input is constant"
-        notes.append(f"{text}; what nodes without state give in between is not compared")
+        notes.append(f"{text}; outputs of nodes without state between these steps are not compared")
     if modules:
         for number, recording in traces.items():
-            count = sum(map(len, recording.trace.values()))
-            notes.append(f"only what {sides[number].spec} holds is compared: {count} variables")
+            count = counted(sum(map(len, recording.trace.values())), "variable")
+            notes.append(f"only what {sides[number].spec} holds is compared: {count}")
     return notes

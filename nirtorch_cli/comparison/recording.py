@@ -1,4 +1,4 @@
-"""A run as arrays by node and variable, and reading one that was written as a file.
+"""A run as arrays by node and variable, and reading it from a file.
 
 In: what `nirtorch run -o` writes. That is a file of NumPy's format .npz, with an array
 (T, B, *shape) for each `node:variable`, for each Output by its name alone, and `dt`, a number;
@@ -25,10 +25,10 @@ from nirtorch_cli.running.signals.npz import DT, arrays_of
 class Recording:
     """What was recorded of a run.
 
-    name: what it is called in a comparison. dt: the length of a step; None if it is not known.
-    trace: by NIR path and variable (spikes, v, i, output) arrays (T, B, *shape). is_flat: whether
-    they are (T, B, neurons) instead, in C order. counted: by NIR path, of a run with shorter
-    steps than dt, how often outputs were 1 in each dt that were nothing but 0 and 1.
+    name: its name in a comparison. dt: the length of a step; None if it is not known. trace: by NIR
+    path and variable (spikes, v, i, output) arrays (T, B, *shape). is_flat: whether they are (T, B,
+    neurons) instead, in C order. counted: by NIR path, for a run with shorter steps than dt and
+    outputs that are all 0 or 1, how often they were 1 in each dt.
     """
 
     name: str
@@ -47,7 +47,7 @@ def read_recording(
     """The recording in a file.
 
     Arguments:
-        dt: the length of a step; None for that which the file says, if it does.
+        dt: the length of a step; None for that of the file, if it has one.
         max_bytes: refuse a file whose arrays are larger than this.
 
     Raises:
@@ -64,11 +64,11 @@ def read_recording(
         found, said = gridded_of(content, place, max_bytes)
         named = {_known(*key, "/".join(key)): array for key, array in found.items()}
     else:
-        text = "is no recording of a run (.npz, or NIR data)"
+        text = "is not a recording of a run (.npz, or NIR data)"
         raise place.problem(text, code="NIR023")
     trace: dict[str, dict[str, Array]] = {}
     for (node, variable), array in named.items():
-        if variable != "count":  # it has no time, and says less than the spikes
+        if variable != "count":  # it has no time axis, and says less than the spikes
             trace.setdefault(node, {})[variable] = array
     name, step = f"trace:{place.file}", said if dt is None else dt
     return Recording(name, step, trace, is_flat=kind == "nir")
@@ -91,7 +91,7 @@ def _of_archive(
 
 
 def _known(node: str, variable: str, key: str) -> tuple[str, str]:
-    """Node and variable; of a key that has no variable in it, its output."""
+    """The node and variable of a key; a key without a variable means the output."""
     return (node, variable) if node and variable in known_variables() else (key, "output")
 
 

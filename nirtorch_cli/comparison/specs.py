@@ -1,6 +1,6 @@
-"""What `nirtorch compare` is asked to compare: specs to plain values.
+"""Parses the specs that `nirtorch compare` is given.
 
-A spec is a kind, for some kinds `:` and what it is, and options after commas:
+A spec is a kind, for some kinds `:` and a target, and options after commas:
 `default`, `map:SPEC` (as in --map), `file:MODEL.pt` (what `nirtorch convert -o` wrote),
 `trace:FILE` (what `nirtorch run -o` wrote, .npz or NIR data); `default,integration=exact`,
 `map:mymaps:MAP,dt=1e-3`. In: text. Out: a `Side`.
@@ -33,10 +33,10 @@ _OPTION = re.compile(r",([A-Za-z_-]+)=([^,=]*)$")
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two that are compared.
+    """One of the two sides that are compared.
 
     spec: as it was given. target: the map, module or file that it names; empty for the default
-    map. dt: the length of a step, None for that of the file or model. options: the others, by
+    map. dt: the length of a step; None for that of the file or model. options: the others, by
     their names in a conversion's request.
     """
 
@@ -56,7 +56,7 @@ def parse_side(spec: str) -> Side:
     """The side that a spec means.
 
     Raises:
-        UsageError: it means none; says which part of it is wrong.
+        UsageError: the spec is wrong; names the wrong part.
 
     Example:
         >>> parse_side("map:mymaps:MAP,dt=1e-3").target

@@ -1,7 +1,7 @@
 """A comparison as rows of text for a table. In: a `Comparison`. Out: columns, rows of cells.
 
-Columns that no node has anything to say in are left out. A narrow table says the same with both
-sides, or all kinds of deviations, in one column.
+Columns that are empty for all nodes are left out. A narrow table has the same content, with both
+sides, or all kinds of differences, in one column.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from nirtorch_cli.findings.text import hertz
 
 _COLUMNS = (
     "node",
-    "parts at",
+    "diverges at",
     "spikes A",
     "spikes B",
     "missing",
@@ -24,14 +24,14 @@ _COLUMNS = (
 )
 _NARROW_COLUMNS = (
     "node",
-    "parts at",
+    "diverges at",
     "spikes A/B",
     "missing/extra/shifted",
     "Hz A/B",
     _COLUMNS[9],
 )
 LEFT = ("node", "not compared")
-"""The columns that hold no numbers."""
+"""The columns without numbers."""
 
 
 def comparison_rows(

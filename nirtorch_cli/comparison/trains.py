@@ -1,7 +1,7 @@
-"""Spike trains, two at a time: which spikes belong together, and how far the trains are apart.
+"""Compares two spike trains: which spikes match, and how far the trains are apart.
 
-In: trains, or counts (T, N). Out: numbers. Cost: linear in the steps that have spikes, however
-many these are, or in T times N.
+In: trains, or counts (T, N). Out: numbers. Cost: linear in the steps that have spikes, or in T
+times N.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ import numpy as np
 from nirtorch_cli.running.arrays import Array
 
 Train = list[tuple[int, int]]
-"""The steps at which a neuron fires, in order, each with how often: 1 or more."""
+"""The steps at which a neuron fires, in order, each with its number of spikes (1 or more)."""
 
 
 @dataclass(frozen=True)
 class Match:
-    """How the spikes of two trains belong together, one to one.
+    """How many spikes of two trains match, one to one.
 
-    same: at the same step in both. shifted: at another one. missing: in A alone. extra: in B
-    alone.
+    same: at the same step in both. shifted: at different steps. missing: only in A. extra: only
+    in B.
     """
 
     same: int
@@ -32,7 +32,7 @@ class Match:
 
 
 def train_of(counts: Array) -> Train:
-    """The train of one neuron, from how many spikes there are at each step, (T,)."""
+    """The train of one neuron, from the number of spikes at each step, (T,)."""
     steps = np.flatnonzero(counts)
     return [(int(step), int(count)) for step, count in zip(steps, counts[steps])]
 
@@ -40,8 +40,8 @@ def train_of(counts: Array) -> Train:
 def matched(a: Train, b: Train, max_shift: int) -> Match:
     """Match as many spikes as can be, each with at most one, at most `max_shift` steps away.
 
-    Of the ways to match most, one that leaves spikes of the same step together is taken if
-    there is one that does so for all of them.
+    Of the matchings with most pairs, one that pairs all spikes of the same step is taken, if there
+    is one.
 
     Example:
         >>> matched([(1, 1), (5, 1), (9, 1)], [(1, 1), (6, 1)], max_shift=1)
@@ -59,10 +59,10 @@ def matched(a: Train, b: Train, max_shift: int) -> Match:
 
 
 def _pairs(a: Train, b: Train, max_shift: int) -> tuple[int, int]:
-    """How many pairs at the same step, and at others, where each takes the first that is free.
+    """How many pairs at the same step, and at others, if each spike takes the first free one.
 
-    All windows are of one width, so that whoever is first has the least to choose from: taking
-    the first that is free leaves most for those that follow.
+    All windows have the same width, so the earliest spike has the least choice: taking the first
+    free one leaves most for the later ones.
     """
     same = shifted = 0
     left_a, left_b = _Left(a), _Left(b)
@@ -81,7 +81,7 @@ def _pairs(a: Train, b: Train, max_shift: int) -> tuple[int, int]:
 
 
 def _without_common(a: Train, b: Train) -> tuple[int, Train, Train]:
-    """How many spikes have one at the same step in the other, and what is left of each."""
+    """How many spikes share a step with one of the other train, and the rest of each."""
     counts_b = dict(b)
     common = {step: min(count, counts_b.get(step, 0)) for step, count in a}
     left_a = [(step, count - common[step]) for step, count in a]
@@ -91,9 +91,9 @@ def _without_common(a: Train, b: Train) -> tuple[int, Train, Train]:
 
 
 def largest_shift(a: Train, b: Train) -> int | None:
-    """The least `max_shift` at which every spike has its match; None if none has that.
+    """The smallest `max_shift` at which every spike has a match; None if there is none.
 
-    Trains of one length are best matched in their order.
+    Trains with equally many spikes are best matched in order.
     """
     largest = 0
     left_a, left_b = _Left(a), _Left(b)
@@ -129,14 +129,14 @@ def van_rossum(a: Array, b: Array, tau: float) -> Array:
 
         D^2 = 1/tau integral (f_a(t) - f_b(t))^2 dt        from the first step to infinity
 
-    so that a spike more or less gives D^2 = 1/2, wherever it is, and two spikes that are far
-    apart 1. Large tau compares rates, small tau coincidences.
+    so that one extra spike gives D^2 = 1/2, wherever it is, and two spikes that are far apart give
+    1. Large tau compares rates, small tau coincidences.
 
-    Source: van Rossum 2001, A novel spike distance, doi:10.1162/089976601300014321. The
-    difference of the exponentials, d, follows from step to step by d = d exp(-1/tau) + a - b,
-    and the integral over a step is d^2 tau/2 (1 - exp(-2/tau)), which is exact. That is linear
-    in the steps, for all neurons at once; the packages that have the distance take one pair of
-    trains at a time, under the GPL or with many others that they need.
+    Source: van Rossum 2001, A novel spike distance, doi:10.1162/089976601300014321. The difference
+    of the exponentials, d, follows from step to step by d = d exp(-1/tau) + a - b, and the integral
+    over a step is d^2 tau/2 (1 - exp(-2/tau)), which is exact. This is linear in the steps, for all
+    neurons together; existing packages with this distance take one pair of trains at a time, and
+    are under the GPL or have many dependencies.
 
     Arguments:
         a, b: how many spikes at each step, (T, N).

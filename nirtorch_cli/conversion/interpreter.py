@@ -86,7 +86,7 @@ def nir_to_torch(
         ReadError: the file cannot be read.
         ConversionError (a ValueError): the graph cannot be converted, or there is a finding of
             severity error; says every reason.
-        MapError (a ValueError): a map has a key that is no NIR node type, or a value that
+        MapError (a ValueError): a map has a key that is not a NIR node type, or a value that
             cannot be called.
 
     Example:

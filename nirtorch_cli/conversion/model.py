@@ -21,7 +21,7 @@ from nirtorch_cli.conversion.node_map import merged_map
 from nirtorch_cli.conversion.options import Options
 from nirtorch_cli.findings.errors import UsageError
 from nirtorch_cli.findings.suggestions import did_you_mean
-from nirtorch_cli.findings.text import quoted
+from nirtorch_cli.findings.text import counted, quoted
 from nirtorch_cli.findings.tracebacks import message
 from nirtorch_cli.graph.time_step import TimeStep, infer_time_step
 from nirtorch_cli.reading.graphs import ModelFile
@@ -55,7 +55,7 @@ def convert_model(
             origins.update(dict.fromkeys(mapping, f"--map {spec}"))
         file = with_known_types(file)
     defaults = default_map(step.dt, **request.of_a_step) if request.with_defaults else {}
-    stage(f"converting {len(file.graph.nodes)} nodes")
+    stage(f"converting {counted(len(file.graph.nodes), 'node')}")
     with importable(map_folders(request.maps)):  # a mapper may import what it needs when called
         module = convert_file(
             file,

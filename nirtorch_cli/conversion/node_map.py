@@ -30,11 +30,11 @@ def merged_map(node_map: NodeMapping, default_map: NodeMapping) -> NodeMapping:
     """`node_map` over `default_map`.
 
     Raises:
-        MapError: one is no mapping, a key is no NIR node type, or a value cannot be called.
+        MapError: one is no mapping, a key is not a NIR node type, or a value cannot be called.
     """
     for name, mapping in (("node_map", node_map), ("default_map", default_map)):
         if not isinstance(mapping, Mapping):
-            text = f"{name} is no mapping but {type(mapping).__name__}"
+            text = f"{name} is not a mapping but {type(mapping).__name__}"
             raise MapError("NIR503", text)
         check_entries(mapping, name)
     known = {entry.name: entry.type for entry in known_primitives()}
@@ -52,13 +52,13 @@ def check_entries(mapping: Mapping[Any, Any], name: str) -> None:
     """Look at every entry of a map; `name` is what messages call it.
 
     Raises:
-        MapError: lists every key that is no NIR node type and every value that cannot be called.
+        MapError: lists every key that is not a NIR node type and every value that cannot be called.
     """
     findings = []
     for key, value in mapping.items():
         is_type = isinstance(key, type) and issubclass(key, nir.NIRNode)
         if not is_type and not (isinstance(key, str) and key):
-            text = f"{name}: the key {shown(key)} is no NIR node type"
+            text = f"{name}: the key {shown(key)} is not a NIR node type"
             hint = "use a class such as nir.LIF, or the name of a type"
             findings.append(Finding("NIR504", "error", text, hint=hint))
         elif not callable(value):

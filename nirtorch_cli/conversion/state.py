@@ -80,8 +80,8 @@ def add(a: Tensor, b: Tensor) -> Tensor:
     if a.shape != b.shape:
         raise StateError(
             "NIR603",
-            f"edges that meet in a node carry the shapes {tuple(a.shape)} and {tuple(b.shape)}",
-            hint="nothing is broadcast here; is a state of another batch passed in?",
+            f"edges that meet in a node have the shapes {tuple(a.shape)} and {tuple(b.shape)}",
+            hint="values of edges are not broadcast; was a state of another batch passed in?",
         )
     return a + b
 
@@ -100,7 +100,7 @@ def checked_output(
         StateError: the input itself does not fit the node.
     """
     if not isinstance(output, Tensor):
-        hint = "where it has a state, its forward takes it as a parameter called state"
+        hint = "if it has a state, its forward takes it as a parameter called state"
         raise _broken(f"{module} must return a tensor", output, node, hint)
     if given is not None and not _fits(output, x, taken, given):
         raise _misshapen(output, x, taken, given, node, module)
@@ -130,7 +130,7 @@ def checked_step(
         StateError: the input itself does not fit the node.
     """
     if not isinstance(step, (tuple, list)) or len(step) != 2:
-        hint = "return both; a forward that has no state has no parameter called state"
+        hint = "return both; a forward without a state must not have a parameter called state"
         raise _broken(f"{module} must return (output, state)", step, node, hint)
     return checked_output(step[0], x, taken, given, node, module), step[1]
 

@@ -8,7 +8,7 @@
     │   ├── UnmappedNodeError                node types that no map knows; lists every node
     │   └── MapperError                      a mapper raised, or returned no module
     ├── StateError (ValueError)          1   a state that does not belong to the module or input
-    ├── ContractError (ValueError)       1   a mapped module gave what a map must not
+    ├── ContractError (ValueError)       1   a mapped module broke a promise of its map
     ├── SaveError                        1   a converted module that cannot be stored
     ├── UsageError                       2   the request itself is wrong
     │   ├── MapError (ValueError)            a node map, or a `--map` that does not resolve
@@ -16,7 +16,7 @@
     └── MissingFrameworkError            4   torch, or what a map needs, is not installed
 
 Not a NirtorchError: Ctrl-C (130), and a bug of ours (70).
-A user's mistake gets one of these with a hint; assertions are for our own.
+A user's mistake raises one of these with a hint; assertions are for our own mistakes.
 """
 
 from __future__ import annotations
@@ -43,21 +43,21 @@ class ExitCode(IntEnum):
 class NirtorchError(Exception):
     """A problem that the user can act on: its text is one line for each finding.
 
-    Made of findings, or of the fields of the one it is: its code, which errors of one code need
-    not say, its message, node, parameter and hint.
+    Made from findings, or from the fields of a single one: code (optional for classes that have
+    only one), message, node, parameter and hint.
 
     >>> ReadError("NIR016", "holds no value", "lif", "tau").findings[0].severity
     'error'
     >>> UsageError("no steps", hint="give --steps").findings[0].code
     'NIR700'
 
-    findings: the problem. context: all that was noticed on the way to it and might explain it, in
-    the order of the graph and the problem included; empty where that was nothing else.
+    findings: the problem. context: every finding made so far that may explain it, the problem
+    included, in the order of the graph; empty if there was no other.
     """
 
     exit_code = ExitCode.UNSOUND
     usual_code: ClassVar[str]
-    """The code of an error that says none."""
+    """The code of an error that is made without one."""
 
     @overload
     def __init__(
@@ -124,7 +124,7 @@ class UnmappedNodeError(ConversionError):
 
 
 class MapperError(ConversionError):
-    """A mapper raised, or returned something that is no `torch.nn.Module`."""
+    """A mapper raised, or returned something that is not a `torch.nn.Module`."""
 
 
 class StateError(NirtorchError, ValueError):
@@ -132,7 +132,7 @@ class StateError(NirtorchError, ValueError):
 
 
 class ContractError(NirtorchError, ValueError):
-    """A module of a user's map did not give what a map promises of its node."""
+    """A module of a user's map broke a promise that maps make about their nodes."""
 
 
 class SaveError(NirtorchError):
@@ -151,7 +151,7 @@ class MapError(UsageError, ValueError):
 
 
 class OutputError(UsageError):
-    """The output cannot be written there, or must not be."""
+    """The output cannot or must not be written there."""
 
     usual_code = "NIR701"
 

@@ -1,4 +1,4 @@
-"""What was noticed about a model: plain, frozen, JSON-ready values.
+"""Findings about a model: plain, frozen, JSON-ready values.
 
 Every stage reports through `Finding`. A finding has a code that never changes
 its meaning, a severity, a place (file, node, parameter), a message that says
@@ -24,10 +24,9 @@ Severity = Literal["error", "warning", "info"]
 class Finding:
     """One thing to know about a model.
 
-    `node` is the node's NIR name, with the names of the nested graphs that hold
-    it in front, joined by `/` (HDF5 allows no `/` in a name). `message` says what is
-    wrong. Where that was mended, `repair` names the repair and `hint` says what was
-    done; elsewhere `hint` says what to do.
+    `node` is the node's NIR path: the names of the nested graphs that hold it, then its own, joined
+    by `/` (HDF5 allows no `/` in a name). `message` says what is wrong. If it was repaired,
+    `repair` names the repair and `hint` says what was done; otherwise `hint` says what to do.
     """
 
     code: str
@@ -50,7 +49,7 @@ class Finding:
         return printable(text if self.repair is None else f"{text} [{self.repair}]")
 
     def to_json(self) -> dict[str, str | None]:
-        """The finding as a JSON object; absent places are null."""
+        """The finding as a JSON object; fields without a value are null."""
         return asdict(self)
 
     def inside(self, graph: str) -> Finding:

@@ -1,7 +1,7 @@
-"""What an exception says of the libraries that this program stands on: is one not here?
+"""Whether an exception was raised because a library is missing, and the error to report then.
 
-In: an exception. Out: the error for the user, if it was raised because a library is not installed,
-or is and cannot be imported. Loads nothing: where a library is missing this still works.
+In: an exception. Out: the error for the user, if a library that this program needs is not installed
+or cannot be imported. Loads nothing, so that it works when a library is missing.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ _INSTALLED_WITH = {
     "rich": "pip install rich",
     "matplotlib": "pip install 'nirtorch-cli[plot]'",
 }
-"""The libraries by the name under which they are imported, and what installs each."""
+"""Library by import name, and the command that installs it."""
 
 
 def missing_framework(error: BaseException) -> MissingFrameworkError | None:
-    """The error that a library is not here; None if an exception was raised for another reason.
+    """The error that a library is missing; None if an exception was raised for another reason.
 
-    What a user's code imports, or fails to, is none of this.
+    A failed import in a user's own code is such another reason.
     """
     if not isinstance(error, Exception) or isinstance(error, MemoryError):
         return None
@@ -36,7 +36,7 @@ def missing_framework(error: BaseException) -> MissingFrameworkError | None:
     if isinstance(error, ModuleNotFoundError) and named in _INSTALLED_WITH and is_ours:
         return MissingFrameworkError(f"{name} is not installed", hint=_INSTALLED_WITH[name])
     if importing is None and name in _INSTALLED_WITH and is_ours:
-        importing = name  # it is there, and lacks what we import from it
+        importing = name  # installed, but without a name that we import from it
     if importing is None:
         return None
     text = f"{importing} is installed and cannot be imported: {reason(error)}"

@@ -1,9 +1,9 @@
-"""The order in which people are shown nodes that names alone tell apart: b2 before b10.
+"""The order in which nodes are shown whose names differ in numbers only: b2 before b10.
 
-In: names in an order that is settled (that of execution, or of the file), and how deep in the
-graph each is. Out: the same with only such names exchanged as differ in their numbers alone
-and are equally deep. For showing; the order of execution and of sums is never asked for here.
-Cost: linear in names and edges, apart from sorting.
+In: names in a fixed order (of execution, or of the file), and the depth of each in the graph. Out:
+the same order, except that names of equal depth that differ only in their numbers are sorted by
+these. Used for display; it never decides the order of execution or of sums. Cost: linear in names
+and edges, apart from sorting.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _NUMBER = re.compile("([0-9]+)")
 
 
 def natural_key(name: str) -> tuple[tuple[int, str] | str, ...]:
-    """What sorts names as people do: by the numbers in them, not by their digits.
+    """A sort key that compares the numbers in names as numbers, not digit by digit.
 
     Example:
         >>> sorted(["b10", "b2", "b1"], key=natural_key)
@@ -29,7 +29,7 @@ def natural_key(name: str) -> tuple[tuple[int, str] | str, ...]:
 
 
 def depths(count: int, edges: Iterable[tuple[int, int]]) -> list[int]:
-    """How many edges lead to each of `count` places at most, of those that lead forward."""
+    """The length of the longest path of forward edges to each of `count` nodes, by index."""
     depth = [0] * count
     for source, target in sorted(edges):
         if source < target:
@@ -38,7 +38,7 @@ def depths(count: int, edges: Iterable[tuple[int, int]]) -> list[int]:
 
 
 def in_natural_order(names: Sequence[str], depth: Sequence[int]) -> list[int]:
-    """The places of names in the order to show: alike ones of one depth by their numbers.
+    """The indices of names in display order: similar names of equal depth by their numbers.
 
     Example:
         >>> names = ["in", "b10", "b2", "out"]

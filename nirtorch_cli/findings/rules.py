@@ -1,8 +1,8 @@
 """Every finding code and every repair: what it means, why it matters, what to do.
 
-Plain tables, read from `rules.md` beside this file, for `--list-rules`, `--explain`, reports
-and the README beside it; the functions that find and mend are elsewhere. A test holds the tables
-and the code together. Also: which findings a selection of codes leaves.
+Tables read from `rules.md` beside this file, for `--list-rules`, `--explain`, reports and the
+README; the functions that find and repair are elsewhere. A test keeps the tables and the code in
+step. Also: which findings a selection of codes keeps.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _EVERYTHING = "NIR"
 class Rule:
     """A finding code.
 
-    name: in words, for lists. group: what the rules of its kind are about. severity: the
-    usual one. summary: what is wrong, in a sentence. explanation: why it matters and what to
-    do. repairs: those that may mend it, by name.
+    name: for lists. group: the heading it is under. severity: the usual one. summary: what is
+    wrong, in one sentence. explanation: why it matters and what to do. repairs: the names of those
+    that can correct it.
     """
 
     code: str
@@ -106,10 +106,10 @@ def selected(
 
 
 def selectors(texts: Iterable[str], option: str) -> list[str]:
-    """Selectors from comma-separated lists; `ALL` is all of them.
+    """Selectors from comma-separated lists; `ALL` selects every code.
 
     Raises:
-        UsageError: one fits no code.
+        UsageError: a selector is the beginning of no code.
     """
     found = [part.strip() for text in texts for part in text.split(",") if part.strip()]
     codes = load_rules() if found else {}
@@ -123,7 +123,7 @@ def selectors(texts: Iterable[str], option: str) -> list[str]:
 
 
 def _selector_meant(text: str, codes: Mapping[str, Rule]) -> str | None:
-    """The code that was meant, by its name or its beginning in other letters."""
+    """The code that was meant, if the text is a rule's name or has letters of the wrong case."""
     by_name = {rule.name: rule for rule in codes.values()}
     if any(code.startswith(text.upper()) for code in codes):
         return f"did you mean {quoted(text.upper())}?"

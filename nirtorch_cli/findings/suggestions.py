@@ -1,8 +1,8 @@
-"""What somebody may have meant by a name that is none: near names, for the hint of a message.
+"""Suggestions for a name that does not exist: similar names, for the hint of a message.
 
-In: a name and those that there are, or the path of a file that is not there. Out: a question in
-one line, or None where nothing is near. Cost: linear in the names; of a folder, the first
-`_MOST_ENTRIES` are looked at.
+In: a name and the names that exist, or the path of a missing file. Out: a question in one line, or
+None if no name is similar. Cost: linear in the names; in a folder, only the first `_MOST_ENTRIES`
+are considered.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from collections.abc import Iterable
 from nirtorch_cli.findings.text import listed
 
 _CUTOFF = 0.6
-"""How near a name must be, as difflib has it: of four letters two may have changed places."""
+"""The least similarity by difflib: in a name of four letters, two may be swapped."""
 
 _MOST, _MOST_ENTRIES = 3, 10_000
 
 
 def near_names(name: str, names: Iterable[str]) -> list[str]:
-    """Those of some names that somebody may have meant, the nearest first."""
+    """The names that are similar to one, the most similar first."""
     by_small: dict[str, list[str]] = {}
     for other in names:
         by_small.setdefault(other.lower(), []).append(other)
@@ -30,7 +30,7 @@ def near_names(name: str, names: Iterable[str]) -> list[str]:
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str | None:
-    """The question whether a near name was meant; None if none is near.
+    """The question whether a similar name was meant; None if none is similar.
 
     >>> did_you_mean("eular", ["euler", "exact"])
     "did you mean 'euler'?"
@@ -40,10 +40,10 @@ def did_you_mean(name: str, names: Iterable[str]) -> str | None:
 
 
 def did_you_mean_file(path: str) -> str | None:
-    """The question whether another file was meant than one that is not there.
+    """The question whether another file was meant than one that does not exist.
 
-    It is near if its name is but for the suffix, and the suffix is the same; or if only the
-    suffix is another. A folder on the way may be misspelt instead.
+    A file is similar if its suffix is the same and its name is similar, or if only its suffix
+    differs. A folder on the path may be misspelt instead.
     """
     near = _near_files(path)
     return f"did you mean {listed(near)}?" if near else None

@@ -1,7 +1,7 @@
-"""Names, lists, numbers and rates as a message shows them.
+"""Names, lists, numbers and rates as messages show them.
 
-In: plain values, names from a stranger's file among them. Out: text on one line that no terminal
-takes for a command.
+In: plain values, names from a stranger's file among them. Out: text on one line, without characters
+that control a terminal.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ def quoted(name: str) -> str:
 
 
 def printable(text: str) -> str:
-    """`text`, with what would break a line or a terminal escaped."""
+    """`text` with line breaks and control characters escaped."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

@@ -1,8 +1,7 @@
-"""What an exception says, and whose code raised it.
+"""The text of an exception, and whose code raised it.
 
-In: an exception, whatever it is and whoever wrote its class. Out: text in one line, and the
-place in code that is neither ours nor that of a library we stand on. Loads nothing; raises
-nothing.
+In: an exception of any class, a user's too. Out: text in one line, and the file and line in code
+that is neither ours nor a library's that we use. Loads nothing; raises nothing.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import traceback
 from types import FrameType
 
 MOST_TEXT = 400
-"""Characters of an exception's own text that a line has room for."""
+"""How many characters of an exception's own text are shown."""
 
 _LIBRARIES = (
     *("nirtorch_cli", "torch", "nir", "numpy", "h5py", "networkx", "matplotlib"),
@@ -25,7 +24,7 @@ _NO_MEMORY = (
     *("calculation overflowed", "multiplication overflow"),  # torch, of more than can be counted
     *("array is too big", "Maximum allowed dimension"),  # NumPy, of the same
 )
-"""What errors say where there is not enough memory, or can be nowhere."""
+"""What errors say if there is not enough memory, or no machine could have enough."""
 
 
 def reason(error: BaseException) -> str:
@@ -38,17 +37,17 @@ def message(error: BaseException) -> str:
     try:
         text = " ".join(str(error).split())
     except BaseException:  # a user's __str__ may raise whatever it likes
-        text = "(its text cannot be had)"
+        text = "(its text cannot be read)"
     return text if len(text) <= MOST_TEXT else f"{text[:MOST_TEXT]}..."
 
 
 def is_interrupt(error: BaseException) -> bool:
-    """Whether it is Ctrl-C, which ends a program whatever was running."""
+    """Whether it is Ctrl-C, which ends the program whatever is running."""
     return type(error) is KeyboardInterrupt
 
 
 def place_in_user_code(error: BaseException) -> str | None:
-    """`file:line` of the last call that is in no library of ours; None if there is none."""
+    """`file:line` of the last call in a user's code; None if there is none."""
     found = None
     for frame, line in traceback.walk_tb(error.__traceback__):
         if is_user_code(package_of(frame)):
@@ -62,7 +61,7 @@ def package_of(frame: FrameType) -> str:
 
 
 def is_user_code(package: str) -> bool:
-    """Whether a package is neither ours nor Python's nor that of a library we stand on."""
+    """Whether a package is neither ours, nor Python's, nor a library's that we use."""
     return package not in _LIBRARIES and package not in sys.stdlib_module_names
 
 

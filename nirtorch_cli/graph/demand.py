@@ -1,12 +1,12 @@
-"""What a network asks for: the bytes and the operations of one step, from shapes alone.
+"""The memory and the operations that one step of a network needs, estimated from shapes.
 
 In: a graph with shapes, dt, the bytes of a number and a batch size. Out: a `Demand` for each node,
-and a refusal where all together ask for more than is allowed. Nothing is allocated for it.
+and an error if together they need more than is allowed. Nothing is allocated.
 
-Counted is what a step holds at once: parameters, in the file's type and in the module's; what every
-node gives; states, before and after; delay lines, whole; and of the nodes that need room to work
-(padded inputs, and the columns that torch makes of a convolution's input) the largest. It is an
-upper bound where torch knows a shorter way. Cost: linear in nodes.
+The estimate adds up what a step holds at one time: parameters, in the file's type and in the
+module's; the output of every node; states, old and new; whole delay lines; and the largest working
+memory of any node (for a padded input, or the columns that torch makes of a convolution's input).
+If torch has a cheaper method, it is an upper bound. Cost: linear in nodes.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from nirtorch_cli.reading.limits import OPERATIONS_FOR_A_BYTE
 
 @dataclass(frozen=True)
 class Demand:
-    """What a node asks for.
+    """What a node needs.
 
     node: its path. parameters: bytes of its parameters, in the file and in the module. kept: bytes
-    that it gives and keeps, for each row of a batch. work: bytes that it needs while it works, for
-    each row. operations: of a step, for each row. what: what most of it is for.
+    of its output and state, per row of a batch. work: bytes of working memory, per row. operations:
+    of a step, per row. what: the main use of the bytes, in words.
     """
 
     node: str
@@ -44,12 +44,12 @@ class Demand:
     what: str = "what it gives"
 
     def bytes(self, batch: int) -> int:
-        """What it asks for with a batch of this size."""
+        """The bytes that it needs for a batch of this size."""
         return self.parameters + batch * (self.kept + self.work)
 
 
 def demands(graph: nir.NIRGraph, dt: float, itemsize: int, path: str = "") -> Iterator[Demand]:
-    """What each node of a graph asks for, those of nested graphs included."""
+    """The demand of each node of a graph, those of nested graphs included."""
     for name, node in graph.nodes.items():
         if isinstance(node, nir.NIRGraph):
             yield from demands(node, dt, itemsize, f"{path}{name}/")
@@ -58,7 +58,7 @@ def demands(graph: nir.NIRGraph, dt: float, itemsize: int, path: str = "") -> It
 
 
 def step_bytes(found: Iterable[Demand], batch: int) -> int:
-    """What one step of a network holds at once, with a batch of this size."""
+    """The bytes that one step of a network holds at one time, for a batch of this size."""
     parameters = kept = work = 0
     for demand in found:
         parameters += demand.parameters
@@ -68,10 +68,10 @@ def step_bytes(found: Iterable[Demand], batch: int) -> int:
 
 
 def require_allowed(found: list[Demand], batch: int, max_bytes: int) -> None:
-    """Refuse a network whose step asks for too much.
+    """Refuse a network whose step needs too much.
 
     Raises:
-        ConversionError: NIR014, with the node that asks for most, how much, and what to do.
+        ConversionError: NIR014, with the node that needs most, how much, and what to do.
     """
     total = step_bytes(found, batch)
     if total > max_bytes:
@@ -96,7 +96,7 @@ def require_allowed(found: list[Demand], batch: int, max_bytes: int) -> None:
 
 
 def _amount(size: int) -> str:
-    """A number of bytes as people read it."""
+    """A number of bytes in words."""
     for unit, name in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
         if size >= unit:
             return f"{size / unit:,.1f} {name}"
@@ -133,7 +133,7 @@ def _demand(path: str, node: Any, dt: float, itemsize: int) -> Demand:
 
 
 def _of_delay(path: str, node: nir.Delay, dt: float, gives: int, parameters: int) -> Demand:
-    """A delay line before and after, and beside what came in while one is made of the other."""
+    """The old and the new delay line, and the old one with the input while the new one is made."""
     delays = np.asarray(node.delay, dtype=np.float64)
     longest = float(delays.max()) / dt if delays.size else 0.0
     steps = math.ceil(longest) if 0 <= longest < 2**62 else 0
@@ -145,7 +145,7 @@ def _of_delay(path: str, node: nir.Delay, dt: float, gives: int, parameters: int
 def _of_convolution(
     path: str, node: Any, taken: tuple[int, ...], given: tuple[int, ...], itemsize: int, own: int
 ) -> Demand:
-    """A convolution: torch makes a column of inputs for each output where it knows no other way."""
+    """A convolution; in the worst case torch copies the inputs of each output into a column."""
     kernel = np.shape(node.weight)[2:]
     window = math.prod(np.shape(node.weight)[1:])
     places = math.prod(given[1:])

@@ -24,7 +24,7 @@ from nirtorch_cli.graph.loops import Edge, cyclic_components, neighbours
 class FlatGraph:
     """The nodes of a graph, with the looping nested graphs dissolved.
 
-    inner_ports: former ports of dissolved graphs, which now only pass a value on.
+    inner_ports: former ports of inlined graphs, which now only pass a value on.
     origin: for each node its NIR path, as findings name it.
     """
 

@@ -129,7 +129,7 @@ class _Lister:
     is_sound: bool
 
     def list_graph(self, graph: nir.NIRGraph, path: str) -> None:
-        """Each nested graph's inside follows its own row."""
+        """List a graph; the nodes of a nested graph follow its own row."""
         if not self.is_sound:
             self.list_edges([(path + s, path + t) for s, t in graph.edges], set())
             for name, node in graph.nodes.items():
@@ -177,7 +177,7 @@ def _parameters(node: nir.NIRNode) -> Iterator[tuple[str, Any]]:
 
 
 def _metadata(node: nir.NIRNode, path: str) -> Iterator[tuple[str, str]]:
-    """The entries of the metadata of a graph and of the nodes in it, in few characters each."""
+    """The metadata of a graph and of its nodes, each entry in few characters."""
     for key, value in (getattr(node, "metadata", None) or {}).items():
         if isinstance(value, dict):
             shown = ", ".join(f"{name} {_described(inner)}" for name, inner in value.items())

@@ -3,6 +3,20 @@
 In: names and edges. Out: strongly connected components, and for each the edges that lead
 back in a depth-first walk from where it is entered. Knows nothing of NIR.
 
+    in -> a -> b -> c -> out        The component is {a, b, c}. It is entered at a, and a walk
+          ^         |               from a finds c -> a leading back to a node that is still
+          +---------+               being walked: this is the edge to delay.
+
+>>> edges = [("in", "a"), ("a", "b"), ("b", "c"), ("c", "a"), ("c", "out")]
+>>> retreating_edges(["in", "a", "b", "c", "out"], edges)
+([('c', 'a')], ())
+
+With a second edge from `in`, to b, the loop has two entries. A walk from b would find a -> b
+instead, so the choice is reported as ambiguous:
+
+>>> retreating_edges(["in", "a", "b", "c", "out"], [("in", "b"), *edges])
+([('c', 'a')], (('a', 'b'),))
+
 Always holds: a loop with a single entry has the same edges leading back whatever its nodes
 are called; the others are reported. Cost: linear in nodes + edges; nothing is recursive.
 """
@@ -76,9 +90,9 @@ def retreating_edges(
 ) -> tuple[list[Edge], tuple[tuple[str, ...], ...]]:
     """The edges that lead back in a walk of each component from its entries.
 
-    Also the entries of each loop that has several, or has none and several nodes to enter
-    it at: there the walk decided. `around` numbers larger loops that hold the components:
-    what comes from the same larger loop is a way in only where there is no other.
+    Also the entries of each loop that has several, or none although it has several nodes: there
+    the walk decides which edge leads back. `around` numbers larger loops around the components:
+    an edge from the same larger loop counts as a way in only if there is no other.
     """
     following = neighbours(ordered, edges)
     groups = list(cyclic_components(ordered, following))
@@ -109,10 +123,13 @@ def retreating_edges(
 
 
 def needed_breaks(ordered: list[str], edges: list[Edge], breaking: Collection[str]) -> set[str]:
-    """Of the nodes at which a loop may be broken some that break one; none if none lies on a loop.
+    """Some of the nodes `breaking`, each of which breaks a loop; empty if none lies on a loop.
 
-    Of those that follow each other in a loop it is the last before the edge that leads back. A
-    loop that shares nodes with another may need a further call, with the broken edges left out.
+    In a loop with several of them it is the last one before the edge that leads back. Loops that
+    share nodes may need a further call, without the edges that are broken already.
+
+    >>> sorted(needed_breaks(["a", "b", "c"], [("a", "b"), ("b", "c"), ("c", "a")], {"a", "b"}))
+    ['b']
     """
     if not breaking:
         return set()
@@ -142,7 +159,7 @@ class _Walk:
                 self.walk_from(entry)
 
     def walk_from(self, entry: str, breaking: Collection[str] = ()) -> None:
-        """Walk all that is not yet walked; note which of `breaking` is the last on a loop."""
+        """Walk all nodes not yet walked, and note the last of `breaking` on each loop."""
         self.first[entry] = len(self.first)
         walk = [(entry, iter(self.following[entry]))]
         on_the_way = [entry] if entry in breaking else []
@@ -171,9 +188,16 @@ class _Walk:
     def second_entry(self) -> tuple[str, ...] | None:
         """The two entries of a loop that has more than one, if there is such a loop.
 
-        Tarjan's test of reducibility: from the innermost loop outwards, each loop is
-        merged into its head; a way into a loop that does not pass its head is a
-        second entry.
+        Tarjan's test of reducibility: from the innermost loop outwards, each loop is merged into
+        its head, the node at which the walk entered it. A way into the loop that does not pass
+        its head is a second entry:
+
+            a -> b <-> c        c -> b leads back, so b is the head of the loop {b, c}.
+            |          ^        a -> c enters it without passing b: a second entry.
+            +----------+
+
+        >>> _Walk({"a": ["b", "c"], "b": ["c"], "c": ["b"]}, ["a"]).second_entry()
+        ('b', 'c')
         """
         coming: Neighbours = {name: [] for name in self.following}
         back: Neighbours = {}

@@ -1,8 +1,8 @@
-"""What the scheduler needs to know of NIR nodes: a flat graph to its schedule.
+"""The schedule of a flat graph; here NIR nodes become what the scheduler needs.
 
-In: a flat graph with shapes and the length of a step. Out: the schedule, and a finding for
-each loop in which the graph leaves open which edge is delayed. Loads no torch, so that
-`inspect` shows the schedule that a conversion will use. Cost: linear in nodes and edges.
+In: a flat graph with shapes and the length of a step. Out: the schedule, and a finding for each
+loop in which the graph does not decide which edge is delayed. Loads no torch, so that `inspect`
+shows the schedule that a conversion will use. Cost: linear in nodes and edges.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def plan_graph(flat: FlatGraph, dt: float, path: str = "") -> tuple[Schedule, li
         flat.nodes,
         flat.edges,
         sources=sorted(name for name in flat.nodes if flat.is_input(name)),
-        # A nested graph that stayed whole in a loop is a unit with a state of its own.
+        # A nested graph that was not inlined is a unit with a state of its own.
         neurons={
             name
             for name, node in flat.nodes.items()
@@ -51,7 +51,7 @@ def plan_graph(flat: FlatGraph, dt: float, path: str = "") -> tuple[Schedule, li
 
 
 def shortened(delay: np.ndarray) -> np.ndarray:
-    """What a Delay still waits, in steps, where what it hears is a step old already."""
+    """The steps that a Delay still waits if its input is one step old already."""
     waiting: np.ndarray = np.maximum(delay, 1) - 1
     return waiting
 
@@ -60,12 +60,12 @@ def _delays_in_steps(flat: FlatGraph, dt: float) -> Iterator[tuple[str, np.ndarr
     """The Delay nodes, and how many steps each of their elements waits."""
     for name, node in flat.nodes.items():
         if isinstance(node, nir.Delay):
-            with contextlib.suppress(ValueError):  # a rule says what is wrong with it
+            with contextlib.suppress(ValueError):  # a rule reports what is wrong
                 yield name, delay_steps(node.delay, dt)
 
 
 def _lengthened(where: str, delay: np.ndarray) -> Finding:
-    """NIR404: elements of a Delay that wait a step because the loop they are in needs one."""
+    """NIR404: elements of a Delay that are lengthened to a step, because their loop needs one."""
     short = np.argwhere(delay < 1)
     first = ", ".join(str(place) for place in short[0])
     text = f"{len(short)} of {delay.size} delays are shorter than half a step, in a loop that "
@@ -75,7 +75,7 @@ def _lengthened(where: str, delay: np.ndarray) -> Finding:
 
 
 def _ambiguity(entries: tuple[str, ...], found: Schedule, flat: FlatGraph, path: str) -> Finding:
-    """NIR109: a loop in which the graph leaves open which edge is delayed."""
+    """NIR109: a loop in which the graph does not decide which edge is delayed."""
 
     def where(name: str) -> str:
         return path + flat.origin[name]
@@ -88,10 +88,10 @@ def _ambiguity(entries: tuple[str, ...], found: Schedule, flat: FlatGraph, path:
 
 
 def _content(node: nir.NIRNode) -> tuple[str, str]:
-    """What a node is beyond its name, for telling apart nodes in the same place.
+    """A digest of a node's content without its name, to tell apart nodes at the same position.
 
-    Of the graphs nested in a nested one only the size counts: each node is looked at twice
-    at most, however deep it lies.
+    For graphs nested in a nested one only the size counts, so that each node is read at most
+    twice, however deeply it is nested.
     """
     digest = hashlib.blake2b(digest_size=16)
     if isinstance(node, nir.NIRGraph):
@@ -114,7 +114,7 @@ def _size(graph: nir.NIRGraph) -> str:
 
 
 def _bytes(value: Any) -> bytes:
-    """A parameter's value; nothing for what may look different in the next process."""
+    """The bytes of a parameter; empty if they could differ in another process."""
     if not isinstance(value, (np.ndarray, np.generic, bool, int, float, str, tuple, list)):
         return b""
     try:

@@ -1,10 +1,9 @@
-"""Named repairs of a graph's structure, each made where one outcome only is sensible.
+"""Named repairs of a graph's structure; each is made only if one outcome is sensible.
 
-In: a `nir.NIRGraph` as read or as somebody built it. Out: one with names as text, nodes and
-edges in the order of their names and each edge once, in which what could be mended is mended, and a
-finding for each repair. What could not is left for the rules to report. The given graph is
-not changed. Repairs of shapes are made by `shapes`, those of parameters that the file gives
-once for a layer by `reading`; `rules.md` has the conditions of all.
+In: a `nir.NIRGraph` as it was read or built. Out: a repaired one, with names as text, nodes and
+edges sorted by name and each edge once, and a finding for each repair. Damage that cannot be
+repaired is left for the rules to report. The given graph is not changed. `shapes` repairs shapes,
+`reading` repairs parameters that a file gives once for a layer; `rules.md` has all conditions.
 Cost: linear in nodes and edges, for each flattened nest.
 """
 
@@ -16,7 +15,7 @@ from collections.abc import Iterable
 import nir
 
 from nirtorch_cli.findings.finding import Finding
-from nirtorch_cli.findings.text import quoted
+from nirtorch_cli.findings.text import counted, quoted
 from nirtorch_cli.graph.checks.structure import astray, duplicate_edges, unconnected
 from nirtorch_cli.reading.limits import MAX_NESTING
 
@@ -26,12 +25,12 @@ _PORTS = (nir.Input, nir.Output)
 
 
 def mended(graph: nir.NIRGraph) -> tuple[nir.NIRGraph, Findings]:
-    """The graph with its structure mended, nested ones too, and what was done."""
+    """The graph with its structure repaired, nested graphs too, and a finding for each repair."""
     return _mended(graph, "", 0)
 
 
 def _mended(graph: nir.NIRGraph, path: str, depth: int) -> tuple[nir.NIRGraph, Findings]:
-    """`mended` for a graph nested in `depth` others; `path` has their names and its own."""
+    """`mended` for a graph nested in `depth` others; `path` holds their names and its own."""
     if depth > MAX_NESTING:
         return graph, []  # which a rule reports
     clean = copy.copy(graph)
@@ -54,16 +53,16 @@ def _mended(graph: nir.NIRGraph, path: str, depth: int) -> tuple[nir.NIRGraph, F
 
 
 def flattened_nest(graph: nir.NIRGraph) -> Findings:
-    """Put nodes that were written flat, as `nest.lif`, into the nested graph that edges speak of.
+    """Put nodes that were written flat, as `nest.lif`, into the nested graph that edges name.
 
-    Between its nodes and the others no edge may lead but through its name, and its ports must be
-    told by their types: then the nested graph is what was flattened, node by node.
+    Edges between its nodes and the others must use its name, and its ports must be recognisable
+    by their types: then the nested graph is the one that was flattened.
     """
     found: list[tuple[str, Finding]] = []
     beginnings = {
         name[:at] for name in graph.nodes for at, letter in enumerate(name) if letter == "."
     }
-    # The innermost first: what is around it then has it as a node.
+    # The innermost first, so that it is a node of the graph around it.
     for name in sorted(
         beginnings & astray(graph).keys(), key=lambda name: (-name.count("."), name)
     ):
@@ -78,20 +77,20 @@ def flattened_nest(graph: nir.NIRGraph) -> Findings:
         graph.edges = [edge for edge in graph.edges if edge[0] not in inside]
         rest = [(n, node) for n, node in graph.nodes.items() if n not in inside]
         graph.nodes = dict(sorted([*rest, (name, nest)]))
-        text = f"edges speak of {quoted(name)}, which is none of its nodes"
-        done = f"the {len(inside)} nodes '{name}.*' are put into a nested graph of that name"
+        text = f"edges name {quoted(name)}, which is not a node"
+        done = f"{counted(len(inside), 'node')} '{name}.*' put into a nested graph of that name"
         told = Finding("NIR101", "warning", text, name, hint=done, repair="flattened-nest")
         found.append((name, told))
     return [finding for _, finding in sorted(found, key=lambda pair: pair[0])]
 
 
 def missing_node(graph: nir.NIRGraph) -> Findings:
-    """Lead the edges of the one name that no node has to the one node that has no edge."""
+    """Connect the edges of the one missing name to the one node that has no edge."""
     missing, lonely = astray(graph), unconnected(graph)
     if len(missing) != 1 or len(lonely) != 1:
         return []
     if not (_ports(graph, nir.Input) and _ports(graph, nir.Output)):
-        return []  # the name could be the port that is missing too
+        return []  # the name could also be the missing port
     (name, edges), (meant,) = missing.popitem(), lonely
     node = graph.nodes[meant]
     is_heard, hears = any(s == name for s, _ in edges), any(t == name for _, t in edges)
@@ -101,13 +100,13 @@ def missing_node(graph: nir.NIRGraph) -> Findings:
         (meant if source == name else source, meant if target == name else target)
         for source, target in graph.edges
     ]
-    text = f"{len(edges)} edges lead to or from {quoted(name)}, which is none of its nodes"
+    text = f"{counted(len(edges), 'edge')} to or from {quoted(name)}, which names no node"
     done = f"taken for {quoted(meant)}, the only node without an edge"
     return [Finding("NIR101", "warning", text, meant, hint=done, repair="missing-node")]
 
 
 def missing_named_port(graph: nir.NIRGraph) -> Findings:
-    """Add the port that edges speak of, where no other node could be meant."""
+    """Add the port that edges name, if no other node could be meant."""
     findings: Findings = []
     if unconnected(graph):
         return findings
@@ -121,14 +120,14 @@ def missing_named_port(graph: nir.NIRGraph) -> Findings:
             continue
         (name,) = names
         _add_port(graph, name, kind)
-        text = f"edges speak of {quoted(name)}, which is none of its nodes"
+        text = f"edges name {quoted(name)}, which is not a node"
         done = f"added as its {kind.__name__}, which it lacks"
         findings.append(Finding("NIR101", "warning", text, name, hint=done, repair="missing-port"))
     return findings
 
 
 def missing_port(graph: nir.NIRGraph) -> Findings:
-    """Add an Input or Output where one node only can be next to it."""
+    """Add an Input or Output if only one node can be next to it."""
     findings: Findings = []
     if astray(graph):
         return findings
@@ -148,7 +147,7 @@ def missing_port(graph: nir.NIRGraph) -> Findings:
 
 
 def unconnected_port(graph: nir.NIRGraph) -> Findings:
-    """Connect the only Input or Output, if it has no edge, where one node only is open."""
+    """Connect the only Input or Output, if it has no edge and only one node can be next to it."""
     findings: Findings = []
     if astray(graph):
         return findings
@@ -166,11 +165,11 @@ def unconnected_port(graph: nir.NIRGraph) -> Findings:
 
 
 REPAIRS = (flattened_nest, missing_node, missing_named_port, missing_port, unconnected_port)
-"""The repairs that change the nodes and edges of the graph they are given, in order."""
+"""The repairs in order; each changes the nodes and edges of the graph that it is given."""
 
 
 def _open_ends(graph: nir.NIRGraph, kind: type[nir.NIRNode]) -> list[str]:
-    """The nodes that could be next to an Input or Output: nothing is at that end of them.
+    """The nodes that could be next to an Input or Output: they have no edge on that side.
 
     A node without any edge could be anywhere, unless it is the only one.
     """

@@ -4,20 +4,36 @@ In: names and edges, which nodes are neurons, which are delays of a step or more
 Out: a `Schedule`: every node once, in an order in which each edge that is not
 delayed leads forward, and the edges that carry last step's value instead.
 
-The schedule is a function of the graph. Names decide only where the graph leaves a
-choice: between nodes that `rank` cannot tell apart, and in a loop that is entered at
-several nodes, which is reported. How it is found:
+The schedule is a function of the graph. Names decide only if the graph leaves a choice: between
+nodes that `rank` cannot tell apart, and in a loop that is entered at several nodes, which is
+reported. How it is found:
 
-1. A delay of at least one step that lies on a cycle is read before it is written.
-   Its incoming edges carry last step's value and it waits one step less. So is one of which some
-   elements only are that long, if the cycle has no other: the rest of them waits a step then.
-2. Strongly connected components (Tarjan). Inside one, entered from outside at some
-   nodes, the retreating edges of a depth-first walk from the entries are delayed.
-   Where every loop has one entry they do not depend on the walk.
-3. A delay moves upstream to the neurons when everything between lies inside the loop
-   and feeds nothing else: in `lif -> w_rec -> lif` it is the spikes that arrive a
-   step late, so a bias in `w_rec` acts from the first step on. A port, which only adds
-   what it hears, changes nothing about that: with or without it the numbers are equal.
+1. A Delay of at least one step that lies on a cycle is read before it is written: its incoming
+   edges carry last step's value, and it waits one step less. The same is done with a Delay of
+   which only some elements are that long, if the cycle has no other; the rest then wait one step.
+2. Strongly connected components (Tarjan). In each, the edges that lead back in a depth-first walk
+   from its entries are delayed. If every loop has one entry, they do not depend on the walk.
+3. A delay moves upstream to the neurons if everything on the way lies inside the loop and feeds
+   nothing else, so that it is the spikes that arrive a step late, and a bias on the way acts from
+   the first step on. A port, which only adds its inputs, changes nothing about that.
+
+    in -> lif -> out        The loop is entered at lif, so w -> lif leads back (2). The neuron's
+          ^ |               output reaches w and nothing but the loop, so the delay moves over w,
+          | v               to lif -> w (3): w reads the spikes of the last step, and lif reads
+           w                the w of this step.
+
+>>> names = ["in", "lif", "w", "out"]
+>>> edges = [("in", "lif"), ("lif", "w"), ("w", "lif"), ("lif", "out")]
+>>> found = schedule(names, edges, sources=["in"], neurons=["lif"])
+>>> found.delayed, found.order
+((('lif', 'w'),), ('in', 'w', 'lif', 'out'))
+
+With a Delay d of three steps in the loop (1), the edge into d is the delayed one, and d waits two:
+
+>>> edges = [("in", "lif"), ("lif", "d"), ("d", "w"), ("w", "lif"), ("lif", "out")]
+>>> found = schedule([*names, "d"], edges, sources=["in"], neurons=["lif"], delays=["d"])
+>>> found.delayed, found.shortened, found.order
+((('lif', 'd'),), frozenset({'d'}), ('in', 'd', 'w', 'lif', 'out'))
 
 Cost: linear in nodes + edges (sorting names aside); nothing is recursive.
 """
@@ -44,12 +60,12 @@ from nirtorch_cli.graph.loops import (
 class Schedule:
     """How one step of a graph is executed.
 
-    order: every node, each after all nodes that it hears without delay.
-    delayed: the edges that carry last step's value, zero at the first.
-    shortened: the delay nodes all of whose incoming edges are in `delayed`, and
-        which therefore wait one step less; to be asked, not to be iterated over.
-    ambiguous: for each loop entered at several nodes, its entries; there the
-        names decided which edge is delayed.
+    order: every node once, after all nodes from which it receives values without delay.
+    delayed: the edges that carry last step's value, which is zero at the first step.
+    shortened: the Delay nodes all of whose incoming edges are in `delayed`, so that they wait one
+        step less; for membership tests, not for iteration.
+    ambiguous: for each loop entered at several nodes, its entries; there names decided which edge
+        is delayed.
     """
 
     order: tuple[str, ...]
@@ -75,12 +91,12 @@ def schedule(
         names: the nodes.
         edges: pairs of names, without duplicates.
         sources: the graph's inputs, in the order in which they come first.
-        neurons: the nodes at whose output a delay may sit.
+        neurons: the nodes whose outgoing edges may be delayed.
         delays: the nodes whose output is at least one step old.
-        partial_delays: those of which some elements are, and others are not.
-        ports: the nodes whose output is the sum of what they hear.
-        rank: what tells two nodes apart beyond their place in the graph; compared
-            only between nodes that are equally far from the sources.
+        partial_delays: the nodes of whose output only some elements are at least one step old.
+        ports: the nodes whose output is the sum of their inputs.
+        rank: a sort key that tells nodes apart by their content; it compares only nodes that are
+            equally far from the sources.
     """
     edges = list(edges)
     position = _positions(names, edges, sources, rank)
@@ -116,7 +132,7 @@ def _positions(
     sources: Collection[str],
     rank: Callable[[str], Any],
 ) -> dict[str, int]:
-    """A place for each node: by its distance from the sources, then `rank`, then name."""
+    """An index for each node: by its distance from the sources, then `rank`, then name."""
     following = neighbours(names, edges)
     distance = dict.fromkeys(sources, 0)
     queue = deque(sources)
@@ -145,12 +161,14 @@ def _moved_to_neurons(
     ports: Collection[str],
     held: set[Edge],
 ) -> list[Edge]:
-    """Move each delay from its edge up to the neurons, where nothing else is affected.
+    """Move each delay from its edge upstream to the neurons, if nothing else is affected.
 
-    A node passes a delay on if it is no neuron and all it feeds are delayed edges and
-    nodes that pass a delay on. Such nodes, joined where they are neighbours, form
-    regions; the delays at a region's exits move to its entries if those come from
-    neurons only and it holds no loop of its own.
+    A node passes a delay on if it is not a neuron and all its outgoing edges are delayed, or lead
+    to nodes that pass a delay on. Neighbouring nodes of this kind form a region; the delays at its
+    exits move to its entries, if all of these come from neurons and it has no loop of its own.
+
+        lif -> w1 -> w2 -> lif      The region is {w1, w2}. The delay at its exit, w2 -> lif, moves
+               --------             to its entry, lif -> w1.
     """
     loop_of = {
         name: number
@@ -199,9 +217,9 @@ def _moved_over_ports(
     ports: set[str],
     loop_of: dict[str, int],
 ) -> set[Edge]:
-    """The delayed edges, moved from behind a port to before it where it feeds nothing else.
+    """The delayed edges, moved from after a port to before it, if all edges after it are delayed.
 
-    The port gives the same either way, so each way into it is looked at by itself.
+    The port gives the same sum either way, so each of its incoming edges can be moved by itself.
     """
     cut = set(retreating)
     following, coming = neighbours(forward, edges), _sources(forward, edges)
@@ -225,9 +243,9 @@ def _neurons_and_their_ports(
     ports: Collection[str],
     loop_of: dict[str, int],
 ) -> set[str]:
-    """The neurons, and the ports that hear nothing but neurons of their own loop.
+    """The neurons, and the ports that receive only from neurons of their own loop.
 
-    What such a port gives a step later is what its neurons give a step later.
+    The output of such a port a step later is that of its neurons a step later.
     """
     found, coming = set(neurons), _sources(forward, edges)
     for name in forward:

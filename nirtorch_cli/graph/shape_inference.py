@@ -1,8 +1,8 @@
-"""The shapes of one graph, carried along its edges from the Inputs.
+"""The shapes of one graph, propagated along its edges from the Inputs.
 
-In: a graph whose edges all lead somewhere, and what its Inputs are read as. Out: a copy of it in
-which each node that can be reached knows its input and output shape, and the findings on the way.
-Who decides what an Input is read as is `shapes`.
+In: a graph in which every edge joins two nodes, and the shapes to take for its Inputs. Out: a copy
+in which each reachable node has its input and output shape, and findings. `shapes` decides how an
+Input is read.
 
 Cost: linear in nodes and edges; each node gets its shapes once, cycles included.
 """
@@ -40,21 +40,21 @@ from nirtorch_cli.primitives.shape_rules import (
 from nirtorch_cli.primitives.table import shape_rule_of
 
 _FAR_AHEAD = 8
-"""How many nodes that keep shapes are looked past for what comes after them."""
+"""How many shape-preserving nodes are followed to find the next node that has a shape."""
 
 
 ENOUGH = 2
-"""So many places that agree on a shape win over one that declares another."""
+"""How many nodes must agree on a shape to win over one that declares another."""
 
 
 def settled_input(node: nir.NIRNode) -> Shape | None:
-    """The one input shape that the parameters of a node allow, or of those in a nested graph."""
+    """The only input shape that the parameters of a node, or of a nested graph, allow; or None."""
     rule = shape_rule_of(node)
     if rule == "linear":
         return (*node.weight.shape[:-2], node.weight.shape[-1])
     if rule == "elementwise":
         shape = parameter_shape(node)
-        # A size of one may be one value for a whole layer.
+        # Size one may mean one value for a whole layer.
         return shape if shape and 1 not in shape else None
     if isinstance(node, nir.NIRGraph):
         fed = (t for s, t in sorted(node.edges) if isinstance(node.nodes[s], nir.Input))
@@ -64,7 +64,7 @@ def settled_input(node: nir.NIRNode) -> Shape | None:
 
 
 def is_elementwise(node: nir.NIRNode) -> bool:
-    """Whether a node gives the shape that it takes, and has a parameter for each element."""
+    """Whether a node keeps the shape of its input and has one parameter value per element."""
     return bool(shape_rule_of(node) == "elementwise")
 
 
@@ -72,8 +72,8 @@ def is_elementwise(node: nir.NIRNode) -> bool:
 class Inference:
     """The shapes of one graph while they are being found.
 
-    path: the names of the graphs that hold it. readings: what Inputs are read as, where that is
-    not what they declare.
+    path: the names of the graphs around it. readings: the shapes to take for Inputs in place of
+    those that they declare.
     """
 
     graph: nir.NIRGraph
@@ -96,7 +96,7 @@ class Inference:
         self.failed: set[str] = set()
 
     def run(self, outside: Shape | None = None) -> None:
-        """`outside` is the shape of what arrives at a nested graph's Input, if known."""
+        """Infer all shapes; `outside` is the shape at a nested graph's Input, if known."""
         for name, node in self.nodes.items():
             if isinstance(node, nir.Input):
                 self.start(name, node, outside)
@@ -105,7 +105,7 @@ class Inference:
             self.guess()
 
     def guess(self) -> None:
-        """What no Input reaches with a known shape starts from its own parameters."""
+        """Nodes that no known shape reaches start from their own parameters."""
         order = self.downstream()
         for own_shape, names in (
             (self.strict_input, order),
@@ -128,10 +128,10 @@ class Inference:
                 self.spread()
 
     def downstream(self) -> list[str]:
-        """The nodes, each before those that it feeds, as far as cycles allow."""
+        """The nodes in the direction of the edges, as far as cycles allow."""
         seen: set[str] = set()
         finished: list[str] = []
-        # From the Inputs first: a cycle then begins where it is entered.
+        # Inputs first, so that a cycle begins where it is entered.
         for root in sorted(
             self.nodes, key=lambda name: not isinstance(self.nodes[name], nir.Input)
         ):
@@ -151,7 +151,7 @@ class Inference:
         return finished[::-1]
 
     def start(self, name: str, node: nir.Input, outside: Shape | None) -> None:
-        """An Input: as what arrives, as it is read, as it declares, or as what it feeds says."""
+        """The shape of an Input: arriving, chosen or declared, or that of the next node."""
         declared = input_shape(node)
         shape = outside if outside is not None else self.readings.get(name, declared)
         if shape is None:
@@ -164,7 +164,7 @@ class Inference:
         self.take(name, shape)
 
     def spread(self) -> None:
-        """Carry each known output shape along the edges; every edge is looked at once."""
+        """Propagate each known output shape along the edges; every edge is used once."""
         while self.queue:
             source = self.queue.popleft()
             shape = self.given[source]
@@ -180,7 +180,7 @@ class Inference:
                     )
 
     def take(self, name: str, shape: Shape) -> None:
-        """Node `name` takes inputs of this shape: settle what it gives."""
+        """Set the input shape of node `name`, and compute its output shape."""
         node = self.nodes[name]
         self.taken[name] = shape
         if isinstance(node, nir.NIRGraph):
@@ -197,7 +197,7 @@ class Inference:
             self.queue.append(name)
 
     def nest(self, name: str, shape: Shape | None) -> None:
-        """A nested graph: infer its inside from what arrives, once."""
+        """Infer the shapes inside a nested graph from the shape that arrives, once."""
         if name in self.nested:
             return
         self.nested.add(name)
@@ -213,7 +213,7 @@ class Inference:
             self.queue.append(name)
 
     def transfer(self, name: str, node: nir.NIRNode, shape: Shape) -> Shape | None:
-        """The output shape of a node for an input shape; ValueError says why there is none."""
+        """The output shape of a node for an input shape; a ValueError says why there is none."""
         rule = shape_rule_of(node)
         if rule == "elementwise":
             return self.elementwise_output(name, node, shape)
@@ -231,10 +231,10 @@ class Inference:
         if callable(rule):
             given: Shape = rule(node, shape)
             return given
-        return output_shape(node)  # a type of somebody else's: as it says itself
+        return output_shape(node)  # a registered type has a rule of its own
 
     def lay_bias(self, name: str, node: Any, outputs: Shape) -> None:
-        """A bias of one value is for all outputs; of another shape a rule says what is wrong."""
+        """Expand a bias of one value to all outputs; a rule reports other shapes."""
         bias = getattr(node, "bias", None)
         if bias is not None and np.size(bias) == 1 and np.shape(bias) != outputs:
             text = f"has the shape {np.shape(bias)}, for outputs of shape {outputs}"
@@ -243,7 +243,7 @@ class Inference:
             self.mended("NIR206", name, text, "bias", "scalar-parameters", done)
 
     def elementwise_output(self, name: str, node: Any, shape: Shape) -> Shape:
-        """A node with a parameter for each element; its parameters are laid over what arrives."""
+        """The output of an elementwise node; its parameters are expanded to its input."""
         parameters = parameter_shape(node)
         way = way_over(parameters, shape)
         if way is None:
@@ -262,23 +262,23 @@ class Inference:
         return shape
 
     def port_output(self, name: str, node: nir.Output, shape: Shape) -> Shape:
-        """An Output: what arrives wins over what it declares, if that is all it contradicts."""
+        """An Output: the arriving shape wins over the declared one, if all else agrees."""
         declared = single_shape(node.output_type)
         if declared is None or declared == shape:
             return shape
         text = f"declares the shape {declared}, but gets {shape}"
         if is_stale(declared, shape) or self.evidence(name) >= ENOUGH:
             self.mended("NIR202", name, text, "shape", "stale-shape", f"taken as {shape}")
-        elif self.failed.isdisjoint(self.coming.get(name, ())):  # else it only follows from that
+        elif self.failed.isdisjoint(self.coming.get(name, ())):  # else it is a consequence
             hint = "nothing else says which of the two is wrong: export it again"
             self.error("NIR203", name, text, hint)
         return shape
 
     def evidence(self, name: str) -> int:
-        """How many places upstream of an Output say that what arrives has the shape it has.
+        """How many declarations upstream of an Output support the shape that arrives there.
 
-        An Input and a weight each say it, a bias says it too, and so does each parameter of a
-        neuron, unless it is one for all.
+        An Input, a weight and a bias count as one each; so does each parameter of a neuron that
+        has more than one value.
         """
         found = 0
         for _ in range(_FAR_AHEAD):
@@ -299,7 +299,7 @@ class Inference:
         return found
 
     def hint(self, name: str, error: ValueError) -> str | None:
-        """What to do about a shape that a node cannot take."""
+        """The hint for a shape that a node cannot take."""
         node = self.nodes[name]
         if shape_rule_of(node) == "linear":
             takes, gives = node.weight.shape[-1], node.weight.shape[-2]
@@ -335,7 +335,7 @@ class Inference:
         return conv_output(node, shape)
 
     def flatten_output(self, name: str, node: Any, shape: Shape) -> Shape:
-        """Flatten counts NIR axes, but some exporters leave the batch axis in the count."""
+        """Flatten counts axes without the batch, but some exporters include the batch axis."""
         start, end = single(node.start_dim), single(node.end_dim)
         without_batch = max(start - 1, 0), end - 1 if end > 0 else end
         plain, shifted = flattened(shape, start, end), flattened(shape, *without_batch)
@@ -356,7 +356,7 @@ class Inference:
         return plain
 
     def is_taken_by_rows(self, name: str, shape: Shape | None) -> bool:
-        """Whether a matrix acts on the last axis of a shape, as what follows it says too."""
+        """Whether a matrix acts on the last axis of a shape, and the following nodes agree."""
         node = self.nodes[name]
         if shape is None or shape_rule_of(node) != "linear" or node.weight.shape[1:] != shape[-1:]:
             return False
@@ -366,7 +366,7 @@ class Inference:
         return gives in said or any(self.expected(target) == gives for target, _ in following)
 
     def expected(self, name: str) -> Shape | None:
-        """What a node will take, for judging the node before it."""
+        """The shape that a node will take, used to check the node before it."""
         for _ in range(_FAR_AHEAD):
             node, following = self.nodes[name], self.successors[name]
             strict = self.strict_input(name)
@@ -374,21 +374,21 @@ class Inference:
                 return strict or single_shape(node.output_type)
             if not is_elementwise(node) or not following:
                 return None
-            name = following[0]  # what keeps shapes takes what the next one takes
+            name = following[0]  # a shape-preserving node takes what the next one takes
         return None
 
     def strict_input(self, name: str) -> Shape | None:
-        """The one input shape that a node's parameters allow, if they settle it."""
+        """The only input shape that a node's parameters allow, or None."""
         return settled_input(self.nodes[name])
 
     def wanted_input(self, name: str) -> Shape | None:
-        """What a node that keeps shapes takes, if what it feeds takes that."""
+        """The input shape of a shape-preserving node, from the nodes after it."""
         if not isinstance(self.nodes[name], nir.Input) and not is_elementwise(self.nodes[name]):
             return None
         return next((self.taken[t] for t in self.successors[name] if t in self.taken), None)
 
     def loose_input(self, name: str) -> Shape | None:
-        """The input shape that a node declares, where nothing else is known."""
+        """The input shape that a node declares, used if nothing else is known."""
         node, rule = self.nodes[name], shape_rule_of(self.nodes[name])
         if rule == "elementwise" and name not in self.coming:
             return parameter_shape(node)
@@ -399,7 +399,7 @@ class Inference:
         return input_shape(node)
 
     def result(self) -> nir.NIRGraph:
-        """A copy of the graph with the shapes in its nodes."""
+        """A copy of the graph whose nodes have the inferred shapes."""
         graph = copy.copy(self.graph)
         graph.nodes = {name: self.nodes[name] for name in self.graph.nodes}
         graph.edges = list(self.graph.edges)

@@ -1,16 +1,16 @@
 """Shape inference: a structurally sound graph to the same graph with every shape filled in.
 
-In: a graph whose edges all lead somewhere. Out: a `ShapedGraph`, a copy in which
-each node that can be reached knows its input and output shape (in `input_type` and
-`output_type`, as nir keeps them), and the findings on the way. The given graph and
-its nodes are never changed.
+In: a graph in which every edge joins two nodes. Out: a `ShapedGraph`: a copy in which each
+reachable node has its input and output shape (in `input_type` and `output_type`, as in nir), and
+findings. The given graph and its nodes are never changed.
 
-A shape is a tuple of ints without batch axes; None stands for a shape that is not known. What
-several places agree on wins over one: an Input whose shape nothing can take as it stands is read
-without the batch or time axes in front, or as two places that take it say together. Where one place
-contradicts another, or two readings remain, it is an error.
+A shape is a tuple of ints without batch axes; None is an unknown shape. A shape that several nodes
+agree on wins over a single one: if no node can take the declared shape of an Input, the Input is
+read without leading batch or time axes, or with the shape that two nodes after it agree on. If one
+node contradicts one other, or two readings are possible, it is an error.
 
-Cost: linear in nodes and edges; that times the axes of the Inputs where they declare something odd.
+Cost: linear in nodes and edges; times the number of axes of the Inputs if their shapes contradict
+others.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ __all__ = ["ShapedGraph", "infer_shapes", "input_shape", "output_shape"]
 
 @dataclass(frozen=True)
 class ShapedGraph:
-    """A graph whose nodes know their shapes, and what was found out about them."""
+    """A graph whose nodes have their shapes, and the findings about these."""
 
     graph: nir.NIRGraph
     findings: tuple[Finding, ...]
 
 
 def infer_shapes(graph: nir.NIRGraph) -> ShapedGraph:
-    """Fill in the shapes of a graph and of the graphs nested in it, as far as they are known."""
+    """Fill in all known shapes of a graph and of the graphs nested in it."""
     best = _attempt(graph, {})
     ambiguous: list[Finding] = []
     ports = sorted(name for name, node in graph.nodes.items() if isinstance(node, nir.Input))
@@ -58,7 +58,7 @@ def infer_shapes(graph: nir.NIRGraph) -> ShapedGraph:
 
 
 _MOST_INPUTS = 16
-"""Of so many Inputs other readings are tried where shapes contradict each other."""
+"""For at most this many Inputs other readings are tried if shapes contradict each other."""
 
 
 def _attempt(graph: nir.NIRGraph, readings: dict[str, Shape]) -> Inference:
@@ -68,20 +68,21 @@ def _attempt(graph: nir.NIRGraph, readings: dict[str, Shape]) -> Inference:
 
 
 def _cost(inference: Inference) -> tuple[int, int]:
-    """How many shapes contradict each other, and how many had to be read otherwise."""
+    """How many shapes contradict each other, and how many had to be replaced."""
     errors = sum(finding.severity == "error" for finding in inference.findings)
     return errors, sum(finding.repair in _OF_SHAPES for finding in inference.findings)
 
 
 _OF_SHAPES = ("stale-shape", "size-one-axes", "flatten-batch-axis")
-"""The repairs that a shape declared by an Input may ask for."""
+"""The repairs that a declared shape of an Input may need."""
 
 
 def _better(best: Inference, name: str, declared: Shape) -> Iterator[Inference]:
-    """Other readings of an Input with which less contradicts, or as much that it says itself."""
+    """Better readings of an Input: without axes if no more shapes contradict each other then, or
+    with a shape on which nodes agree, if fewer do."""
     shorter = _shorter(declared)
     attempts = [_attempt(best.graph, {**best.readings, name: one}) for one in shorter]
-    # Of axes in front as few are left out as will do.
+    # Leave out as few leading axes as possible.
     cheapest = min(attempts, key=_cost, default=best)
     if cheapest is not best and _cost(cheapest) <= _cost(best):
         yield cheapest
@@ -93,7 +94,7 @@ def _better(best: Inference, name: str, declared: Shape) -> Iterator[Inference]:
 
 
 def _shorter(declared: Shape) -> list[Shape]:
-    """A shape less axes in front, less one axis of size one, less all of these."""
+    """A shape without leading axes, without one axis of size one, or without all of those."""
     readings = [declared[axis:] for axis in range(1, len(declared))]
     ones = [axis for axis, size in enumerate(declared) if size == 1]
     readings += [declared[:axis] + declared[axis + 1 :] for axis in ones]
@@ -102,10 +103,10 @@ def _shorter(declared: Shape) -> list[Shape]:
 
 
 def _is_agreed(attempt: Inference, name: str, wanted: Shape) -> bool:
-    """Whether an Input is alone with what it declares, against two places that say otherwise.
+    """Whether at least two nodes agree on a shape against the one that an Input declares.
 
-    A weight that it feeds says so once: it could as well be the weight that lost a column. So does
-    each parameter of a neuron. If an Output must be read otherwise, too, the two ports agree.
+    A weight after the Input counts once (the weight itself could have lost a column), and so does
+    each parameter of a neuron. If an Output must be read differently too, the two ports agree.
     """
     others = {f.node for f in attempt.findings if f.repair == "stale-shape"} & attempt.nodes.keys()
     if _cost(attempt)[0] or any(isinstance(attempt.nodes[n], nir.Output) for n in others):

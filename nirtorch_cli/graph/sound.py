@@ -1,4 +1,4 @@
-"""A graph as somebody wrote it to one that can be executed, or every reason why not.
+"""Turns a graph as written into one that can be executed, or reports every reason why not.
 
 In: a `nir.NIRGraph`. Out: an `Examination`: the graph with its parameters as arrays, its structure
 mended and, where that is sound, every shape filled in, and all findings on the way. The given graph
@@ -22,7 +22,7 @@ from nirtorch_cli.graph.shapes import infer_shapes
 
 @dataclass(frozen=True)
 class Examination:
-    """A graph and what was found out about it.
+    """A graph and the findings about it.
 
     is_structured: whether its edges make it a graph that could be scheduled.
     """
@@ -35,7 +35,7 @@ class Examination:
 def examined(
     graph: nir.NIRGraph, is_known: Callable[[nir.NIRNode], bool] = lambda node: False
 ) -> Examination:
-    """Mend and examine a graph as far as it can be understood.
+    """Repair and examine a graph as far as it can be understood.
 
     Arguments:
         is_known: whether a node of a type that nir does not have is no error all the same.
@@ -62,11 +62,11 @@ def required_sound(
 ) -> Examination:
     """`examined`, for graphs that are to be executed.
 
-    What a graph can be executed with all the same, such as a NaN, stays a finding.
+    A problem with which a graph can still be executed, such as a NaN, stays a finding.
 
     Arguments:
-        known: what reading the graph told; it comes first.
-        repair: if not, what would have been mended is refused.
+        known: the findings from reading the graph; they come first.
+        repair: if False, damage that would be repaired is an error.
         is_known: see `examined`.
 
     Raises:
@@ -88,17 +88,17 @@ def required_sound(
 
 
 _FATAL = ("NIR0", "NIR1", "NIR2", "NIR309")
-"""Errors with which nothing could be built; with the others it could, and would calculate badly."""
+"""Codes of errors that make a module impossible; with the others it would give wrong numbers."""
 
 
 def errors_in(findings: Iterable[Finding]) -> list[Finding]:
-    """Those that say that a model is not sound."""
+    """The findings that say that a model is not sound."""
     return [finding for finding in findings if finding.severity == "error"]
 
 
 def _refused(finding: Finding) -> Finding:
-    """A finding that was mended, as what it is if nothing is to be mended."""
+    """The error for damage that would have been repaired."""
     if finding.repair is None:
         return finding
-    hint = f"the repair {finding.repair!r} would mend it, and is turned off"
+    hint = f"the repair {finding.repair!r} would correct it, but is turned off"
     return replace(finding, severity="error", hint=hint, repair=None)

@@ -1,11 +1,10 @@
-"""The length of a time step, which a NIR file does not hold, from the traces exporters leave.
+"""The length of a time step: a NIR file does not hold it, but exporters leave traces of it.
 
-snnTorch and others store a discrete decay as a time constant, and the weight of one
-step as `r = tau/dt` and `w_in = tau_syn/dt`. Where all neurons agree on such a dt,
-it is the one that the model was trained with.
+snnTorch and others store a discrete decay as a time constant, and the weight of one step as `r =
+tau/dt` and `w_in = tau_syn/dt`. If all neurons agree on such a dt, the model was trained with it.
 
-In: a graph, nested graphs included. Out: dt in the unit of the file's time constants,
-and a sentence that says where it comes from: traces first, then a dt in the metadata, then a guess.
+In: a graph, nested graphs included. Out: dt in the unit of the file's time constants, and a
+sentence that says where it comes from: from such traces, else from the metadata, else a guess.
 Cost: linear in the parameters.
 """
 
@@ -30,7 +29,7 @@ _AGREEMENT = 1e-4
 
 @dataclass(frozen=True)
 class TimeStep:
-    """The length of a step and why it is that; `is_guess` where nothing speaks for it."""
+    """The length of a step and the reason for it; `is_guess` if nothing in the file supports it."""
 
     dt: float
     reason: str
@@ -53,7 +52,7 @@ def infer_time_step(node: nir.NIRNode) -> TimeStep:
 
 
 def longest_delay(node: nir.NIRNode, dt: float) -> int:
-    """How many steps a node waits at most: 0 for one that is no Delay, or has no sound one."""
+    """The longest delay of a node in steps; 0 if it is not a Delay, or not a valid one."""
     try:
         steps = delay_steps(node.delay, dt) if isinstance(node, nir.Delay) else np.zeros(0)
     except ValueError:
@@ -62,7 +61,7 @@ def longest_delay(node: nir.NIRNode, dt: float) -> int:
 
 
 def _rounded(dt: float) -> float:
-    """dt as somebody wrote it down, where it differs by no more than float32's noise."""
+    """dt rounded to few digits, if that changes it by no more than float32's noise."""
     short = float(f"{dt:.5g}")
     return short if abs(short - dt) <= 1e-6 * dt else dt
 
@@ -71,7 +70,7 @@ _DT_NAMES = ("dt", "time_step", "timestep")
 
 
 def _of_metadata(node: nir.NIRNode) -> tuple[float, str] | None:
-    """A dt that the metadata say, of the graph or of its nodes, if all that do say the same."""
+    """The dt in the metadata of the graph or of its nodes, if all of these are equal."""
     said: dict[float, str] = {}
     waiting = [("the graph", node)]
     while waiting:
@@ -108,7 +107,7 @@ def _of_cuba_lif(neurons: list[nir.NIRNode]) -> float | None:
     cuba = [neuron for neuron in neurons if isinstance(neuron, nir.CubaLIF)]
     factors = _joined([(n.r, n.w_in) for n in cuba])
     if factors is None or bool(np.all(factors == 1)):
-        return None  # r = w_in = 1 is NIR's plain neuron: tau says nothing about dt
+        return None  # r = w_in = 1 is NIR's plain neuron, from which dt cannot be inferred
     steps = [(n.tau_mem, n.r) for n in cuba] + [(n.tau_syn, n.w_in) for n in cuba]
     return _common_ratio(steps)
 
@@ -121,12 +120,12 @@ def _of_lif(neurons: list[nir.NIRNode]) -> float | None:
         return None
     with np.errstate(all="ignore"):
         if taus.max() - taus.min() <= _AGREEMENT * taus.max():
-            return None  # one tau and one r fit any dt
+            return None  # a single tau with a single r fits any dt
     return _common_ratio([(n.tau, n.r) for n in lif])
 
 
 def _joined(groups: list[tuple[np.ndarray, ...]]) -> np.ndarray | None:
-    """All values in one array; None if there are none, or some are no real numbers."""
+    """All values in one array; None if there are none, or some are not real numbers."""
     arrays = [np.asarray(array).reshape(-1) for group in groups for array in group]
     if any(array.dtype.kind not in "fiu" for array in arrays):
         return None

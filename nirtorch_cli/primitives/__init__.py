@@ -1,7 +1,7 @@
-"""What each NIR node type is: its fields, its shapes, its states, and its torch module.
+"""The NIR node types: fields, shapes, states, and the torch module of each.
 
-In: a node type, or a node with its parameters. Out: what is known of it: from `table` without
-torch, or a module from `modules`.
+In: a node type, or a node with its parameters. Out: its description from `table`, without torch, or
+its module from `modules`.
 
-Always: what a type is stands here and nowhere else; only `modules` loads torch.
+Always: a type is described here and nowhere else; only `modules` loads torch.
 """

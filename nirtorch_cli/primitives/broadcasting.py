@@ -1,10 +1,10 @@
-"""How the parameters of an elementwise node lie over its neurons, by their shapes alone.
+"""How the parameters of an elementwise node are expanded to its layer, from their shapes alone.
 
-In: shapes. Out: the shape that a layer has by its parameters, and how a parameter is laid over
-that of a layer: as it is, as one value for all, along axes that its own sizes of one leave open, or
-with axes of size one more or fewer. A ValueError says why there is no such way, or no single one.
+In: shapes. Out: the shape of a layer, from its parameters, and how a parameter is expanded to it:
+unchanged, as one value for all neurons, along its axes of size one, or with axes of size one added
+or removed. A ValueError says why there is no way, or more than one.
 
-Always holds: a layer is never larger than its largest parameter or what arrives; an axis is never
+Always holds: a layer is never larger than its largest parameter or its input; an axis is never
 chosen because lengths happen to agree. Cost: constant.
 """
 
@@ -22,28 +22,28 @@ Array = np.ndarray[Any, Any]
 Shape = tuple[int, ...]
 
 Way = Literal["same", "one", "repeated", "axes of one"]
-"""How a parameter lies over a layer: value by value; one for all; repeated along axes where it has
-size one; value by value, once axes of size one are left out of either shape."""
+"""How a parameter is expanded to a layer: value by value; one value for all; repeated along its
+axes of size one; value by value, after axes of size one are removed from either shape."""
 
 
 def way_over(parameter: Shape, layer: Shape) -> Way | None:
-    """How a parameter lies over a layer; None if it does not, or may in several ways."""
+    """How a parameter is expanded to a layer; None if there is no way, or more than one."""
     if parameter == layer:
         return "same"
     if math.prod(parameter) == 1:
         return "one"
     if len(parameter) != len(layer) and without_ones(parameter) == without_ones(layer):
-        return "axes of one"  # a column beside a row says two things
+        return "axes of one"  # a column and a row contradict each other
     if len(parameter) == len(layer) and all(p in (1, n) for p, n in zip(parameter, layer)):
         return "repeated"
     return None
 
 
 def laid_over(values: Array, layer: Shape) -> Array:
-    """A parameter with one value for each neuron of a layer; a copy unless it has that already.
+    """A parameter expanded to one value per neuron of a layer; a copy, unless it has these already.
 
     Raises:
-        ValueError: it does not lie over the layer, or may in several ways.
+        ValueError: there is no way to expand it, or more than one.
     """
     way = way_over(values.shape, layer)
     if way is None:
@@ -56,10 +56,10 @@ def laid_over(values: Array, layer: Shape) -> Array:
 
 
 def layer_of(shapes: Mapping[str, Shape]) -> Shape:
-    """The shape of a layer by the shapes of its parameters, of which there is at least one.
+    """The shape of a layer, from the shapes of its parameters; there is at least one.
 
     Raises:
-        ValueError: they do not lie over one layer in one way; says which of them is odd.
+        ValueError: they cannot be expanded to one layer in one way; names the odd ones.
     """
     present = {*shapes.values()}
     if all(math.prod(shape) == 1 for shape in present):
@@ -71,19 +71,19 @@ def layer_of(shapes: Mapping[str, Shape]) -> Shape:
 
 
 def axes_that_fit(parameter: Shape, layer: Shape) -> list[int]:
-    """The axes of a layer that a parameter with fewer could be meant for, each by its first."""
+    """The first axes of a layer along which a parameter with fewer axes would fit."""
     span = len(parameter)
     starts = range(len(layer) - span + 1) if span < len(layer) else ()
     return [start for start in starts if layer[start : start + span] == parameter]
 
 
 def along(parameter: Shape, layer: Shape, start: int) -> Shape:
-    """The shape that says that a parameter is for the axes of a layer from one on."""
+    """The shape that assigns a parameter to the axes of a layer from `start` on."""
     return (*[1] * start, *parameter, *[1] * (len(layer) - start - len(parameter)))
 
 
 def why_not(parameter: Shape, layer: Shape) -> str:
-    """Why a parameter does not lie over a layer, in words that go on after its name."""
+    """Why a parameter cannot be expanded to a layer; the text continues after its name."""
     fitting = axes_that_fit(parameter, layer)
     if not fitting:
         return f"is elementwise: one value for each of the neurons {layer}, or one for all"
@@ -93,9 +93,9 @@ def why_not(parameter: Shape, layer: Shape) -> str:
 
 
 def _contradiction(shapes: Mapping[str, Shape]) -> str:
-    """Which parameters do not fit to the others, and why."""
+    """Which parameters do not fit the others, and why."""
     counts = Counter(shapes.values())
-    # The layer is what most say; of shapes that as many say, the one with the most axes.
+    # The layer has the most common shape; of equally common ones, that with the most axes.
     layer = max(counts, key=lambda shape: (counts[shape], len(shape), math.prod(shape), shape))
     odd = {name: shape for name, shape in shapes.items() if way_over(shape, layer) is None}
     names = ", ".join(f"{name} has the shape {shape}" for name, shape in odd.items())
@@ -104,5 +104,5 @@ def _contradiction(shapes: Mapping[str, Shape]) -> str:
 
 
 def without_ones(shape: Shape) -> Shape:
-    """A shape less its axes of size one."""
+    """A shape without its axes of size one."""
     return tuple(size for size in shape if size != 1)

@@ -1,6 +1,6 @@
 """What one step of a neuron means: dt, integration, reset, surrogate, the integrators' input.
 
-Plain values, refused where they are none of those that there are. Loads no torch.
+Plain values; unknown ones are refused. Does not load torch.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Dynamics:
     reset: after a spike, "value" sets v to v_reset, "subtract" lowers v by
         v_threshold - v_reset.
     surrogate: name or function of the spike's derivative in the backward pass.
-    integrator_input: I and IF take "charge" per step, or "current", which is times dt.
+    integrator_input: I and IF take "charge" per step, or "current", which is multiplied by dt.
     """
 
     dt: float = 1e-4
@@ -53,7 +53,7 @@ class Dynamics:
             (self.integrator_input, INTEGRATOR_INPUTS),
         ):
             if value not in allowed:
-                raise ValueError(f"{value!r} is none of {', '.join(allowed)}")
+                raise ValueError(f"{value!r} is not one of {', '.join(allowed)}")
         if not 0 < self.dt < float("inf"):
             raise ValueError(f"dt {self.dt!r} is not a positive number")
         if not callable(self.surrogate) and self.surrogate not in SURROGATES:

@@ -1,7 +1,7 @@
-"""Single parameters of a node, however its file writes them.
+"""Single parameters of a node, in whichever form its file has them.
 
 In: a parameter, or a node. Out: plain numbers and arrays. A ValueError says what is wrong; its text
-goes on after the node's type. Cost: linear in the parameters.
+continues after the node's type. Cost: linear in the parameters.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def array_of(value: Any) -> np.ndarray:
 
 
 def pair(value: Any) -> tuple[int, int]:
-    """A stride, padding, dilation or kernel size as two ints, however the file writes it."""
+    """A stride, padding, dilation or kernel size as two ints."""
     numbers = _whole_numbers(value)
     if len(numbers) == 1:
         return numbers[0], numbers[0]
@@ -52,7 +52,7 @@ def pair(value: Any) -> tuple[int, int]:
 
 
 def single(value: Any) -> int:
-    """A stride, padding or dilation of one axis as an int, however the file writes it."""
+    """A stride, padding or dilation of one axis as an int."""
     numbers = _whole_numbers(value)
     if len(numbers) != 1:
         raise ValueError(f"{value!r} is not one number")
@@ -69,7 +69,7 @@ def _whole_numbers(value: Any) -> list[int]:
 
 
 def padding_mode(padding: Any) -> str | None:
-    """'same' or 'valid' where a padding is given in words, else None."""
+    """'same' or 'valid' if a padding is given as a word, else None."""
     if isinstance(padding, np.ndarray) and padding.dtype.kind in "SUO" and padding.size == 1:
         padding = padding.item()
     if isinstance(padding, bytes):
@@ -107,5 +107,5 @@ def delay_steps(delay: Any, dt: float) -> np.ndarray:
         raise ValueError("a delay is negative or not finite")
     if np.any(ratio >= 2**31):
         raise ValueError(f"a delay of {float(ratio.max()):g} steps of {dt:g} cannot be kept")
-    # The small term takes a float32 file's 1.4999999 for the half that was meant.
+    # The small term rounds 1.4999999, a float32 file's 1.5, up as well.
     return np.floor(ratio + 0.5 + 1e-7 * (1 + ratio)).astype(np.int64)

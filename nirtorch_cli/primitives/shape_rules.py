@@ -1,7 +1,7 @@
-"""What shape a node gives for the shape that it takes, by its parameters.
+"""The output shape of a node for an input shape, from its parameters.
 
 In: a node and shapes without batch axes. Out: shapes. A ValueError says why there is none;
-its text goes on after the node's type. Nothing here knows of graphs. Cost: constant.
+its text continues after the node's type. Nothing here knows of graphs. Cost: constant.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from nirtorch_cli.primitives.table import primitive_of, shape_rule_of
 
 
 class UnfitError(ValueError):
-    """A shape that a node cannot take; `hint` says what could be done."""
+    """A shape that a node cannot take; `hint` says what to do."""
 
     def __init__(self, message: str, hint: str | None = None) -> None:
         super().__init__(message)
@@ -27,19 +27,19 @@ class UnfitError(ValueError):
 
     @classmethod
     def of_parameters(cls, parameters: Shape, shape: Shape) -> UnfitError:
-        """Elementwise parameters that do not lie over what arrives."""
+        """The error for elementwise parameters that cannot be expanded to the input."""
         text = f"has parameters of shape {parameters}, but its input has {shape}"
         hint = f"each {why_not(parameters, shape)}" if axes_that_fit(parameters, shape) else None
         return cls(text, hint)
 
 
 def input_shape(node: nir.NIRNode) -> Shape | None:
-    """The shape of what a node takes, if known."""
+    """The input shape of a node, if known."""
     return single_shape(node.input_type)
 
 
 def output_shape(node: nir.NIRNode) -> Shape | None:
-    """The shape of what a node gives, if known."""
+    """The output shape of a node, if known."""
     return single_shape(node.output_type)
 
 
@@ -51,12 +51,12 @@ def single_shape(types: Any) -> Shape | None:
 
 
 def shape_of(value: Any) -> Shape | None:
-    """A shape as nir keeps it, as a tuple."""
+    """A shape as a tuple, from nir's form."""
     return None if value is None else tuple(int(size) for size in np.asarray(value).reshape(-1))
 
 
 def is_stale(declared: Shape, shape: Shape) -> bool:
-    """Whether a port declares a shape and batch or time axes in front, or axes of size one."""
+    """Whether a declared shape is `shape` with leading batch or time axes, or axes of size one."""
     ends_so = len(declared) > len(shape) and declared[len(declared) - len(shape) :] == shape
     return ends_so or without_ones(declared) == without_ones(shape)
 
@@ -69,7 +69,7 @@ def parameter_shape(node: Any) -> Shape:
 
 
 def linear_output(node: Any, shape: Shape) -> Shape:
-    """The output shape of Linear and Affine: the last axis is replaced."""
+    """The output shape of Linear and Affine, which replace the last axis."""
     *stack, outputs, inputs = node.weight.shape
     wanted = (*stack, inputs)
     # A matrix may act on the last axis of a larger input, as torch.nn.Linear does.
@@ -123,7 +123,7 @@ def _windows(
 
 
 def flattened(shape: Shape, start: int, end: int) -> Shape | None:
-    """`shape` with the axes from start to end made one; None if there are no such axes."""
+    """`shape` with the axes from start to end joined; None if it does not have these axes."""
     rank = len(shape)
     first, last = start + rank if start < 0 else start, end + rank if end < 0 else end
     if not 0 <= first <= last < rank:
@@ -132,7 +132,7 @@ def flattened(shape: Shape, start: int, end: int) -> Shape | None:
 
 
 def intrinsic_output(node: Any) -> Shape | None:
-    """What a node would give by its parameters, to go on after an error."""
+    """The output shape that a node's parameters imply, for continuing after an error."""
     rule = shape_rule_of(node)
     if rule == "linear":
         return (*node.weight.shape[:-2], node.weight.shape[-2])

@@ -1,11 +1,10 @@
-"""What each NIR node type is: one entry a type, which every room asks.
+"""The table of NIR node types: one entry per type, used by every room.
 
-In: a node, or the name of a type. Out: its `Primitive`; None for a type that nobody knows.
-Loads no torch: the module of a type is named as text, as `package.file:name`, and loaded when it is
-built.
+In: a node, or the name of a type. Out: its `Primitive`; None for an unknown type. Does not load
+torch: the module of a type is named as text, `package.file:name`, and loaded when it is built.
 
-A type that nir does not have, or has only since a newer release, is made known in one of two
-ways; everything then treats it as one of nir's own:
+A type that nir does not have, or only in a newer release, can be registered in two ways, and is
+then treated like nir's own:
 
     nirtorch_cli.register(Primitive(AdLIF, "neuron", "elementwise", "mypack.adlif:AdLIF", ...))
 
@@ -27,10 +26,10 @@ from typing import Any, Literal
 import nir
 
 Role = Literal["port", "weights", "neuron", "delay", "pooling", "reshaping", "other"]
-"""What a type is in a network; the pictures show it, and the schedule asks for it."""
+"""The role of a type in a network; pictures show it, and the schedule depends on it."""
 
 ShapeRule = Literal["port", "elementwise", "linear", "convolution", "pooling", "flatten"]
-"""How the shape of the output follows from that of the input: see `shape_rules`."""
+"""How the output shape follows from the input shape: see `shape_rules`."""
 
 ENTRY_POINT_GROUP = "nirtorch.primitives"
 _OWN_MODULES = "nirtorch_cli.primitives.modules"
@@ -39,27 +38,24 @@ _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 @dataclass(frozen=True)
 class Primitive:
-    """What a node type is.
+    """A node type.
 
     Arguments:
-        type: its class, a dataclass derived from `nir.NIRNode`.
-        role: what it is in a network. A "neuron" has a state, and in a loop the delayed edge sits
-            at its output.
-        shape_rule: how its output shape follows: the name of a rule, or a function of a node and
-            the shape that arrives, without batch axes, which raises a ValueError where it does not
-            fit. With "elementwise" the output has the shape of the input, and every parameter one
-            value for each element.
+        type: its class, a dataclass derived from `nir.NIRNode`. role: its role in a network. A
+        "neuron" has a state, and the delayed edge of a loop starts at it. shape_rule: how its
+        output shape follows: the name of a rule, or a function of a node and its input shape,
+        without batch axes, that raises a ValueError if the shape does not fit. With "elementwise"
+        the output has the shape of the input, and every parameter has one value per element.
         module: what builds the torch module of a node, as text `package.file:name` (with a dot in
             front, one of ours), or the function or class itself. A subclass of
             `modules.neuron.Neuron` is called with the parameters by name and the `Dynamics`;
             anything else with the node and the `Dynamics`. None: the input is passed on.
-        required, optional: the fields that a file must and may hold.
-        defaults: what is taken for an optional field that is missing; nothing is for one not named.
-        states: the variables in its state, in the order in which they are shown, and what each is
-            at the start: the name of a parameter, or a number. Each has the shape of the input.
-        spikes: whether its output is spikes.
-        time_constants: the fields that are time constants, which must be positive.
-        rank: how many axes its input has, batch axes apart; None for any number.
+        required, optional: the fields that a file must and may hold. defaults: the values of
+        missing optional fields; a field that is not named here stays missing. states: the variables
+        in its state, in display order, each with its initial value: the name of a parameter, or a
+        number. Each has the shape of the input. spikes: whether its output is spikes.
+        time_constants: the fields that are time constants, which must be positive. rank: how many
+        axes its input has, batch axes apart; None for any number.
     """
 
     type: type[nir.NIRNode]
@@ -76,26 +72,26 @@ class Primitive:
 
     @property
     def name(self) -> str:
-        """What the type is called in a file."""
+        """The name of the type in a file."""
         return self.type.__name__
 
     @property
     def fields(self) -> tuple[str, ...]:
-        """Every field but those that all nodes have."""
+        """Every field except those that all nodes have."""
         return (*self.required, *self.optional)
 
     @property
     def shaped_by(self) -> str:
-        """Of an elementwise type, the parameter that has its shape."""
+        """The parameter of an elementwise type that has the shape of the node."""
         return self.required[-1]
 
     def is_default_of_nir(self, name: str) -> bool:
-        """Whether nir itself has a default for a field; that of the others is torch's."""
+        """Whether nir itself has a default for a field; other defaults are torch's."""
         found = {entry.name: entry for entry in dataclasses.fields(self.type)}.get(name)
         return found is not None and found.default is not dataclasses.MISSING
 
     def builder(self) -> Callable[..., Any] | None:
-        """What builds the module of a node; loads the file that it is in."""
+        """The function or class that builds the module of a node; imports its file."""
         if not isinstance(self.module, str):
             return self.module
         file, _, name = self.module.partition(":")
@@ -227,18 +223,18 @@ PRIMITIVES: Mapping[str, Primitive] = MappingProxyType(
         )
     }
 )
-"""nir's own types but NIRGraph, by name."""
+"""nir's own types, except NIRGraph, by name."""
 
 _BY_TYPE = MappingProxyType({entry.type: entry for entry in PRIMITIVES.values()})
 
 _REGISTERED: dict[str, Primitive] = {}
-"""What this program registered, or an installed pack has, by name."""
+"""The types that were registered in this process, by name."""
 
 
 def register(primitive: Primitive) -> Primitive:
-    """Make a node type known, to everything in this process.
+    """Register a node type for this process.
 
-    The same type may be registered again, and the last one counts; none of nir's own can be.
+    A type may be registered again, and the last one counts; nir's own types cannot be.
 
     Raises:
         ValueError: it is one of nir's own, or its class is not derived from `nir.NIRNode`.
@@ -255,7 +251,7 @@ def register(primitive: Primitive) -> Primitive:
 
 
 def primitive_named(name: str | None) -> Primitive | None:
-    """What the type of a name is."""
+    """The type with a name; None if it is unknown."""
     if name is None:
         return None
     found = PRIMITIVES.get(name) or _REGISTERED.get(name)
@@ -265,7 +261,7 @@ def primitive_named(name: str | None) -> Primitive | None:
 
 
 def primitive_of(node: nir.NIRNode) -> Primitive | None:
-    """What the type of a node is, or the nearest type that it is derived from."""
+    """The type of a node, or the nearest known type that it is derived from."""
     for kind in type(node).__mro__:
         found = _BY_TYPE.get(kind) or _REGISTERED.get(kind.__name__)
         if found is not None and found.type is kind:
@@ -291,7 +287,7 @@ def _installed() -> Mapping[str, EntryPoint]:
 
 
 def is_of_role(node: nir.NIRNode, *roles: Role) -> bool:
-    """Whether a node's type is one of these in a network."""
+    """Whether a node's type has one of these roles."""
     found = primitive_of(node)
     return found is not None and found.role in roles
 
@@ -329,19 +325,19 @@ def is_spiking(kind: str | None) -> bool:
 # ------------------------------------------------------------------------- fields, by their names
 
 OLD_NAMES: Mapping[str, str] = MappingProxyType({"weights": "weight", "v_th": "v_threshold"})
-"""What NIR before 0.1 called some fields, and what they are called since."""
+"""Names of fields before NIR 0.1, and their present names."""
 
 COUNTS = frozenset({"kernel_size", "stride", "padding", "dilation", "groups", "input_shape"})
-"""Fields that are whole numbers, whatever type the file gives them."""
+"""Fields that are whole numbers, whatever their type in the file."""
 
 POSITIVE = frozenset({"kernel_size", "stride", "dilation", "groups"})
 """Those of them that must be 1 or more."""
 
 SINGLE = frozenset({"groups", "start_dim", "end_dim"})
-"""Fields of one whole number; the other counts have one for each axis, or one for all."""
+"""Fields with one whole number; other counts have one per axis, or one for all axes."""
 
 SHAPES = frozenset({"shape", "input_type", "output_type"})
-"""Fields that are shapes; some files have a group around them."""
+"""Fields that are shapes; some files store them in a group of their own."""
 
 THRESHOLDS = frozenset({"threshold", "v_threshold"})
-"""Fields that may be infinite: what has such a threshold never fires."""
+"""Fields that may be infinite: a neuron with such a threshold never fires."""

@@ -1,10 +1,10 @@
-"""The numbers that an HDF5 group has as attributes, in a file that may come from a stranger.
+"""The numeric attributes of an HDF5 group, in a file that may come from a stranger.
 
 In: a group of a `Store`, and a name. Out: the number. NIR models have no attributes; NIR data
 files keep times there.
 
-Always holds: texts and arrays are not read, so that what is allocated does not depend on the
-file. Cost: constant.
+Always holds: texts and arrays are not read, so the memory needed does not depend on the file. Cost:
+constant.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from nirtorch_cli.reading.sources import one_line
 _DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError)
 
 _MOST_BYTES = 16
-"""The longest number of any machine."""
+"""Bytes of the longest number type of any machine."""
 
 
 def number_of(store: Store, member: Member, name: str, where: str | None) -> int | float | None:

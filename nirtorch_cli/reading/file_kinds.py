@@ -1,7 +1,7 @@
-"""What a file is that was given in place of another: the kinds that people have beside .nir files.
+"""What kind of file was given in place of a .nir file.
 
-In: the bytes of a file, of which the first and the last are looked at. Out: what it is and what to
-do, in words, or None. Always holds: bytes are compared; nothing is unpacked, unpickled or run.
+In: the bytes of a file; only the first and the last are examined. Out: what it is and what to do,
+in words, or None. Always holds: bytes are compared; nothing is unpacked, unpickled or run.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 Content = bytes | mmap.mmap
 
 _LOOKED_AT = 2**16
-"""So many bytes at the start and at the end say what there is to say."""
+"""How many bytes at the start and at the end are examined."""
 
 _ZIP = b"PK\x03\x04"
 _PICKLE = b"/data.pkl"
@@ -27,7 +27,7 @@ _FIRST_BYTES = (
     (b"\x89HDF\r\n\x1a\n", "is an HDF5 file", None),
     (b"version https://git-lfs.github.com/", "is a pointer of Git LFS", "git lfs pull"),
     (b"\x93NUMPY", "is a NumPy array (.npy)", _FED),
-    (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19", "is a file that torch.save wrote", None),
+    (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19", "was written by torch.save", None),
     (b"\x1f\x8b", "is packed with gzip", "unpack it (gunzip)"),
     (b"\xfd7zXZ\x00", "is packed with xz", "unpack it (unxz)"),
     (b"\x28\xb5\x2f\xfd", "is packed with zstd", "unpack it (unzstd)"),
@@ -40,14 +40,14 @@ _FIRST_WORDS = (
     ("<html", "is a page of HTML", "was a page saved in place of the file?"),
     ("<svg", "is an SVG picture", None),
 )
-"""The same of texts, after spaces and in any letters."""
+"""The same for text files, after spaces and in lower case."""
 
 
 def kind_of_other(content: Content, name: str) -> tuple[str, str | None] | None:
     """What a file is in place of a .nir file, and what to do; None if that is not known.
 
     Arguments:
-        name: how messages call it.
+        name: the file's name in messages.
     """
     start = bytes(content[:_LOOKED_AT])
     if start.startswith(_ZIP):
@@ -63,7 +63,7 @@ def kind_of_other(content: Content, name: str) -> tuple[str, str | None] | None:
 
 
 def is_saved(content: Content) -> bool:
-    """Whether a file is one that torch.save wrote, as today's does."""
+    """Whether torch.save, in its present format, wrote a file."""
     ends = content[:_LOOKED_AT], content[-_LOOKED_AT:]
     return ends[0].startswith(_ZIP) and any(_PICKLE in part for part in ends)
 
@@ -96,7 +96,7 @@ def _kind_of_zip(content: Content, name: str) -> tuple[str, str | None]:
         if _OF_CONVERT in start:
             text = "is a module that 'nirtorch convert -o' saved"
             return text, f"run it with 'nirtorch run {name} --trust', or give the .nir file"
-        return "is a file that torch.save wrote", "give the .nir file"
+        return "was written by torch.save", "give the .nir file"
     if b".npy" in start[:512]:
         return "is an archive of NumPy arrays (.npz)", _FED
     return "is a zip archive", "unpack it (unzip)"

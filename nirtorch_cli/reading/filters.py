@@ -1,10 +1,10 @@
-"""A chunk of a dataset, packed by HDF5's filters, to its bytes.
+"""Unpacks a chunk of a dataset that HDF5's filters packed.
 
-In: the stored bytes and the filters that they went through. Out: exactly as many bytes as
-the chunk has, or a ValueError. libhdf5 would do the same, but its inflate has no limit: a
-chunk of a megabyte that should hold 64 bytes grows to a gigabyte before anybody counts.
+In: the stored bytes and the filters that they went through. Out: exactly as many bytes as the chunk
+has, or a ValueError. libhdf5 would do the same, but without a limit: a chunk of a megabyte that
+should hold 64 bytes could grow to a gigabyte.
 
-Cost: linear in the bytes, stored and unpacked, whatever they are.
+Cost: linear in the bytes, stored and unpacked, even of a hostile file.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def unpacked(
         code, values = filters[place]
         if skipped >> place & 1:
             continue
-        # Filters before this one may have added a checksum, or a little to what did not pack.
+        # Earlier filters may have added a checksum, or a little to data that did not shrink.
         limit = size + size // 1000 + 64
         if code == DEFLATE:
             stored = _inflated(stored, limit)
@@ -64,7 +64,7 @@ def unpacked(
 def _inflated(stored: bytes, limit: int) -> bytes:
     inflater = zlib.decompressobj()
     try:
-        # One more than allowed: zlib takes a limit of 0 for none.
+        # One more than allowed, because zlib takes 0 as no limit.
         data = inflater.decompress(stored, limit + 1)
     except zlib.error as error:
         raise ValueError("a chunk cannot be unpacked") from error
@@ -74,7 +74,7 @@ def _inflated(stored: bytes, limit: int) -> bytes:
 
 
 def _from_lzf(stored: bytes, limit: int) -> bytes:
-    """LZF: runs of bytes as they are, and references to what came before (liblzf, lzf_d.c)."""
+    """LZF: runs of literal bytes, and references to earlier output (liblzf, lzf_d.c)."""
     data, at, end = bytearray(), 0, len(stored)
     try:
         while at < end:
@@ -95,7 +95,7 @@ def _from_lzf(stored: bytes, limit: int) -> bytes:
                 if start < 0:
                     raise ValueError("a chunk cannot be unpacked")
                 part = data[start : start + length]
-                # It may refer to what it makes itself.
+                # The reference may overlap the bytes that it produces.
                 data += part if back >= length else (part * (length // back + 1))[:length]
             if len(data) > limit:
                 raise ValueError("a chunk is longer than it should be")
@@ -107,7 +107,7 @@ def _from_lzf(stored: bytes, limit: int) -> bytes:
 
 
 def _unshuffled(stored: bytes, width: int) -> bytes:
-    """The bytes of each element side by side again; a rest that fills no element stays."""
+    """The bytes of each element side by side again; left-over bytes at the end stay as they are."""
     count = len(stored) // width if width else 0
     if width <= 1 or count <= 1:
         return stored
@@ -117,7 +117,7 @@ def _unshuffled(stored: bytes, width: int) -> bytes:
 
 
 def _checked(stored: bytes) -> bytes:
-    """Without its checksum (Fletcher's, of 32 bits, over big-endian words of 16)."""
+    """A chunk without its checksum, which must be right (Fletcher-32, big-endian 16-bit words)."""
     data, sums = stored[:-4], int.from_bytes(stored[-4:], "little")
     words = np.frombuffer(data + b"\0" * (len(data) % 2), dtype=">u2").astype(np.uint64)
     weights = np.arange(len(words), 0, -1, dtype=np.uint64) % 65535

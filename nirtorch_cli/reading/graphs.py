@@ -3,13 +3,13 @@
 In: a path, bytes, or a binary stream. Out: a `ModelFile` with the graph, the
 file's version and findings for everything that had to be assumed.
 
-Parameters are handed on as the file has them (arrays stay arrays, in the file's
-precision), as `nir.read` does, so that maps written for nir work. Nothing is checked
-here beyond what is needed to build the nodes; shapes and structure come later.
-Files of every version since 0.1 are read, and older ones as far as they say enough.
+Parameters are passed on as they are in the file (arrays stay arrays, in the file's precision), as
+`nir.read` does, so that maps written for nir work. Only what is needed to build the nodes is
+checked here; shapes and structure are checked later. Files of every version since 0.1 are read, and
+older ones if they say enough.
 
-A file may come from a stranger; see `hdf5` for what is refused, so that reading runs no
-code and allocates no more than it is allowed to. Cost: linear in nodes, edges and bytes.
+A file may come from a stranger: reading runs no code and allocates no more than is allowed; `hdf5`
+says what is refused. Cost: linear in nodes, edges and bytes.
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ from nirtorch_cli.reading.sources import Source, name_of, shown, text_of
 from nirtorch_cli.reading.unknown_nodes import UnknownNode, type_meant
 
 _REFUSALS = ("NIR010", "NIR011", "NIR014", "NIR017")
-"""Findings on a file that is not to be read any further."""
+"""Codes of findings that stop the reading of a file."""
 
 _MOST_ALIKE = 8
-"""So many findings of one code on one node are reported one by one."""
+"""More findings of one code on one node than this are reported as one."""
 
 _MOST_NODES = 100
-"""Of so many nodes it is said why they cannot be read."""
+"""At most this many nodes that cannot be read are reported."""
 
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A `.nir` file that was read; `max_bytes` is what it may ask for, of memory."""
+    """A `.nir` file that was read; `max_bytes` is how much memory it may take."""
 
     graph: nir.NIRGraph
     version: str | None
@@ -65,12 +65,12 @@ def read(source: Source, *, max_bytes: int | None = None) -> ModelFile:
 
     Arguments:
         source: a path, the bytes of a file, or a binary stream, which is read to its end.
-        max_bytes: refuse a file whose data and objects claim more than this, all together; None
-            for 1 GiB, or eight times the size of the file if that is more.
+        max_bytes: refuse a file whose data and objects together claim more than this; None for 1
+        GiB, or eight times the size of the file if that is more.
 
     Raises:
-        ReadError: it is not there, no HDF5 file, damaged, no NIR graph, or refused for safety.
-        ShapeError: parameters of one node have shapes that do not fit together.
+        ReadError: it does not exist, is not an HDF5 file, is damaged, holds no NIR graph, or is
+        refused for safety. ShapeError: parameters of one node have shapes that do not fit together.
     """
     name = name_of(source)
     noticed: list[Finding] = []
@@ -84,7 +84,7 @@ def read(source: Source, *, max_bytes: int | None = None) -> ModelFile:
 
 @dataclass
 class _Reader:
-    """Reads one file; keeps what it noticed."""
+    """Reads one file and collects findings."""
 
     store: Store
     findings: list[Finding]
@@ -114,12 +114,12 @@ class _Reader:
     def root(
         self, members: dict[str, Member]
     ) -> tuple[dict[str, Member], tuple[str, ...], str | None]:
-        """What the group of the graph holds, wherever in the file that is, as `node` takes it."""
+        """The members of the graph's group, wherever in the file it is."""
         if "node" in members:
             return self.store.members(members["node"], None, "node"), (), None
         rest = {name: member for name, member in members.items() if name != "version"}
         if {"nodes", "edges"} <= rest.keys():
-            text = "the graph is at the top of the file, not in a group 'node'"
+            text = "the graph is at the root of the file, not in a group 'node'"
             self.assume("NIR018", None, None, text, hint="read all the same")
             return rest, (), "NIRGraph"
         groups = {name: member for name, member in rest.items() if self.store.is_group(member)}
@@ -130,13 +130,13 @@ class _Reader:
                 text = f"the graph is in a group {quoted(shown(name))}, not 'node'"
                 self.assume("NIR018", None, None, text, hint="read all the same")
                 return inside, (), None
-        hint = "it is an HDF5 file, but holds no NIR graph"
+        hint = "it is an HDF5 file, but does not hold a NIR graph"
         raise ReadError("NIR003", "has no group 'node'", None, hint=hint)
 
     def node(
         self, members: dict[str, Member], path: tuple[str, ...], kind: str | None = None
     ) -> nir.NIRNode:
-        """A node by what its group holds; `kind` is its type, if that is known already."""
+        """A node from the members of its group; `kind` is its type, if that is known already."""
         where = "/".join(path) or None
         if where is not None and len(where) > MAX_PATH:
             text = f"names of {len(where):,} characters, with those of the graphs around"
@@ -155,7 +155,7 @@ class _Reader:
         return self.primitive(meant, members, where)
 
     def unknown_node(self, kind: str, members: dict[str, Member], where: str | None) -> nir.NIRNode:
-        """A node of which only a map can know what it is; a rule names it."""
+        """A node of a type that only a map can know; a rule reports it."""
         parameters = {}
         for name in sorted(members.keys() - {"type", "metadata"}):
             if not self.store.is_group(members[name]):
@@ -180,7 +180,7 @@ class _Reader:
         return nir.NIRGraph(nodes, edges, metadata, type_check=False)
 
     def nodes(self, members: dict[str, Member], path: tuple[str, ...]) -> dict[str, nir.NIRNode]:
-        """The nodes of a graph; says of every one why it cannot be read, not of the first."""
+        """The nodes of a graph; reports every node that cannot be read, not only the first."""
         nodes: dict[str, nir.NIRNode] = {}
         problems: list[ReadError | ShapeError] = []
         waiting = list(members.items())[::-1]
@@ -216,7 +216,7 @@ class _Reader:
         return all(self.store.is_group(member) for member in members.values())
 
     def renamed(self, name: str, path: tuple[str, ...], taken: set[str]) -> str:
-        """A node's name without slashes, which HDF5 takes for borders of groups."""
+        """A node's name without slashes, which HDF5 treats as borders of groups."""
         if "/" not in name:
             return name
         known = name.replace("/", ".")
@@ -224,7 +224,7 @@ class _Reader:
             known += "_"
         self.without_slash[path, name] = known
         where = "/".join((*path, known))
-        text = f"the name {quoted(name)} has a slash, of which HDF5 made groups"
+        text = f"the name {quoted(name)} has a slash, which HDF5 turned into groups"
         done, repair = f"read as {quoted(known)}", "slash-in-name"
         told = Finding("NIR019", "warning", text, where, None, done, None, repair)
         self.findings.append(told)
@@ -238,7 +238,7 @@ class _Reader:
     ) -> list[tuple[str, str]]:
         value = None if member is None else self.store.value(member, where, "edges")
         if value is None:
-            self.assume("NIR012", where, "edges", "are not in the file; taken as none", "warning")
+            self.assume("NIR012", where, "edges", "are not in the file; taken as empty", "warning")
             return []
         table = np.asarray(value)
         if table.size == 0:
@@ -246,7 +246,7 @@ class _Reader:
         if table.ndim != 2 or table.shape[1] != 2:
             text = f"has the shape {table.shape}, not (number of edges, 2)"
             raise ReadError("NIR007", text, where, "edges")
-        if table.dtype.kind != "O":  # texts of any length were counted before they were read
+        if table.dtype.kind != "O":  # the size of texts was counted before they were read
             self.store.claim(len(table) * EDGE_BYTES, where, "edges", f"{len(table):,} edges")
         if table.dtype.kind in "iu":
             return self.numbered(table, nodes, where)
@@ -295,12 +295,12 @@ class _Reader:
         return builder.build(values, self.metadata(members, where))
 
     def value(self, member: Member, where: str | None, name: str) -> Any:
-        """A field; a shape may be alone in a group of its own."""
+        """A field; some files store a shape in a group of its own."""
         if name in SHAPES and self.store.is_group(member):
             inside = self.store.members(member, where, name)
             if len(inside) != 1:
                 raise ReadError("NIR004", "is not a dataset", where, name)
-            self.assume("NIR018", where, name, "is a group", hint="read what is in it")
+            self.assume("NIR018", where, name, "is a group", hint="read the dataset in it")
             member = next(iter(inside.values()))
         return self.store.value(member, where, name)
 
@@ -308,7 +308,7 @@ class _Reader:
         if "metadata" not in members:
             return {}
         if not self.store.is_group(members["metadata"]):
-            self.assume("NIR016", where, "metadata", "is no group; left out")
+            self.assume("NIR016", where, "metadata", "is not a group; skipped")
             return {}
         return self.dictionary(members["metadata"], where, ("metadata",))
 
@@ -330,13 +330,13 @@ class _Reader:
             value = self.optional(inner, where, f"{name}/{key}")
             if value is None:
                 # Nothing that a module computes depends on metadata.
-                self.assume("NIR016", where, f"{name}/{key}", "cannot be read; left out")
+                self.assume("NIR016", where, f"{name}/{key}", "cannot be read; skipped")
             else:
                 entries[key] = value
         return entries
 
     def optional(self, member: Member, where: str | None, name: str) -> Any:
-        """A dataset without which the rest can be read; None if it holds no numbers or text."""
+        """A dataset that is not needed for the rest; None if it holds no numbers or text."""
         try:
             return self.store.value(member, where, name)
         except ReadError as error:
@@ -384,7 +384,7 @@ class _Reader:
 
 
 def folded(findings: list[Finding]) -> list[Finding]:
-    """One finding for many of a code on a node, in the place of the first."""
+    """One finding instead of many of one code on one node, at the index of the first."""
     groups: dict[tuple[str, str | None], list[Finding]] = {}
     for finding in findings:
         groups.setdefault((finding.code, finding.node), []).append(finding)
@@ -392,7 +392,7 @@ def folded(findings: list[Finding]) -> list[Finding]:
     for group in groups.values():
         if len(group) > _MOST_ALIKE:
             others = listed([shown(str(finding.parameter)) for finding in group[1:]], 3)
-            text = f"{group[0].message}; and so {others}"
+            text = f"{group[0].message}; also {others}"
             group = [replace(group[0], message=text)]
         result += group
     return result

@@ -1,13 +1,13 @@
-"""HDF5 files that may come from a stranger: opened, walked and read.
+"""Opens, walks and reads HDF5 files that may come from a stranger.
 
 In: a path, bytes or a binary stream. Out: a `Store`, which lists groups and reads datasets
 of numbers and text; everything else is refused with a ReadError. Only this package
 calls h5py.
 
-Always holds: no code is run, no link is followed and nothing outside the file is read; each
-group is visited once, so that hard links make neither a ring nor an explosion; what datasets
-and objects claim is counted before it is allocated. Cost: linear in the bytes of the file
-and in what is claimed.
+Always holds: no code is run, no link is followed and nothing outside the file is read; each group
+is visited once, so that hard links cannot form a ring or multiply the work; what datasets and
+objects claim is counted before it is allocated. Cost: linear in the bytes of the file and in what
+it claims.
 """
 
 from __future__ import annotations
@@ -66,12 +66,12 @@ _USUAL_TYPES = tuple(
     (h5py.h5t.py_create(np.dtype(name)), np.dtype(name))
     for name in ("<f4", "<f8", "<i8", "<i4", "<u1", "<u8")
 )
-"""HDF5's types of numbers in nearly all files, and NumPy's: to compare is quicker than to ask."""
+"""HDF5's common number types with NumPy's: comparing with these is faster than asking HDF5."""
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A hard link in a group: what it leads to is opened when it is asked for."""
+    """A hard link in a group; its target is opened when it is needed."""
 
     parent: Any
     link: bytes
@@ -83,7 +83,7 @@ class Member:
 
 @dataclass
 class Store:
-    """An open file; counts what was claimed and unpacked, and which groups were visited."""
+    """An open file; counts claimed and unpacked bytes, and knows the visited groups."""
 
     file: h5py.h5f.FileID
     content: Content
@@ -120,15 +120,15 @@ class Store:
         each: int = FIELD_BYTES,
         kind: str = "fields",
     ) -> dict[str, Member]:
-        """What a group holds, by name and in the order of the names.
+        """The members of a group by name, in the order of the names.
 
         Arguments:
-            each: what a member claims, whatever is done with it.
-            kind: what messages call the members.
+            each: the bytes that every member claims.
+            kind: the word for the members in messages.
 
         Raises:
-            ReadError: it is no group, was visited before, claims too much, or holds a soft or
-                external link or a name that is too long.
+            ReadError: it is not a group, was visited before, claims too much, or holds a soft or
+            external link or a name that is too long.
         """
         with _DamageReported(where, name):
             group = member.opened()
@@ -141,7 +141,7 @@ class Store:
             self.visited.add(member.address)
             count = group.get_num_objs()
             self.claim(count * each, where, None, f"{count:,} {kind}")
-            # To open one member, libhdf5 may load the names of all.
+            # Opening one member may make libhdf5 load the names of all.
             names = h5py.h5o.get_info(group).meta_size.obj.heap_size
             if names > MAX_NAMES_BYTES:
                 text = f"the names of its members take {names:,} bytes"
@@ -150,14 +150,14 @@ class Store:
             return self.listed(group, count, where)
 
     def listed(self, group: h5py.h5g.GroupID, count: int, where: str | None) -> dict[str, Member]:
-        """The links of a group, of which there must not be more than it says."""
+        """The links of a group; there must not be more than the group says."""
         links: list[tuple[bytes, int, int]] = []
 
         def see(link: bytes, info: Any) -> bool | None:
             links.append((link, info.type, info.u))
             return True if len(link) > MAX_NAME or len(links) > count else None
 
-        # In native order libhdf5 hands out link by link, and makes no table of all first.
+        # In native order libhdf5 yields link by link, without building a table of all first.
         order, by_name = h5py.h5.ITER_NATIVE, h5py.h5.INDEX_NAME
         group.links.iterate(see, idx_type=by_name, order=order, info=True)
         if len(links) > count:
@@ -175,12 +175,12 @@ class Store:
     def value(self, member: Member, where: str | None, name: str) -> Any:
         """A dataset's content: text as str, one number as a NumPy scalar, else an array.
 
-        Arrays of text hold bytes; numbers are in the byte order of this machine. None stands
-        for a dataset that says that it has no value.
+        Arrays of text hold bytes; numbers are in the byte order of this machine. An empty dataset
+        gives None.
 
         Raises:
-            ReadError: it is no dataset, lies outside the file, claims more than the limit,
-                or holds neither numbers nor text.
+            ReadError: it is not a dataset, lies outside the file, claims more than the limit, or
+            holds neither numbers nor text.
         """
         with _DamageReported(where, name):
             try:
@@ -197,7 +197,7 @@ class Store:
         """Count what is about to be allocated.
 
         Raises:
-            ReadError: it is more than the limit, with all that was claimed before.
+            ReadError: together with all earlier claims it is more than the limit.
         """
         self.claimed += size
         if self.claimed > self.max_bytes:
@@ -209,7 +209,7 @@ class Store:
 
 @dataclass(slots=True)
 class _Reading:
-    """The reading of one dataset: what it is comes first, then what it claims, then it."""
+    """Reads one dataset: first its type, then what it claims, then its data."""
 
     store: Store
     dataset: h5py.h5d.DatasetID
@@ -220,8 +220,8 @@ class _Reading:
         kind = self.dataset.get_type()
         if not isinstance(kind, _READABLE):
             raise ReadError("NIR016", "holds neither numbers nor text", self.where, self.name)
-        # Contiguous data in this file have an offset. What is elsewhere, in another file even,
-        # or not there, has none; and of that the creation list says more.
+        # Contiguous data in this file have an offset. Data in chunks, in another file, or not
+        # stored at all, have none; the creation property list says which it is.
         offset = self.dataset.get_offset()
         packing = None if offset is not None else packing_of(self.dataset)
         if packing == "elsewhere":
@@ -237,12 +237,12 @@ class _Reading:
     def numbers(
         self, kind: h5py.h5t.TypeID, shape: tuple[int, ...], packing: Packing | None
     ) -> Any:
-        """Numbers, and text of a fixed length; `packing` is given for a chunked dataset."""
+        """Numbers, or text of a fixed length; `packing` is given for a chunked dataset."""
         known, dtype, is_usual = _memory_type(kind)
         self.claim(math.prod(shape), dtype.itemsize)
         array = None if packing is None else self.chunks(shape, dtype, packing)
         if array is None or not is_usual:
-            array = np.zeros(shape, dtype)  # where nothing was stored, nothing is read into it
+            array = np.zeros(shape, dtype)  # stays as it is if the file stores nothing
             if array.size:
                 self.dataset.read(h5py.h5s.ALL, h5py.h5s.ALL, array, known)
         if dtype.kind == "S" and shape == ():
@@ -252,7 +252,7 @@ class _Reading:
         return array if shape else array[()]
 
     def texts(self, shape: tuple[int, ...], offset: int | None, packing: Packing | None) -> Any:
-        """Text of any length, counted before it is read: many elements can share one text."""
+        """Text of variable length; its size is counted first, because elements can share a text."""
         heaps, count = self.store.heaps, math.prod(shape)
         width = heaps.reference.itemsize
         self.store.claim(count * (width + TEXT_BYTES), self.where, self.name, f"{count:,} texts")
@@ -262,7 +262,7 @@ class _Reading:
         elif packing is not None:
             stored = self.chunks(shape, np.dtype(f"V{width}"), packing)
             references = None if stored is None else stored.tobytes()
-        if references is None:  # a few in the dataset's own header, or nothing stored
+        if references is None:  # stored in the dataset's header, or not stored
             self.claim(count, heaps.longest)
             read = h5py.Dataset(self.dataset)[()]
             return text_of(read) if shape == () else read
@@ -281,11 +281,11 @@ class _Reading:
     def chunks(
         self, shape: tuple[int, ...], dtype: np.dtype[Any], packing: Packing
     ) -> np.ndarray | None:
-        """A chunked dataset, put together from its chunks; None if none was stored."""
+        """A chunked dataset, assembled from its chunks; None if none was stored."""
         sizes, filters = packing.chunk, packing.filters
         grid = [range(0, length, size) for length, size in zip(shape, sizes)]
         count, size = math.prod(map(len, grid)), math.prod(sizes) * dtype.itemsize
-        # A chunk is unpacked as a whole, however little of it the dataset uses.
+        # A chunk is always unpacked as a whole, even if the dataset uses little of it.
         self.claim(1, count * CHUNK_BYTES + (size if count else 0))
         self.check_filters([code for code, *_ in filters], size)
         stored = self.stored(count)
@@ -293,7 +293,7 @@ class _Reading:
             return None
         if shape == sizes:
             only = self.chunk(stored.get((0,) * len(shape)), filters, size)
-            # A copy: what comes out of bytes could not be written to.
+            # A copy, because an array over bytes is read-only.
             return None if only is None else np.frombuffer(bytearray(only), dtype).reshape(shape)
         array = np.zeros(shape, dtype)
         if dtype.kind != "V" and packing.has_fill_value:
@@ -308,7 +308,7 @@ class _Reading:
         return array
 
     def stored(self, count: int) -> dict[tuple[int, ...], Any]:
-        """Where the chunks are that were stored, of which there are `count` at most."""
+        """Where the stored chunks are; there must not be more than `count`."""
         places: list[Any] = []
 
         def see(place: Any) -> bool | None:
@@ -330,12 +330,12 @@ class _Reading:
             return None
         if place.size > len(self.store.content):
             raise ValueError("a chunk is longer than the file")
-        # libhdf5 makes room for the chunk's own size then, and reads what the index says.
+        # libhdf5 would allocate the chunk's own size, and read as much as the index says.
         if not filters and place.size != size:
             raise ValueError("a chunk is not as long as it should be")
-        # Looked up in the index, which in a damaged one may lead elsewhere than the walk did.
+        # This looks the chunk up again; a damaged index may give another one than the walk did.
         skipped, stored = self.dataset.read_direct_chunk(place.chunk_offset)
-        if len(stored) != place.size:  # what libhdf5 does not read it hands out all the same
+        if len(stored) != place.size:  # libhdf5 returns bytes even if it did not read them
             raise ValueError("a chunk is not as long as it should be")
         undone = [(code, values) for code, _, values, _ in filters]
         return unpacked(
@@ -343,7 +343,7 @@ class _Reading:
         )
 
     def check_filters(self, codes: list[int], size: int) -> None:
-        """Refuse what cannot be unpacked, or not within bounds."""
+        """Refuse filters that cannot be undone, or not within bounds."""
         strange = [code for code in codes if code not in (DEFLATE, SHUFFLE, FLETCHER32, LZF, SZIP)]
         packers = [code for code in codes if code in (DEFLATE, LZF, SZIP)]
         hint = "only gzip, szip, lzf, shuffle and fletcher32 are known"
@@ -363,7 +363,7 @@ class _Reading:
 
 
 def _memory_type(kind: h5py.h5t.TypeID) -> tuple[h5py.h5t.TypeID, np.dtype[Any], bool]:
-    """A file's type of numbers or text as memory has it, and whether they are just the same."""
+    """The type in memory for a file's type of numbers or text, and whether the two are equal."""
     for known, dtype in _USUAL_TYPES:
         if kind.equal(known):
             return known, dtype, True
@@ -377,7 +377,8 @@ def opened(source: Source, max_bytes: int | None) -> Iterator[Store]:
     """Open a file for reading.
 
     Raises:
-        ReadError: it is not there, cannot be read, is no HDF5 file, or its heaps are a trap.
+        ReadError: it does not exist, cannot be read, is not an HDF5 file, or its heaps would trap
+        libhdf5 in a loop.
     """
     with contextlib.ExitStack() as stack:
         content: Content = b""
@@ -394,8 +395,8 @@ def opened(source: Source, max_bytes: int | None) -> Iterator[Store]:
 def _opened(source: Source, content: Content, stack: contextlib.ExitStack) -> h5py.h5f.FileID:
     access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
     access.set_fclose_degree(h5py.h5f.CLOSE_STRONG)
-    access.set_cache(0, 1, 0, 0.0)  # each chunk is read once: a cache of chunks only costs
-    # So is what describes each object; the cache of that grows only for what is large.
+    access.set_cache(0, 1, 0, 0.0)  # each chunk is read once, so a cache of chunks would only cost
+    # Metadata is read once too; its cache grows only for large objects.
     objects = access.get_mdc_config()
     objects.initial_size = objects.min_size = 2**20
     objects.incr_mode = 0
@@ -405,7 +406,7 @@ def _opened(source: Source, content: Content, stack: contextlib.ExitStack) -> h5
     else:
         access.set_fapl_core(backing_store=False)
         access.set_file_image(content)
-        # To libhdf5 two images of one name are one file, as long as the first is open.
+        # libhdf5 takes two images of one name for one file while the first is open.
         name = uuid.uuid4().hex.encode()
     file = h5py.h5f.open(name, h5py.h5f.ACC_RDONLY, fapl=access)
     stack.callback(_close, file)
@@ -418,7 +419,7 @@ def _close(file: h5py.h5f.FileID) -> None:
 
 
 class _DamageReported:
-    """Turns what h5py raises on damage into a ReadError."""
+    """Turns the errors that h5py raises for damage into a ReadError."""
 
     __slots__ = ("name", "where")
 

@@ -1,15 +1,15 @@
-"""The texts of an HDF5 file: where its global heaps keep them, and what they say.
+"""The variable-length texts of an HDF5 file, which are stored in its global heaps.
 
-In: the bytes of a file. Out: texts by reference, and the promise that libhdf5 gets through
-the heaps. A global heap is a list of numbered objects; a dataset of texts of any length
-holds references to them: a length, the heap's address and the object's number.
+In: the bytes of a file. Out: texts by reference, and the certainty that libhdf5 can walk the heaps.
+A global heap is a list of numbered objects; a dataset of variable-length texts holds references to
+them: a length, the heap's address and the object's number.
 
-libhdf5 (2.0 and before) goes from object to object by their sizes and looks for the end of
-the heap only: an object of size 0 keeps it busy forever, and Ctrl-C does not stop it. It
-also allocates what a reference says, up to 4 GB, before it looks at the text. Hence the
-walk here, before any dataset is opened, and hence texts are taken from the bytes.
+libhdf5 (2.0 and earlier) steps from object to object by their sizes until the end of the heap: an
+object of size 0 keeps it busy for ever, and Ctrl-C does not stop it. It also allocates as much as a
+reference says, up to 4 GB, before it looks at the text. That is why the heaps are walked here
+before any dataset is opened, and why texts are taken from the bytes.
 
-Cost: linear in the bytes of the file; a heap that texts are taken from is indexed once.
+Cost: linear in the bytes of the file; each heap is indexed at most once.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ Content = bytes | mmap.mmap
 _SIGNATURE = b"GCOL\x01"
 _SMALLEST = 4096
 _INDEX_BYTES = 256
-"""What an object in a heap's index costs."""
+"""Bytes that an object takes in the index of a heap."""
 
 
 @dataclass
 class Heaps:
     """The global heaps of a file.
 
-    `base` is where the file's addresses count from, `offset_size` and `length_size` are how
-    many bytes it gives to an address and to a length, and `claim` is called with what an
-    index is going to take.
+    `base` is the offset that the file's addresses count from, `offset_size` and `length_size` are
+    the bytes of an address and of a length, and `claim` is called with the bytes that an index will
+    take.
     """
 
     content: Content
@@ -53,13 +53,13 @@ class Heaps:
         """Walk every heap once.
 
         Raises:
-            ValueError: libhdf5 would walk in circles in one of them.
+            ValueError: libhdf5 would never get to the end of one of them.
         """
-        budget = len(self.content)  # bounds the work for heaps that lie inside one another
+        budget = len(self.content)  # bounds the work for overlapping heaps
         at = self.content.find(_SIGNATURE)
         while at >= 0:
             size = self.size_at(at)
-            # Anything smaller or longer is no heap; if it were taken for one, libhdf5 says so.
+            # Anything smaller or longer is not a heap; libhdf5 reports it if a reference uses it.
             if _SMALLEST <= size <= len(self.content) - at:
                 budget -= self.walk(at, size, None)
                 if budget < 0:
@@ -67,10 +67,10 @@ class Heaps:
             at = self.content.find(_SIGNATURE, at + 1)
 
     def text(self, reference: bytes) -> bytes:
-        """What a reference leads to, up to its first NUL, as C and h5py read it.
+        """The text of a reference, up to its first NUL, as C and h5py read it.
 
         Raises:
-            ValueError: it leads nowhere, or to a text of another length.
+            ValueError: there is no such text, or it has another length.
         """
         length = int.from_bytes(reference[:4], "little")
         address = int.from_bytes(reference[4 : 4 + self.offset_size], "little")
@@ -86,7 +86,7 @@ class Heaps:
         return text.split(b"\0", 1)[0] if b"\0" in text else text
 
     def index(self, at: int) -> dict[int, tuple[int, int]]:
-        """Where the objects of the heap at a place are, and how long."""
+        """The offset and length of each object of the heap at an offset."""
         size = self.size_at(at) if self.content[at : at + len(_SIGNATURE)] == _SIGNATURE else 0
         if not _SMALLEST <= size <= len(self.content) - at:
             raise ValueError("a text is not where it should be")
@@ -99,10 +99,10 @@ class Heaps:
         return int.from_bytes(self.content[at + 8 : at + 8 + self.length_size], "little")
 
     def walk(self, at: int, size: int, index: dict[int, tuple[int, int]] | None) -> int:
-        """How many objects a heap has; fills in its index, if there is one.
+        """The number of objects in a heap; fills in its index, if one is given.
 
         Raises:
-            ValueError: an object leads out of the heap, or nowhere.
+            ValueError: an object reaches out of the heap, or has size 0.
         """
         content, length_size = self.content, self.length_size
         header = -(-(8 + length_size) // 8) * 8

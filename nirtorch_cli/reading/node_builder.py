@@ -1,9 +1,9 @@
-"""The fields of one node, as a file has them, to the nir node that they mean.
+"""The fields of one node, as a file stores them, to a nir node.
 
-In: a type's name and the values of its fields. Out: the node, and findings for everything
-that had to be assumed. Tolerant in form (one value for a whole layer, an array of one
-number, a field that nir has a default for), strict in meaning: what could mean two things
-is refused. Numbers stay in the file's precision. Cost: linear in the values.
+In: a type's name and the values of its fields. Out: the node, and findings for everything that had
+to be assumed. Tolerant of form (one value for a whole layer, an array of one number, a missing
+field for which nir has a default), strict about meaning: what could mean two things is refused.
+Numbers stay in the file's precision. Cost: linear in the values.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from nirtorch_cli.primitives.table import (
 from nirtorch_cli.reading.sources import shown
 
 _TOO_LARGE = 2**40
-"""No size or step; torch counts in 64 bits, and products of such numbers must fit."""
+"""The limit for sizes and steps: torch counts in 64 bits, and products of them must fit."""
 
 _MOST_AXES = 32
-"""What NumPy and torch can handle, with some left for batches and time."""
+"""The most axes: what NumPy and torch can handle, less a few for batch and time."""
 
 
 @dataclass(slots=True)
@@ -82,7 +82,7 @@ class NodeBuilder:
             raise self.misshapen(text) from error
 
     def parameter(self, name: str, value: Any) -> Any:
-        """A parameter: numbers, whole where they count something, or a padding in words."""
+        """A parameter: numbers, whole numbers if they count something, or a padding in words."""
         array = np.asarray(value)
         kind = array.dtype.kind
         if kind == "f" and name not in COUNTS and name not in SHAPES and name not in SINGLE:
@@ -110,7 +110,7 @@ class NodeBuilder:
         return word
 
     def whole(self, name: str, array: np.ndarray) -> np.ndarray:
-        """Whole numbers as integers, whatever type they have."""
+        """Whole numbers as integers, whatever their type in the file."""
         if array.dtype.kind in "iu":
             if array.size and max(int(array.max()), -int(array.min())) >= _TOO_LARGE:
                 raise self.refused("NIR008", f"holds {array.max():g}, which is too large", name)
@@ -118,14 +118,14 @@ class NodeBuilder:
         finite = np.isfinite(array)
         strange = array[~finite | (array != np.floor(np.where(finite, array, 0)))]
         if strange.size:
-            raise self.refused("NIR008", f"holds {strange[0]:g}, which is no whole number", name)
+            raise self.refused("NIR008", f"holds {strange[0]:g}, which is not a whole number", name)
         if np.any(np.abs(array.astype(np.float64)) >= _TOO_LARGE):
             raise self.refused("NIR008", f"holds {array.max():g}, which is too large", name)
         self.other_form(name, f"is of the type {array.dtype}", "read as whole numbers")
         return array.astype(np.int64)
 
     def count(self, name: str, array: np.ndarray) -> Any:
-        """A parameter with a number for each axis, or one for all."""
+        """A parameter with one number per axis, or one for all axes."""
         axes = 1 if name in SINGLE or self.kind == "Conv1d" else 2
         if array.size not in (1, axes):
             wanted = "one number" if axes == 1 else "one number or two"
@@ -139,26 +139,26 @@ class NodeBuilder:
         return whole.reshape(-1)[0] if whole.size == 1 else whole.reshape(-1)
 
     def shape(self, name: str, array: np.ndarray) -> np.ndarray:
-        """A shape: its sizes, each at least 0, and not more numbers than may be allocated."""
+        """A shape: sizes of at least 0, whose product may be allocated."""
         if array.ndim > 1 or array.size > _MOST_AXES:
-            text = f"is {shown(str(array.tolist()))}, which is no shape"
+            text = f"is {shown(str(array.tolist()))}, which is not a shape"
             raise self.refused("NIR008", text, name)
         sizes = [int(size) for size in self.whole(name, array).reshape(-1).tolist()]
         if any(size < 0 for size in sizes):
-            raise self.refused("NIR008", f"is {array.tolist()}, which is no shape", name)
+            raise self.refused("NIR008", f"is {array.tolist()}, which is not a shape", name)
         if array.ndim == 0:
             self.other_form(name, "is one number", "read as a shape of one axis")
         self.claim(math.prod(sizes) * np.dtype(np.float32).itemsize, name)
         return np.array(sizes, dtype=np.int64)
 
     def fill_in(self, fields: Primitive, arguments: dict[str, Any]) -> None:
-        """What is missing and has one sensible meaning."""
+        """Fill in missing fields that have one sensible value."""
         for name, default in fields.defaults.items():
             if name in arguments:
                 continue
             value: Any = default
             if fields.shape_rule == "elementwise":
-                # Like the parameter with its shape, which it follows into a layer of one value.
+                # In the shape of the node's parameters, so that it is expanded with them.
                 pattern = np.asarray(arguments[fields.shaped_by])
                 self.claim(pattern.nbytes, name)
                 value = np.full_like(pattern, default)
@@ -173,7 +173,7 @@ class NodeBuilder:
             self.note(Finding("NIR012", severity, text, self.where, name))  # type: ignore[arg-type]
 
     def of_one_shape(self, values: dict[str, Any]) -> dict[str, np.ndarray]:
-        """Neuron parameters, each in the shape of their layer.
+        """Neuron parameters, each in the shape of the layer.
 
         NIR wants the same shape for all; some exporters write one value for a whole layer, or
         leave axes of size one in some of them.
@@ -229,14 +229,14 @@ class NodeBuilder:
         return kind
 
     def declared(self, names: list[str], arguments: dict[str, Any]) -> np.ndarray | None:
-        """The shape of an Input or Output, by the first of the names that it has one under."""
+        """The shape of an Input or Output, from the first of the given field names that it has."""
         if not names:
             text = "is not in the file; taken from the nodes around"
             self.note(Finding("NIR012", "info", text, self.where, "shape"))
             return None
         shape: np.ndarray = arguments[names[0]]
         if names[0] != "shape":
-            self.other_form(names[0], "is there and no shape", "read as the shape")
+            self.other_form(names[0], "is not a shape", "read as the shape")
         for name in names[1:]:
             if arguments[name].tolist() != shape.tolist():
                 text = f"differs from its {names[0]}; not used"
@@ -244,7 +244,7 @@ class NodeBuilder:
         return shape
 
     def other_form(self, name: str, message: str, hint: str | None = None) -> None:
-        """Note that a field has another form than nir writes, and one meaning all the same."""
+        """Report a field that nir would write in a different form, but whose meaning is clear."""
         self.note(Finding("NIR018", "info", message, self.where, name, hint))
 
     def refused(self, code: str, message: str, name: str) -> ReadError:

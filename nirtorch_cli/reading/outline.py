@@ -1,7 +1,7 @@
-"""What is in a `.nir` file, a line for each field and edge, and how two files differ.
+"""The content of a `.nir` file, one line per field and edge, and how two files differ.
 
-In: a path, bytes or a stream. Out: text. For people who want to see what a repair changed;
-fields that nobody knows are listed too. Cost: linear in the bytes of the file.
+In: a path, bytes or a stream. Out: text. Shows people what a repair changed; unknown fields are
+listed too. Cost: linear in the bytes of the file.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from nirtorch_cli.reading.limits import MAX_NESTING
 from nirtorch_cli.reading.sources import Source, text_of
 
 _FEW = 8
-"""Values up to which an array is written out."""
+"""Arrays of up to this many values are written out."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Change:
 
 
 def outline(source: Source, *, max_bytes: int | None = None) -> dict[str, str]:
-    """Every field and edge of a file: where it is, and what it holds in few characters.
+    """Every field and edge of a file: its path, and its value in few characters.
 
     Raises:
         ReadError: see `reading.read`.
@@ -42,7 +42,7 @@ def outline(source: Source, *, max_bytes: int | None = None) -> dict[str, str]:
 
 
 def difference(before: dict[str, str], after: dict[str, str]) -> list[Change]:
-    """What is not the same in two outlines, in the order of the places."""
+    """The lines that differ between two outlines, in the order of the paths."""
     changes = []
     for place in sorted({*before, *after}):
         old, new = before.get(place), after.get(place)
@@ -54,7 +54,7 @@ def difference(before: dict[str, str], after: dict[str, str]) -> list[Change]:
 
 def _walk(store: Store, member: Member, path: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     if len(path) > 3 * MAX_NESTING:
-        return  # which reading refuses
+        return  # reading refuses this
     where = "/".join(path)
     for name, inner in store.members(member, None, where or "/").items():
         place = f"{where}/{name}".lstrip("/").removeprefix("node/")
@@ -72,7 +72,7 @@ def _walk(store: Store, member: Member, path: tuple[str, ...]) -> Iterator[tuple
 
 
 def _described(value: Any) -> str:
-    """A value in few characters, so that two different ones look different."""
+    """A value in few characters; different values look different."""
     if isinstance(value, (str, bytes)):
         return quoted(text_of(value))
     array = np.asarray(value)

@@ -15,7 +15,7 @@ _USER_DEFINED = h5py.h5d.FILL_VALUE_USER_DEFINED
 
 @dataclass(frozen=True, slots=True)
 class Packing:
-    """How a dataset is cut into chunks, and what these went through."""
+    """The chunks of a dataset, and the filters that packed them."""
 
     chunk: tuple[int, ...]
     filters: tuple[Any, ...]
@@ -23,10 +23,10 @@ class Packing:
 
 
 def packing_of(dataset: h5py.h5d.DatasetID) -> Packing | Literal["elsewhere"] | None:
-    """The packing of a dataset in chunks; or that its data are in another file.
+    """The packing of a chunked dataset, and whether its data are in another file.
 
-    The list that says so does not leave this function: should it be open when the process
-    ends, as it is where an exception keeps a frame that has it, libhdf5 (2.0) crashes.
+    The property list does not leave this function: if it is still open when the process ends (an
+    exception may keep the frame that holds it), libhdf5 (2.0) crashes.
     """
     creation = dataset.get_create_plist()
     layout = creation.get_layout()

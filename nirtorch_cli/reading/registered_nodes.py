@@ -1,7 +1,7 @@
-"""Nodes of types that became known after the file was read: a map may register them.
+"""Builds nodes of types that were registered after the file was read, for example by a map.
 
-In: a file that was read. Out: the same with its `UnknownNode`s made of what is registered by now.
-Cost: linear in the nodes.
+In: a file that was read. Out: the same file; its `UnknownNode`s of types that are registered now
+are built as these types. Cost: linear in the nodes.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from nirtorch_cli.reading.unknown_nodes import UnknownNode, type_meant
 
 
 def with_known_types(file: ModelFile) -> ModelFile:
-    """The same file, with nodes that were of an unknown type made of what is registered by now.
+    """The same file, with unknown nodes built as the types that are registered now.
 
-    A map may register the types that it is for, and is imported after the file was read.
+    A map may register the types that it maps, and is imported after the file was read.
 
     Raises:
         ReadError, ShapeError: a node does not hold what its type needs.
@@ -36,7 +36,7 @@ def with_known_types(file: ModelFile) -> ModelFile:
 def _known_graph(
     graph: nir.NIRGraph, findings: list[Finding], max_bytes: int, path: str
 ) -> nir.NIRGraph | None:
-    """A copy of a graph with such nodes; None if there are none."""
+    """A copy of a graph with such nodes built; None if it has none."""
     made: dict[str, nir.NIRNode] = {}
     for name, node in graph.nodes.items():
         known: nir.NIRNode | None = None

@@ -1,8 +1,8 @@
-"""Where a file comes from: a path, bytes, a stream or stdin, to its bytes.
+"""The bytes of a file that is given as a path, bytes, a stream or stdin.
 
-In: a `Source`, or a `Place`: what a user wrote, `FILE`, `FILE:PART` or `-`. Out: the bytes; a
-.nir file by its path is mapped and not read; and words for why there are none. A stream may
-have no end, so no more is taken of it than is allowed. Imports no h5py. Cost: linear in the bytes.
+In: a `Source`, or a `Place`: what a user wrote, `FILE`, `FILE:PART` or `-`. Out: the bytes (a .nir
+file is memory-mapped, not read), or an error that says why there are none. A stream may never end,
+so no more than the limit is read from it. Imports no h5py. Cost: linear in the bytes.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 
 def name_of(source: Source) -> str:
-    """How messages name a source."""
+    """The name of a source in messages."""
     if isinstance(source, bytes):
         return "<bytes>"
     if isinstance(source, (str, os.PathLike)):
@@ -41,16 +41,16 @@ def name_of(source: Source) -> str:
 
 
 def content_of(source: Source, max_bytes: int | None, stack: contextlib.ExitStack) -> Content:
-    """The bytes of a source; those of a file are not in memory before they are asked for.
+    """The bytes of a source; those of a file are loaded into memory only when they are used.
 
     Raises:
-        OSError: it is not there, or is empty.
+        OSError: it does not exist, or is empty.
         ReadError: it is a stream of more than `max_bytes`.
     """
     if isinstance(source, bytes):
         content: Content = source
     elif isinstance(source, (str, os.PathLike)):
-        # Python's open says more clearly than libhdf5 why a file cannot be read.
+        # Python's open explains better than libhdf5 why a file cannot be read.
         stream = stack.enter_context(open(source, "rb"))  # noqa: SIM115 (the stack closes it)
         status = os.fstat(stream.fileno())
         if stat.S_ISREG(status.st_mode) and status.st_size:
@@ -67,14 +67,14 @@ def content_of(source: Source, max_bytes: int | None, stack: contextlib.ExitStac
 def _read(
     stream: BinaryIO, max_bytes: int | None, is_wanted: Callable[[bytes], bool] = lambda _: True
 ) -> bytes:
-    """All bytes of a stream; its first piece, if there is more and that is not wanted."""
+    """All bytes of a stream; only the first piece, if `is_wanted` rejects it."""
     limit = allowed_bytes(max_bytes, 0)
     parts, room = [], limit + 1
     while room > 0 and (part := stream.read(min(room, _PIECE))):
         parts.append(part)
         room -= len(part)
         if len(parts) == 1 and len(part) == _PIECE and not is_wanted(part):
-            return part  # libhdf5 says that this is none of its files
+            return part  # libhdf5 reports that this is not an HDF5 file
     if room <= 0:
         text = f"has more than {limit:,} bytes"
         hint = "if you trust it, raise the limit (--max-bytes)"
@@ -83,21 +83,21 @@ def _read(
 
 
 def _has_signature(start: bytes) -> bool:
-    """Whether an HDF5 file starts here, or after a block of its user's."""
+    """Whether an HDF5 file starts here, or after a user block."""
     places = [0, *(2**power for power in range(9, 24))]
     return any(start.startswith(_SIGNATURE, place) for place in places)
 
 
 @dataclass(frozen=True)
 class Place:
-    """A file, by its path or `-` for stdin, and which of what it holds is meant, if one is."""
+    """A file, by its path or `-` for stdin, and the part of it that is meant, if one is named."""
 
     file: str
     part: str | None = None
 
     @property
     def name(self) -> str:
-        """How messages call the file."""
+        """The file's name in messages."""
         return "<stdin>" if self.file == STDIN else self.file
 
     def problem(self, text: str, hint: str | None = None, code: str = "NIR022") -> ReadError:
@@ -105,10 +105,11 @@ class Place:
         return ReadError(code, text, hint=hint, file=self.name)
 
     def claim(self, size: int, max_bytes: int | None, given: int) -> None:
-        """Refuse what would take more than `max_bytes`, before it does; `given` is the file's size.
+        """Refuse data of more than `max_bytes` before they are allocated; `given` is the file's
+        size.
 
         Raises:
-            ReadError: it would.
+            ReadError: it is too much.
         """
         limit = allowed_bytes(max_bytes, given)
         if size > limit:
@@ -136,10 +137,10 @@ def place_of(text: str) -> Place:
 
 
 def bytes_of(place: Place, stdin: BinaryIO | None, max_bytes: int | None) -> bytes:
-    """All bytes of a file that is no .nir file.
+    """All bytes of a file of another kind than .nir.
 
     Raises:
-        ReadError: it is not there, is empty, cannot be read, or has more than `max_bytes`.
+        ReadError: it does not exist, is empty, cannot be read, or has more than `max_bytes`.
     """
     try:
         if place.file != STDIN:
@@ -160,15 +161,15 @@ def bytes_of(place: Place, stdin: BinaryIO | None, max_bytes: int | None) -> byt
     if not content:
         raise place.problem("is empty", "was it written completely?", "NIR001")
     if is_saved(content):
-        raise place.problem("is a file that torch.save wrote, and holds no recording")
+        raise place.problem("was written by torch.save, so it is not a recording")
     return content
 
 
 def open_failure(error: Exception, name: str, content: Content) -> Finding:
-    """Say why a .nir file did not open, in words of the file and not of libhdf5.
+    """The finding that says why a .nir file did not open, in terms of the file, not of libhdf5.
 
     Arguments:
-        name: how messages call the file. content: its bytes, as far as they were had.
+        name: the file's name in messages. content: the bytes of it that were read.
     """
     text = one_line(error)
     hint: str | None
@@ -189,7 +190,7 @@ def open_failure(error: Exception, name: str, content: Content) -> Finding:
 
 
 def _why_unreadable(error: OSError, name: str, wanted: str) -> tuple[str, str | None]:
-    """Why the system does not hand out a file, and what to do."""
+    """Why the system did not open a file, and what to do."""
     if isinstance(error, FileNotFoundError):
         return "no such file", did_you_mean_file(name) or did_you_mean_file(name.rpartition(":")[0])
     if isinstance(error, IsADirectoryError):
@@ -200,15 +201,15 @@ def _why_unreadable(error: OSError, name: str, wanted: str) -> tuple[str, str | 
 
 
 def one_line(error: BaseException) -> str:
-    """What an exception says, on one line and not at length."""
+    """The text of an exception, shortened to one line."""
     return shown(" ".join(str(error).split()) or type(error).__name__, 500)
 
 
 def text_of(value: Any) -> str:
-    """Bytes or str as str; bytes that are no UTF-8 become lone surrogates, one each."""
+    """Bytes or str as str; a byte that is not UTF-8 becomes a lone surrogate."""
     return value.decode("utf8", "surrogateescape") if isinstance(value, bytes) else str(value)
 
 
 def shown(text: str, most: int = 60) -> str:
-    """A text of the file as messages show it: no longer than a person reads."""
+    """A text of the file as messages show it, cut to a readable length."""
     return text if len(text) <= most else text[:most] + "..."

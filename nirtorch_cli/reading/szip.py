@@ -1,8 +1,8 @@
-"""A chunk that szip packed, to its bytes: by libhdf5, for want of a library, but watched.
+"""Unpacks a chunk that szip packed, by libhdf5 (there is no Python library), with a check.
 
-Where such a chunk ends too early, libhdf5 hands out what was in memory before, another thing
-each time. Here it gets the chunk twice, in a file of our own, with bytes behind it that let it
-come to its end: what comes out may not depend on them.
+If such a chunk ends too early, libhdf5 returns whatever was in memory, which differs from call to
+call. So it is given the chunk twice, in a file made here, each time followed by other bytes: the
+result must not depend on these.
 
 Cost: linear in the bytes of the chunk, unpacked.
 """
@@ -19,14 +19,14 @@ from nirtorch_cli.reading.filters import SZIP
 _CODING = h5py.h5z.SZIP_EC_OPTION_MASK | h5py.h5z.SZIP_NN_OPTION_MASK
 
 _BEHIND = (b"\xff", b"\xaa")
-"""With each of them the unpacking gets on: no code of szip goes on over all of them."""
+"""Bytes that follow the chunk; with any of them szip comes to an end."""
 
 
 def from_szip(dataset: h5py.h5d.DatasetID, stored: bytes, size: int) -> bytes:
     """Unpack a chunk.
 
     Arguments:
-        dataset: where it is from; says how it was packed.
+        dataset: the one that it is from, which says how it was packed.
         stored: the chunk as the file has it.
         size: how many bytes must come out.
 
@@ -63,6 +63,6 @@ def _unpacked(file: h5py.h5f.FileID, dataset: h5py.h5d.DatasetID, stored: bytes)
 
 
 def _values(dataset: h5py.h5d.DatasetID) -> tuple[int, ...]:
-    """How szip packs a dataset: options, and pixels in a block, bits in a pixel, and so on."""
+    """The szip parameters of a dataset: options, pixels per block, bits per pixel, and so on."""
     values: tuple[int, ...] = dataset.get_create_plist().get_filter_by_id(SZIP)[1]
     return values

@@ -1,7 +1,7 @@
-"""Nodes of types that nir does not have: kept as the file has them, so that the rest can be shown.
+"""Nodes of types that nir does not have, kept as they are so that the rest can be shown.
 
-In: the name of a type. Out: the type that was meant, where it is spelled otherwise; else an
-`UnknownNode`, for which a map may have an entry under the name of the type. Cost: constant.
+In: the name of a type. Out: the known type, if the name is only spelled differently; otherwise an
+`UnknownNode`, which a map can map by the name of its type. Cost: constant.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from nirtorch_cli.reading.sources import shown
 class UnknownNode(nir.NIRNode):  # type: ignore[misc]  # nir has no types
     """A node of a type that nir does not have.
 
-    type_name: the type, as the file calls it. parameters: the fields that could be read, by name.
-    Of its shapes nothing is known.
+    type_name: the type as named in the file. parameters: the fields that could be read, by name.
+    Its shapes are not known.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class UnknownNode(nir.NIRNode):  # type: ignore[misc]  # nir has no types
         self.output_type = {"output": None}
 
     def finding(self, where: str | None = None) -> Finding:
-        """NIR005: what is said of it where no map has its type."""
+        """NIR005: the finding if no map has its type."""
         near = types_alike(self.type_name)
         meant = f"did you mean {listed(near)}? else " if near else ""
         entry = f"{{{shown(self.type_name)!r}: function}}"
@@ -43,17 +43,17 @@ class UnknownNode(nir.NIRNode):  # type: ignore[misc]  # nir has no types
 
 
 def type_name(node: nir.NIRNode) -> str:
-    """What the type of a node is called in a file."""
+    """The name of a node's type in a file."""
     return node.type_name if isinstance(node, UnknownNode) else type(node).__name__
 
 
 def type_meant(kind: str) -> str | None:
-    """The known type that a name means which only spells it otherwise, as `CuBaLIF`."""
+    """The known type of which a name is only another spelling, such as `CuBaLIF`."""
     return _by_plain_name().get(_plain(kind))
 
 
 def types_alike(kind: str) -> list[str]:
-    """The known types whose names are most like one that none of them has."""
+    """The known types whose names are most similar to an unknown one."""
     plain = _by_plain_name()
     return [plain[name] for name in difflib.get_close_matches(_plain(kind), plain, n=2, cutoff=0.6)]
 

@@ -1,8 +1,8 @@
-"""How much the neurons of each node fired: spikes, rates, who is silent and who saturated.
+"""How much the neurons of each node fired: spikes, rates, silent and saturated neurons.
 
-In: for each node how often each neuron fired, (B, *shape), the number of steps and the length
-of one. Out: a `NodeActivity` for each node, and rows of text for a table.
-Cost: linear in the neurons.
+In: for each node how often each neuron fired, (B, *shape), the number of steps and the length of a
+step. Out: a `NodeActivity` for each node, and rows of text for a table. Cost: linear in the
+neurons.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import Any, Literal
 from nirtorch_cli.findings.text import hertz
 from nirtorch_cli.running.arrays import as_array
 
-COLUMNS = ("spiking node", "neurons", "spikes", "a step", "rate", "silent", "saturated", "")
-NARROW_COLUMNS = ("node", "neurons", "spikes", "a step", "Hz", "silent", "saturated")
+COLUMNS = ("spiking node", "neurons", "spikes", "per step", "rate", "silent", "saturated", "")
+NARROW_COLUMNS = ("node", "neurons", "spikes", "per step", "Hz", "silent", "saturated")
 RIGHT = (*COLUMNS[1:7], "Hz")
 """The columns of numbers."""
 _FOLDED = 3
-"""From so many on, silent nodes in a row share a line, where that is asked for."""
+"""At least this many consecutive silent nodes can share a line."""
 
 Mark = Literal["silent", "saturated"]
 
@@ -29,10 +29,10 @@ Mark = Literal["silent", "saturated"]
 class NodeActivity:
     """How much one node fired, over all steps and batch rows.
 
-    neurons: without batch rows. spikes: of all of them, in all rows. per_step: spikes for
-    each neuron, row and step. rate: the same for each unit of time, Hz where that is seconds.
-    silent: neurons that never fired in any row. saturated: neurons that fired at every step in
-    every row. mark: which of the two all neurons are, if they are; None without neurons or steps.
+    neurons: without batch rows. spikes: of all neurons, in all rows. per_step: spikes per neuron,
+    row and step. rate: spikes per neuron, row and unit of time, Hz if that is seconds. silent:
+    neurons that never fired in any row. saturated: neurons that fired at every step in every row.
+    mark: "silent" or "saturated" if all neurons are; None without neurons or steps.
     """
 
     node: str
@@ -75,7 +75,7 @@ def _node_activity(node: str, counts: Any, steps: int, dt: float) -> NodeActivit
 
 
 def activity_rows(activities: Iterable[NodeActivity], *, narrow: bool = False) -> list[list[str]]:
-    """A row of text for each node, with a cell for each of `COLUMNS` or `NARROW_COLUMNS`."""
+    """A row of text per node, with a cell for each of `COLUMNS` or `NARROW_COLUMNS`."""
     rows = []
     for node in activities:
         rate = hertz(node.rate)
@@ -94,7 +94,7 @@ def activity_rows(activities: Iterable[NodeActivity], *, narrow: bool = False) -
 
 
 def folded(activities: Iterable[NodeActivity]) -> list[NodeActivity]:
-    """The same, where three or more nodes in a row that are silent are one.
+    """The same activities, with three or more consecutive silent nodes joined to one.
 
     Example:
         >>> nodes = activity({"a": [[0, 3]], "b": [[0]], "c": [[0, 0]], "d": [[0]]}, 5, 1e-3)

@@ -1,7 +1,7 @@
-"""Tensors of any device and type to NumPy arrays, which pictures and comparisons work on.
+"""Tensors of any device and type to NumPy arrays, for pictures and comparisons.
 
-In: a tensor or anything that NumPy takes. Out: an array that NumPy calculates with. Always
-holds: no number changes. Cost: none for a tensor of the CPU, which shares its memory.
+In: a tensor or anything that NumPy takes. Out: an array of a type that NumPy has. Always holds: no
+number changes. Cost: none for a tensor on the CPU, whose memory is shared.
 """
 
 from __future__ import annotations

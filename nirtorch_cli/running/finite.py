@@ -1,4 +1,4 @@
-"""Where a module that was run has NaN or infinity: in what it gives, and in what it keeps.
+"""Finds NaN and infinity in the state of a module that was run.
 
 In: a converted module, and a state of it. Out: NIR paths. Cost: linear in the numbers.
 """
@@ -21,7 +21,7 @@ def nodes_not_finite(module: ConvertedModule, state: Any) -> list[str]:
 
 
 def tensors(value: Any) -> Iterator[Tensor]:
-    """The tensors in a state, whatever containers a user's module puts them in."""
+    """The tensors in a state, in whatever containers a mapped module puts them."""
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, Mapping):

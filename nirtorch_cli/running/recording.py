@@ -1,17 +1,17 @@
-"""What of a run is to be recorded, as a user says it, to nodes and their variables.
+"""Requests for recording, such as `lif1:v`, to nodes and their variables.
 
 In: a converted module and requests such as `lif1`, `lif1:v`, `nest/lif1:spikes`. Out: for each
-node's path the names of the variables, or one UsageError that says all that is wrong.
+node's path the names of the variables, or one UsageError that lists all that is wrong.
 
-Variables: `output` of any node; `spikes`, the same of a node of a spiking type; `count`, how often
-each neuron of a spiking node fired; and what a node holds in its state after a step: `v` and `i`
-of nir's own neurons, any tensor (`mem`) of a module of somebody else's. Such a module may say which
-of its names is which of NIR's, by an attribute:
+Variables: `output` of any node; `spikes`, which is the output of a node of a spiking type; `count`,
+how often each neuron of a spiking node fired; and the tensors of a node's state after a step: `v`
+and `i` of nir's own neurons, any tensor (`mem`) of a mapped module. A mapped module may translate
+its names into NIR's by an attribute:
 
     nir_states = {"mem": "v", "syn": "i"}
 
-A name alone is its output, or spikes. A name that no node has may be a pattern (`hidden*`, `*:v`)
-and stands for all nodes that it fits and that have the variable.
+A name alone means the output, which may be spikes. A name that no node has may be a pattern
+(`hidden*`, `*:v`), which stands for all matching nodes that have the variable.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ from nirtorch_cli.primitives.modules.neuron import Neuron
 from nirtorch_cli.primitives.table import is_spiking, known_primitives, states_of
 
 OF_OUTPUTS = ("output", "spikes", "count")
-"""The variables that are seen in a node's output; all others are in its state."""
+"""The variables that come from a node's output; all others are in its state."""
 
 NIR_STATES = "nir_states"
-"""The attribute by which a module says which of its names is which of NIR's."""
+"""The attribute by which a module translates its names of variables into NIR's."""
 
 Wanted = dict[str, set[str]]
 
 
 def wanted(module: ConvertedModule, record: Iterable[str]) -> Wanted:
-    """The variables that are asked for, by the path of their node.
+    """The requested variables, by the path of their node.
 
     Raises:
-        UsageError: a node that is not there, or a variable that it does not have.
+        UsageError: a node does not exist, or does not have the variable.
     """
     kinds = dict(node_types(module))
     modules = {path: child for path, _, child in node_modules(module)}
@@ -96,10 +96,10 @@ def node_shapes(module: ConvertedModule) -> dict[str, Shape | None]:
 
 
 def shown_paths(module: ConvertedModule) -> list[str]:
-    """The paths of `node_types` as people are shown them.
+    """The paths of `node_types` in display order.
 
-    That is in the order of execution; alike nodes of a graph that stand equally deep in it are
-    in the natural order of their names, which alone tells them apart.
+    That is the order of execution, except that nodes of equal depth whose names differ in numbers
+    only are sorted by these.
     """
     paths = [path for path, _, _ in _nodes(module)]
     depth = _depths(module)
@@ -112,7 +112,7 @@ def _nodes(module: ConvertedModule) -> list[tuple[str, ConvertedModule, str]]:
     found: list[tuple[str, ConvertedModule, str]] = []
 
     def collect(module: ConvertedModule, prefix: str) -> None:
-        children = module._modules  # named_children() leaves out one that stands for two nodes
+        children = module._modules  # named_children() leaves out the second node of a shared module
         for name, nir_name in module.meta["names"].items():
             path, child = prefix + nir_name, children.get(name)
             if isinstance(child, ConvertedModule):
@@ -125,10 +125,10 @@ def _nodes(module: ConvertedModule) -> list[tuple[str, ConvertedModule, str]]:
 
 
 def _depths(module: ConvertedModule) -> dict[str, int]:
-    """A number for each node's path, the same for nodes that stand equally deep in a graph.
+    """A number for each node's path; equal numbers mean equal depth in the same graph.
 
-    How deep a node stands is how many nodes lead to it at most within a step; so must the graphs
-    around it. The numbers themselves mean nothing.
+    The depth of a node is the length of the longest path to it within a step. The numbers
+    themselves have no meaning.
     """
     numbers: dict[tuple[int, int], int] = {}
     found: dict[str, int] = {}
@@ -151,26 +151,26 @@ def _depths(module: ConvertedModule) -> dict[str, int]:
 
 
 def _called(node: torch.fx.Node) -> str:
-    """The name of the module that gives a value: a stateful one's is the first of two."""
+    """The name of the module that a value comes from; a stateful one returns it first of two."""
     while node.op == "call_function" and node.all_input_nodes:
         node = node.all_input_nodes[0]
     return str(node.target)
 
 
 def variables_of(kind: str | None) -> tuple[str, ...]:
-    """What can be recorded of a node of a NIR type."""
+    """The variables that can be recorded of a node of a NIR type."""
     of_spikes = ("spikes", "count") if is_spiking(kind) else ()
     return ("output", *of_spikes, *states_of(kind))
 
 
 def known_variables() -> tuple[str, ...]:
-    """What can be recorded of some type: outputs, then the states of all types."""
+    """The variables that can be recorded of any type: outputs, then the states of all types."""
     states = (name for entry in known_primitives() for name in entry.states)
     return (*OF_OUTPUTS, *dict.fromkeys(states))
 
 
 def _has(module: torch.nn.Module | None, kind: str, variable: str) -> bool:
-    """Whether a node may have a variable; what the state of a foreign module holds a run shows."""
+    """Whether a node may have a variable; the state of a mapped module is known only in a run."""
     if variable in variables_of(kind):
         return True
     if module is None or variable in OF_OUTPUTS or isinstance(module, (Neuron, ConvertedModule)):
@@ -184,16 +184,16 @@ def _a(kind: str) -> str:
 
 
 def own_names(module: torch.nn.Module, variables: Collection[str]) -> dict[str, str]:
-    """By NIR's name what a module calls these variables of its state."""
+    """The module's own names of variables of its state, by NIR's names."""
     said = getattr(module, NIR_STATES, None) or {}
     own = {str(nir_name): str(name) for name, nir_name in dict(said).items()}
     return {name: own.get(name, name) for name in sorted(variables)}
 
 
 def held(state: Any, name: str) -> Tensor | None:
-    """A tensor that a state holds: an entry of a dict, an attribute, or a place in a tuple.
+    """A tensor of a state: an entry of a dict, an attribute, or an item of a tuple by its index.
 
-    A state that is a tensor itself holds it under the name `state`.
+    If the state is itself a tensor, its name is `state`.
     """
     if isinstance(state, Mapping):
         value = state.get(name)
@@ -207,7 +207,7 @@ def held(state: Any, name: str) -> Tensor | None:
 
 
 def held_names(state: Any) -> list[str]:
-    """The names under which a state holds tensors."""
+    """The names of the tensors in a state."""
     if isinstance(state, Mapping):
         names = [str(name) for name in state]
     elif isinstance(state, (tuple, list)):
@@ -220,7 +220,7 @@ def held_names(state: Any) -> list[str]:
 def _matching(
     path: str, variable: str, request: str, kinds: dict[str, str]
 ) -> Iterator[tuple[str, str]]:
-    """The nodes that a pattern fits, with the variable that is meant of each that has it."""
+    """The matching nodes that have the variable, each with the variable that is meant."""
     for node in _fitting(path, kinds):
         name = variable if path != request else _split(node, kinds)[1]
         if name in variables_of(kinds[node]):
@@ -228,14 +228,14 @@ def _matching(
 
 
 def _fitting(path: str, kinds: dict[str, str]) -> list[str]:
-    """The nodes that a pattern fits; none if it is the name of a node, or no pattern."""
+    """The nodes that match a pattern; none if it is the name of a node, or not a pattern."""
     if path in kinds or not any(character in path for character in "*?["):
         return []
     return [node for node in kinds if fnmatch.fnmatchcase(node, path)]
 
 
 def _hint(request: str, kinds: dict[str, str]) -> str:
-    """What may have been meant by a request of a node that is not there."""
+    """The hint for a request of a node that does not exist."""
     path = request.rpartition(":")[0]
     near = did_you_mean(path or request, kinds) or did_you_mean(request, kinds)
     return near or f"the nodes are {listed(sorted(kinds), most=5)}"
@@ -256,7 +256,7 @@ def spiking_paths(module: ConvertedModule) -> list[str]:
 
 
 def thresholds(module: ConvertedModule) -> dict[str, Tensor]:
-    """The `v_threshold` of each spiking node whose module has one, for pictures of voltages."""
+    """The `v_threshold` of each spiking node whose module has one; pictures show it."""
     found = {}
     for path, kind, child in node_modules(module):
         threshold = getattr(child, "v_threshold", None)

@@ -1,8 +1,7 @@
-"""A sample execution: uniform random input through a converted module, and what came out.
+"""A sample execution: a run of a converted module on uniform random input.
 
 In: a module, numbers of steps and of batch rows, a seed. Out: a `Sample` of plain values, the same
-as `nirtorch run -i uniform` gives. Cost: that of `stream`, in memory that does not grow with the
-steps.
+as those of `nirtorch run -i uniform`. Cost: that of `stream`; memory does not grow with the steps.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ FED = "uniform"
 
 @dataclass(frozen=True)
 class Sample:
-    """What was fed, what came out, and how long a step took; `asked` steps were to be run."""
+    """The input, the output, and the time of a step; `asked` steps were requested."""
 
     steps: int
     asked: int
@@ -47,7 +46,7 @@ class Sample:
 
 
 def inputs_without_shape(module: ConvertedModule) -> list[str]:
-    """The inputs that no sample can be made for."""
+    """The inputs without a known shape, for which no sample can be made."""
     return [name for name in module.meta["inputs"] if module.meta["shapes"][name][1] is None]
 
 
@@ -71,8 +70,8 @@ def run_sample(
     """Run a module on uniform random input; every input must have a known shape.
 
     Arguments:
-        on_steps: is told how many steps are done, for a sign of life.
-        seconds: after so long no further steps are begun.
+        on_steps: called with the number of steps done, to show progress.
+        seconds: no further steps are begun after this time.
 
     Raises:
         NirtorchError: the module raised.
@@ -116,13 +115,13 @@ def run_sample(
 
 
 def _like(module: ConvertedModule) -> Tensor:
-    """A tensor of the type and on the device that a module's inputs have."""
+    """A tensor of the type and on the device of a module's inputs."""
     first = first_floating(module)
     return torch.empty(0) if first is None else first.detach()
 
 
 def _signals(module: ConvertedModule, steps: int, batch: int, seed: int) -> Mapping[str, Signal]:
-    """The sample's signal for every input, made part by part."""
+    """The sample's signal for every input, generated part by part."""
     shapes, dt = module.meta["shapes"], float(module.meta["dt"])
     options = InputOptions(dt=dt, steps=steps, batch=batch, seed=seed)
     return {
@@ -134,7 +133,7 @@ def _signals(module: ConvertedModule, steps: int, batch: int, seed: int) -> Mapp
 def _abstract_outputs(
     module: ConvertedModule, steps: int, batch: int
 ) -> dict[str, OutputStatistics]:
-    """One step on the device `meta`, where nothing has values: shapes are all there is."""
+    """One step on the device `meta`, where tensors have shapes and no values."""
     step = {name: x[0] for name, x in random_inputs(module, 1, batch, 0).items()}
     with torch.no_grad():
         output, _ = module(**step)

@@ -1,20 +1,21 @@
-"""A converted module over time: a session, which runs whole sequences or pieces of a stream.
+"""A session runs a converted module over whole sequences or pieces of a stream.
 
-In: a module and inputs with time as their first axis. Out: the outputs over time, the last
-state, and what was recorded: what calling the module for each step gives, several times faster;
-see `engine` for how.
+In: a module and inputs with time as their first axis. Out: the outputs over time, the last state,
+and recordings: the same as calling the module for each step, but several times faster; `engine`
+says how.
 
-How equal the two are, whatever the chunk, in loops and out of them, with gradients or without:
+How equal the two are, for any chunk, inside and outside of loops, with and without gradients:
 
-- Bit for bit what acts on each element by itself: given equal inputs, all neurons, Delay, Scale,
-  Threshold, the pools and the sums of edges that meet give equal outputs.
-- To rounding convolutions and matrix products, whose sums torch orders by the number of frames. In
-  whatever order n terms are added, a sum is off by about n eps/2 times the sum of their magnitudes,
-  so that two differ by n eps times that at most (eps is 1.2e-7 in float32, 2.2e-16 in float64).
+- Bit for bit: everything that acts on each element by itself. Given equal inputs, all neurons,
+  Delay, Scale, Threshold, pools, and the sums of edges into one node give equal outputs.
+- To rounding: convolutions and matrix products, since torch chooses the order of their sums by the
+  number of frames. In any order, a sum of n terms is off by about n eps/2 times the sum of their
+  magnitudes, so two results differ by at most n eps times that (eps is 1.2e-7 in float32, 2.2e-16
+  in float64).
 
-A voltage that hears such sums differs as little. Only where it is so near its threshold can a spike
-be in the one run and not in the other; from there on the two may part, as runs with any other order
-of sums would. With weights of which all sums are exact (whole numbers, say) all bits are equal.
+A voltage that receives such sums differs equally little. Only if it is that close to its threshold
+can a spike be in one run and not in the other; from there on the two may diverge, as they would for
+any other order of sums. If all sums are exact (whole-number weights, say), all bits are equal.
 """
 
 from __future__ import annotations
@@ -32,16 +33,16 @@ from nirtorch_cli.running.engine.sequencer import Sequencer, Trace
 from nirtorch_cli.running.recording import wanted
 
 CHUNK_BYTES = 16 * 2**20
-"""What the outputs of all nodes may take, over the steps that are worked on at a time."""
+"""The most bytes for the outputs of all nodes, over the steps of a chunk."""
 
 WORK_BYTES = 256 * 2**20
-"""What one node may need beside that while it works on them."""
+"""The most bytes of working memory of one node, over the steps of a chunk."""
 
 
 class SequenceRun(NamedTuple):
-    """What came out of `run_sequence`.
+    """The result of `run_sequence`.
 
-    outputs: (T, *batch, *shape), or for several Outputs a dict of such by argument name.
+    outputs: (T, *batch, *shape), or for several Outputs a dict of these by argument name.
     state: the state after the last step.
     trace: what was recorded, by NIR path and variable: (T, *batch, *shape); a "count" has no
         time, (*batch, *shape).
@@ -53,21 +54,20 @@ class SequenceRun(NamedTuple):
 
 
 class Session:
-    """A converted module over time: keeps what was analysed of its graph, and its state.
+    """A converted module over time: keeps its state, and the analysis of its graph.
 
     Arguments:
         module: what `nir_to_torch` returned. Its parameters, submodules and mode may change
             between runs; its graph may not.
         record: nodes by their NIR path (`lif`, `nest/lif`), or variables of theirs (`lif:v`,
             `lif:i`, `lif:spikes`, `lif:output`, `lif:count`); see `recording`.
-        compiler: compiles the loops of neurons, in seconds, and keeps what it compiled; results
-            are then the same to rounding.
-        state: the state to start from, which is not changed; None for the resting state.
-        chunk: how many steps are worked on at a time, which bounds the memory that is needed
-            and changes no result; None to choose it by the sizes.
+        compiler: compiles the loops of neurons, which takes seconds, and keeps the programs;
+        results are then the same to rounding. state: the state to start from, which is not changed;
+        None for the resting state. chunk: how many steps are run at a time, which bounds the memory
+        and changes no result; None to choose it by the sizes.
 
     Attributes:
-        state: the state after the last step that was run; may be set.
+        state: the state after the last step; may be set.
 
     Raises:
         UsageError: `record` names what the module does not have.
@@ -99,14 +99,14 @@ class Session:
     def run(
         self, inputs: Tensor | Mapping[str, Tensor], *, chunk: int | None = None
     ) -> SequenceRun:
-        """Run the next steps: what calling the module for each of them gives.
+        """Run the next steps; the result is that of calling the module for each of them.
 
-        Where the graph has no loop, layers follow each other, each over all steps; where it has
-        one, its members go step by step together. Gradients flow through all of it.
+        Layers run one after the other, each over all steps; the members of a loop run together,
+        step by step. Gradients flow through all of it.
 
         Arguments:
-            inputs: (T, *batch, *shape), or for several Inputs a dict of such by argument name.
-            chunk: as that of the session, for this run.
+            inputs: (T, *batch, *shape), or for several Inputs a dict of these by argument name.
+            chunk: replaces that of the session for this run.
 
         Raises:
             ValueError: no inputs, no steps, or inputs with different numbers of steps or of
@@ -132,7 +132,7 @@ class Session:
         return SequenceRun(_joined(outputs), self.state, self._trace.joined())
 
     def _one_step(self, named: Mapping[str, Tensor]) -> SequenceRun:
-        """One step is a call: nothing is won by an engine for many."""
+        """One step is a single call, for which the engine is of no use."""
         step = {name: values[0] for name, values in named.items()}
         output, state = self.module(**step, state=self.state)
         self.state = dict(state or {})
@@ -152,13 +152,13 @@ def run_sequence(
     chunk: int | None = None,
     compiler: Compiler | None = None,
 ) -> SequenceRun:
-    """Run a converted module over a sequence: what calling it for each step gives.
+    """Run a converted module over a sequence; the result is that of calling it for each step.
 
     For pieces of a stream, or many short sequences, keep a `Session`, which analyses the graph
     once.
 
     Arguments:
-        inputs: (T, *batch, *shape), or for several Inputs a dict of such by argument name.
+        inputs: (T, *batch, *shape), or for several Inputs a dict of these by argument name.
         module, state, record, chunk, compiler: see `Session`.
 
     Raises:
@@ -169,9 +169,9 @@ def run_sequence(
 
 
 def chunk_length(module: ConvertedModule, inputs: Tensor | Mapping[str, Tensor]) -> int:
-    """How many steps to work on at a time: so many that their values fit `CHUNK_BYTES`.
+    """How many steps to run at a time, so that their values fit into `CHUNK_BYTES`.
 
-    All of them where a gradient is asked for, which keeps every value anyway.
+    All steps if a gradient is needed, since that keeps every value anyway.
     """
     named = _named(module, inputs)
     steps = len(next(iter(named.values())))

@@ -1,4 +1,4 @@
-"""A run in which no neuron fired, which is seldom meant: said, with the likely cause.
+"""Warns of a run in which no neuron fired, with the likely cause.
 
 In: a converted module, how much its nodes fired, and over how many steps. Out: findings.
 Cost: linear in the time constants.
@@ -18,13 +18,13 @@ from nirtorch_cli.running.activity import NodeActivity
 from nirtorch_cli.running.recording import node_modules
 
 _STEPS_IN_TAU = 1000
-"""Of dt a time constant is seldom more: what looks so may count steps."""
+"""A time constant is seldom longer than this many dt; if it seems so, it may count steps."""
 
 
 def silence(
     module: ConvertedModule, activities: Sequence[NodeActivity], steps: int
 ) -> list[Finding]:
-    """NIR617 where there are spiking nodes and none of them fired; else nothing."""
+    """NIR617 if there are spiking nodes and none of them fired; otherwise nothing."""
     neurons = sum(node.neurons for node in activities)
     if not steps or not neurons or any(node.spikes for node in activities):
         return []
@@ -38,14 +38,14 @@ def _likely_cause(module: ConvertedModule, steps: int) -> str:
     if module.meta.get("dt_is_guess"):
         return f"dt {dt:g} is a guess, which --dt replaces"
     if shortest is not None and shortest > _STEPS_IN_TAU * dt:
-        return f"every time constant is {shortest / dt:,.0f} steps or more: --dt is in their unit"
+        return f"every time constant is at least {shortest / dt:,.0f} steps: --dt is in their unit"
     if shortest is not None and steps * dt < shortest:
         return f"that is {steps * dt:g}, less than the shortest time constant {shortest:g}: --steps"
     return "the input may be too weak for their thresholds"
 
 
 def _time_constants(module: ConvertedModule) -> Iterator[float]:
-    """The least time constant of each node whose module holds them under NIR's names."""
+    """The shortest time constant of each node whose module has them under NIR's names."""
     for _, kind, child in node_modules(module):
         known = primitive_named(kind)
         for name in known.time_constants if known is not None else ():

@@ -1,12 +1,11 @@
 """A module's state in a file, without pickle, so that a recording can be run in pieces.
 
-In: a nested state of arrays, as a step of a module returns it, with tensors made arrays. Out: an
-.npz file with an array for each of its leaves, named by its keys (`lif1/v`, `nest/lif/v`), and what
-the state was made with. A number or a text is stored as the bytes of its JSON, None not at all.
-And backwards: which dicts, tuples and None hold the leaves says a state of the same module.
+In: a nested state of arrays: a module's state with tensors converted to arrays. Out: an .npz file
+with an array for each leaf, named by its keys (`lif1/v`, `nest/lif/v`), and the settings that the
+state was made with. A number or a text is stored as the bytes of its JSON, None not at all. And
+back: a state of the same module gives the dicts, tuples and None around the leaves.
 
-Always holds: what is read back equals what was written, in type and in every number. Cost:
-linear.
+Always holds: a state is read back with the same types and numbers. Cost: linear.
 """
 
 from __future__ import annotations
@@ -30,22 +29,22 @@ from nirtorch_cli.running.signals.npz import NPZ_SIGNATURES, archive_of, arrays_
 Array = np.ndarray[Any, Any]
 
 _OURS = "nirtorch:"
-"""How the names of entries begin that are no leaves; a key's own colon is escaped."""
+"""The prefix of entries that are not leaves; a colon in a key is escaped."""
 
 _MADE_WITH = f"{_OURS}made_with"
-"""The archive's entry that says what the state was made with, or null."""
+"""The archive's entry with the settings that the state was made with, or null."""
 
 _PLAIN = " !\"#$&'()*+,;<=>?@[]^`{|}"
-"""What stands in the name of an entry as it does in a key, beside letters, digits and `_.-~`."""
+"""Characters of a key that are not escaped in a name, beside letters, digits and `_.-~`."""
 
 _MOST_SAID = 8
 
 
 @dataclass(frozen=True)
 class MadeWith:
-    """What a state was made with; None for what is not known.
+    """The settings that a state was made with; None if not known.
 
-    dt, integration, reset: the steps. dtype: of the module. model: the name of its file.
+    dt, integration, reset: what a step means. dtype: of the module. model: the name of its file.
     steps: how many were done since the resting state.
     """
 
@@ -57,7 +56,7 @@ class MadeWith:
     steps: int | None = None
 
     def differences(self, now: MadeWith) -> list[str]:
-        """What makes a step of `now` another than one of these, in words.
+        """The settings in which `now` differs, in words.
 
         >>> MadeWith(dt=1e-3, reset="value").differences(MadeWith(dt=1e-4, reset="value"))
         ['dt 0.001, not 0.0001']
@@ -72,7 +71,7 @@ class MadeWith:
 
 @dataclass(frozen=True)
 class SavedState:
-    """What a file holds: the leaves by their keys, and None for `made_with` if it does not say."""
+    """The content of a file: the leaves by their keys; `made_with` is None if the file lacks it."""
 
     leaves: Mapping[str, Array]
     made_with: MadeWith | None
@@ -85,10 +84,10 @@ def write_state(
     made_with: MadeWith | None = None,
     clobber: bool = True,
 ) -> None:
-    """Store a state of arrays, None, numbers, texts, and dicts, tuples and lists of those.
+    """Store a state of arrays, None, numbers, texts, and dicts, tuples and lists of these.
 
     Raises:
-        UsageError: it holds something else.
+        UsageError: it holds anything else.
         OutputError: the file cannot be written, or exists and `clobber` is False.
     """
     said = None if made_with is None else asdict(made_with)
@@ -99,10 +98,10 @@ def write_state(
 
 
 def refuse_unstorable_state(state: Any) -> None:
-    """Refuse a state of arrays that `write_state` would; no array is copied or written.
+    """Refuse a state that `write_state` would refuse; no array is copied or written.
 
     Raises:
-        UsageError: it holds what no state file can.
+        UsageError: it holds what a state file cannot store.
     """
     for keys, leaf in _leaves(state):
         _stored(leaf, keys)
@@ -112,17 +111,17 @@ def saved_state(path: str, *, max_bytes: int | None = None) -> SavedState:
     """The leaves that `write_state` stored, and what they were made with.
 
     Raises:
-        ReadError: the file cannot be read, or is no such file.
+        ReadError: the file cannot be read, or is not a state file.
     """
     place = Place(path)
     content = bytes_of(place, None, max_bytes)
     hint = "nirtorch run --state-out writes one"
     if not content.startswith(NPZ_SIGNATURES):
-        raise place.problem("is no saved state", hint)
+        raise place.problem("is not a saved state", hint)
     arrays = arrays_of(content, place, max_bytes)
     leaves = {name: array for name, array in arrays.items() if not name.startswith(_OURS)}
     if len(leaves) == len(arrays):
-        raise place.problem("is an .npz file, but no saved state", hint)
+        raise place.problem("is an .npz file, but not a saved state", hint)
     try:
         made_with = _made_with(arrays[_MADE_WITH]) if _MADE_WITH in arrays else None
     except (ValueError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
@@ -131,13 +130,13 @@ def saved_state(path: str, *, max_bytes: int | None = None) -> SavedState:
 
 
 def fitted(leaves: Mapping[str, Array], template: Any, file: str) -> Any:
-    """A state with these leaves, made as the template is.
+    """A state with these leaves and the structure of the template.
 
     Arguments:
         template: a state of the module for the same batch, with arrays for its tensors.
 
     Raises:
-        UsageError: leaves are missing or unknown, or have other shapes; says them all.
+        UsageError: leaves are missing or unknown, or have other shapes; lists all of them.
     """
     left, missing, odd = dict(leaves), list[str](), list[str]()
 
@@ -174,13 +173,13 @@ def fitted(leaves: Mapping[str, Array], template: Any, file: str) -> Any:
     if problems:
         more = len(problems) - _MOST_SAID
         text = "; ".join(problems[:_MOST_SAID]) + (f"; and {more} more" if more > 0 else "")
-        message = f"is no state of this model and batch: {text}"
+        message = f"is not a state of this model and batch: {text}"
         raise UsageError("NIR601", message, file=file)
     return state
 
 
 def _leaves(value: Any, keys: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """What is no dict, tuple, list or None in a state, each with the keys that lead to it."""
+    """The leaves of a state (all but dicts, tuples, lists and None), each with its keys."""
     if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
         for key, part in value.items():
             yield from _leaves(part, (*keys, key))
@@ -197,7 +196,7 @@ def _stored(leaf: Any, keys: tuple[str, ...]) -> Array:
     if isinstance(leaf, np.ndarray) and not leaf.dtype.hasobject:
         return leaf
     kind = "Python object" if isinstance(leaf, np.ndarray) else type(leaf).__name__
-    text = f"the state holds a {kind}, which no state file can"
+    text = f"the state holds a {kind}, which a state file cannot store"
     raise UsageError("NIR700", text, "/".join(keys) or None)
 
 
@@ -206,7 +205,7 @@ def _json_bytes(value: Any) -> Array:
 
 
 def _from_json(array: Array) -> Any:
-    """What `_json_bytes` made an array of; the array itself, if it is none of these."""
+    """The value that `_json_bytes` stored in an array; other arrays are returned as they are."""
     try:
         return json.loads(array.tobytes())
     except (ValueError, RecursionError):
@@ -214,7 +213,7 @@ def _from_json(array: Array) -> Any:
 
 
 def _made_with(array: Array) -> MadeWith | None:
-    """What JSON says; what this version does not know is left out."""
+    """The settings from JSON; entries that this version does not know are left out."""
     said = json.loads(array.tobytes())
     if said is None:
         return None
@@ -224,7 +223,7 @@ def _made_with(array: Array) -> MadeWith | None:
     if any(type(values[name]) not in get_args(kind) for name, kind in kinds.items()):
         raise TypeError("another type than was written")
     if not all(0 <= n < 2**63 for n in (values["dt"], values["steps"]) if n is not None):
-        raise ValueError("a number that is none of these")
+        raise ValueError("not a known number")
     return MadeWith(**values)
 
 
@@ -239,5 +238,5 @@ def _shown(value: Any) -> str:
 
 
 def _name(keys: tuple[str, ...]) -> str:
-    """The name of an entry: `/` separates keys, and `:` is for entries that are no leaves."""
+    """The name of an entry: `/` separates keys, and `:` marks entries that are not leaves."""
     return "/".join(quote(key, _PLAIN, errors="surrogatepass") for key in keys)

@@ -1,9 +1,9 @@
-"""A session fed with signals, part by part, so that Ctrl-C loses the last part only.
+"""Runs a session on signals, part by part, so that Ctrl-C loses only the last part.
 
 In: a converted module and signals (T, B, *shape) for its inputs. Out: an `Outcome` of arrays.
-Always holds: how time is cut follows from sizes alone, so that two runs of one request give the
-same bits; what is on another device is brought over part by part. Cost: that of `run_sequence`,
-and the memory of what is kept: outputs if they are wanted, what is recorded, and one state.
+Always holds: only sizes decide how time is cut, so that two runs of one request give the same
+bits; results on another device are copied part by part. Cost: that of `run_sequence`, and memory
+for the outputs (if they are kept), the recordings, and one state.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch import Tensor
 from nirtorch_cli.conversion.attribution import user_errors
 from nirtorch_cli.conversion.graph_module import ConvertedModule
 from nirtorch_cli.findings.finding import Finding
-from nirtorch_cli.findings.text import listed
+from nirtorch_cli.findings.text import counted, listed
 from nirtorch_cli.running.arrays import as_array
 from nirtorch_cli.running.engine.compiler import Compiler
 from nirtorch_cli.running.finite import nodes_not_finite
@@ -34,18 +34,18 @@ Array = np.ndarray[Any, Any]
 
 _FEWEST_STEPS = 64
 _MOST_CALLS = 2**13
-"""A part has at most so many steps times nodes, which take about a second even where each is a
-call of Python, but not fewer than `_FEWEST_STEPS` steps."""
+"""The most steps times nodes of a part: about a second, even if each of them is a call of Python.
+A part has at least `_FEWEST_STEPS` steps."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came out of a run.
+    """The result of a run.
 
-    outputs: by the Output's argument, (T, B, *shape); none if they are not to be kept. tallies:
-    what there is to say of them. state: after the last step, of tensors. trace: by NIR path and
-    variable, (T, B, *shape); a `count` is (B, *shape). steps: how many were done. is_interrupted:
-    whether Ctrl-C came before the last.
+    outputs: by the Output's argument, (T, B, *shape); empty if they are not kept. tallies: their
+    statistics. state: after the last step, of tensors. trace: by NIR path and variable,
+    (T, B, *shape); a `count` is (B, *shape). steps: how many were done. is_interrupted: whether
+    Ctrl-C ended the run before the last step.
     """
 
     outputs: dict[str, Array]
@@ -57,7 +57,7 @@ class Outcome:
 
 
 def ports_of(module: ConvertedModule) -> list[Port]:
-    """The inputs that a run of a module must be given."""
+    """The inputs of a module."""
     names, shapes = module.meta["names"], module.meta["shapes"]
     return [
         Port(
@@ -80,21 +80,21 @@ def run_stream(
     keep: bool = True,
     seconds: float = math.inf,
 ) -> Outcome:
-    """Run a module; the first Ctrl-C ends the run and keeps what is complete.
+    """Run a module; the first Ctrl-C ends the run and keeps the complete parts.
 
     Arguments:
         inputs: (T, B, *shape) by argument name.
-        like: of the dtype and on the device that inputs are to have.
+        like: a tensor with the dtype and device for the inputs.
         state: of tensors; None for the resting state.
         record: as `run_sequence` takes it.
         chunk: how many steps are run at a time; None to choose it.
         compiler: as `run_sequence` takes it.
-        on_steps: is told after each part how many steps are done, and the state after them.
+        on_steps: called after each part with the number of steps done and the state after them.
         keep: whether the outputs are kept; if not, memory does not grow with the steps.
-        seconds: after so long no further part is begun. The first parts are short then.
+        seconds: no further part is begun after this time; the first parts are then short.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C before anything was complete.
+        KeyboardInterrupt: Ctrl-C before the first part was complete.
         NirtorchError: the module raised.
     """
     kept = _Kept(module, len(next(iter(inputs.values()))), state, keep)
@@ -116,14 +116,15 @@ def run_stream(
                 start, length = stop, min(2 * length, longest)
     except KeyboardInterrupt as interrupt:
         if not kept.steps:
-            text = f"interrupted before the first {min(length, kept.asked):,} steps were done"
+            first = counted(min(length, kept.asked), "step")
+            text = f"interrupted before the first {first}"
             raise KeyboardInterrupt(text) from interrupt
         return kept.outcome(is_interrupted=True)
     return kept.outcome()
 
 
 class _Kept:
-    """What is kept of a run: room for all steps, filled part by part."""
+    """The results of a run: buffers for all steps, filled part by part."""
 
     def __init__(self, module: ConvertedModule, asked: int, state: Any, keep: bool) -> None:
         self.module, self.asked, self.state, self.keep = module, asked, state, keep
@@ -133,7 +134,7 @@ class _Kept:
         self.trace: dict[str, dict[str, Array]] = {}
 
     def take(self, done: SequenceRun, stop: int) -> None:
-        """What came out of the steps up to one."""
+        """Take the results of the steps up to `stop`."""
         outputs = done.outputs
         if not isinstance(outputs, dict):
             outputs = {self.module.meta["outputs"][0]: outputs}
@@ -152,7 +153,7 @@ class _Kept:
         self.state, self.steps = done.state, stop
 
     def put(self, held: dict[str, Array], name: str, values: Array, stop: int) -> None:
-        """Values of some steps into the room for all of them."""
+        """Copy the values of some steps into the buffer for all steps."""
         if len(values) == self.asked:
             held[name] = values
             return
@@ -161,7 +162,7 @@ class _Kept:
         held[name][stop - len(values) : stop] = values
 
     def outcome(self, is_interrupted: bool = False) -> Outcome:
-        """What there is, of the steps that were done."""
+        """The results of the steps that were done."""
         trace = {
             path: {
                 name: values if name == "count" else values[: self.steps]
@@ -186,22 +187,22 @@ def part_length(
     *,
     compiled: bool = False,
 ) -> int:
-    """How many steps to run at a time: few enough to be told of, and as memory allows.
+    """How many steps to run at a time: few enough to show progress and to fit into memory.
 
-    compiled: whether loops are compiled, which pays over many steps only.
+    compiled: whether loops are compiled, which pays only over many steps.
     """
     shapes = {
         name: torch.empty(values.shape, dtype=like.dtype, device="meta")
         for name, values in inputs.items()
     }
-    with torch.no_grad():  # a run keeps no values for gradients, whatever the module could learn
+    with torch.no_grad():  # a run keeps no values for gradients, even if parameters require them
         most = chunk_length(module, shapes)
     nodes = sum(not isinstance(part, ConvertedModule) for part in module.modules())
     return most if compiled else min(most, max(_FEWEST_STEPS, _MOST_CALLS // max(nodes, 1)))
 
 
 def resting_template(module: ConvertedModule, inputs: Mapping[str, Signal], like: Tensor) -> Any:
-    """A state of a module for the batch of these inputs: what a step of silence returns.
+    """A state of a module for the batch of these inputs: the one after a step with zero input.
 
     Raises:
         NirtorchError: the module raised.
@@ -215,12 +216,12 @@ def resting_template(module: ConvertedModule, inputs: Mapping[str, Signal], like
 
 
 def as_arrays(value: Any) -> Any:
-    """The same dicts, tuples and lists, with arrays in place of tensors."""
+    """The same dicts, tuples and lists with arrays instead of tensors."""
     return _mapped(value, lambda tensor: as_array(tensor))
 
 
 def tensors_like(value: Any, template: Any) -> Any:
-    """The same with tensors in place of arrays, each of its template's dtype and device."""
+    """The same with tensors instead of arrays, each with its template's dtype and device."""
     if isinstance(template, Tensor):
         return torch.from_numpy(np.array(value)).to(template)
     if isinstance(template, Mapping):
@@ -263,7 +264,7 @@ def _mapped(value: Any, change: Callable[[Tensor], Any]) -> Any:
 
 
 def _rebuilt(model: Any, parts: list[Any]) -> Any:
-    """A tuple or list of the kind of another, a named tuple too."""
+    """A tuple or list of the same class as another, named tuples included."""
     if hasattr(model, "_make"):
         return model._make(parts)
     return tuple(parts) if isinstance(model, tuple) else parts

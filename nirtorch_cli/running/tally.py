@@ -1,7 +1,7 @@
-"""Mean and range of an output that comes part by part, in constant memory.
+"""The mean and range of an output that arrives in parts, in constant memory.
 
-In: arrays, as they come. Out: `OutputStatistics`, plain values that JSON has. Cost: linear in the
-numbers, and a few numbers of memory.
+In: arrays, one after the other. Out: `OutputStatistics`, JSON-ready values. Cost: linear in the
+numbers; memory for a few numbers.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Array = np.ndarray[Any, Any]
 class OutputStatistics:
     """Shape (steps, batch, *shape) and statistics of an output; None on the `meta` device.
 
-    A statistic that is no number is a text (nan, inf), since JSON has none.
+    A statistic that is nan or inf is a text, since JSON has no such numbers.
     """
 
     shape: list[int]
@@ -30,7 +30,7 @@ class OutputStatistics:
 
 
 class Tally:
-    """The statistics of values (T, ...) of which some steps are known."""
+    """The statistics of values (T, ...), collected from parts of the steps."""
 
     def __init__(self) -> None:
         self.steps, self.count, self.total = 0, 0, 0.0
@@ -40,7 +40,7 @@ class Tally:
         self.is_finite = True
 
     def add(self, values: Array) -> None:
-        """The values of further steps."""
+        """Add the values of further steps."""
         self.steps += len(values)
         self.rest, self.dtype = values.shape[1:], str(values.dtype)
         if not values.size:
@@ -49,12 +49,12 @@ class Tally:
         with np.errstate(all="ignore"):
             self.total += float(values.sum(dtype=np.float64))
             low, high = float(values.min()), float(values.max())
-        # Unlike these, the functions of Python lose NaN.
+        # Python's own min and max would lose NaN.
         self.low, self.high = float(np.minimum(self.low, low)), float(np.maximum(self.high, high))
         self.is_finite = self.is_finite and math.isfinite(low) and math.isfinite(high)
 
     def told(self) -> OutputStatistics:
-        """What there is to say of them."""
+        """The statistics of all values so far."""
         shape = [self.steps, *self.rest]
         if not self.count:
             return OutputStatistics(shape, self.dtype)

@@ -83,10 +83,10 @@ A      default,dt=1e-3
 B      map:maps.py:SAME,dt=1e-3
 over   20 steps of 0.001, 2 batch rows
 
-node    parts at  spikes A  spikes B    rate A    rate B  distance  v differs  output differs
-lif                     55        55  458.3 Hz  458.3 Hz         0          0
-li                                                                          0               0
-output                                                                                      0
+node    diverges at  spikes A  spikes B    rate A    rate B  distance  v differs  output differs
+lif                        55        55  458.3 Hz  458.3 Hz         0          0
+li                                                                             0               0
+output                                                                                         0
 
 they agree (atol 1e-05, spikes shifted by up to 0)
 """
@@ -113,7 +113,7 @@ def test_two_that_differ() -> None:
     assert answer.exit_code == 1
     assert "they differ: first at step 0 in 'lif' (atol 1e-05" in answer.stdout
     lines = answer.stderr.splitlines()
-    assert [line.partition(": the runs part")[0] for line in lines] == [
+    assert [line.partition(": the runs diverge")[0] for line in lines] == [
         "error: node 'lif'",
         "error: node 'li'",
         "error: node 'output'",
@@ -158,7 +158,7 @@ def test_nan_never_passes() -> None:
         "map:maps.py:NAN", "map:maps.py:NAN", "--atol", "inf", "--variables", "output"
     )
     assert answer.exit_code == 1
-    assert "node 'output': the runs part at step 0: output is NaN or infinity in 300 places" in (
+    assert "node 'output': the runs diverge at step 0: output is NaN or infinity in 300 values" in (
         answer.stderr
     )
     assert "not the answer" not in answer.stdout
@@ -209,7 +209,7 @@ def test_two_traces_need_no_model() -> None:
     answer = invoke(a, b)
     assert answer.exit_code == 1
     assert answer.stderr == (
-        "error: node 'lif': the runs part at step 4: spikes shifted by up to 1 step\n"
+        "error: node 'lif': the runs diverge at step 4: spikes shifted by up to 1 step\n"
     )
     assert invoke(a, b, "--max-spike-shift", "1").exit_code == 0
     unsaid = recording("c.npz", spikes)
@@ -280,8 +280,8 @@ def test_generators_are_seeded() -> None:
         (["default", "default", "-M", "model.nir", "--input", "x.npy"], 3, "x.npy: no such file"),
         (["trace:a.npz", "trace:b.npz"], 3, "a.npz: no such file"),
         (["file:a.pt", "file:b.pt", "--trust"], 3, "a.pt: no such file"),
-        (["file:a.pt", "file:b.pt", "-M", "model.nir"], 2, "--model is of no use here"),
-        (["trace:a.npz", "trace:b.npz", "--input", "zeros"], 2, "--input is of no use here"),
+        (["file:a.pt", "file:b.pt", "-M", "model.nir"], 2, "--model is not used here"),
+        (["trace:a.npz", "trace:b.npz", "--input", "zeros"], 2, "--input is not used here"),
         (["default", "default", "-M", "gone.nir"], 3, "gone.nir: no such file"),
         (["default", "map:gone", "-M", "model.nir"], 2, "--map gone: no module 'gone'"),
         (["default", "default", "-M", "model.nir", "--device", "meta"], 2, "nothing has values"),
@@ -349,7 +349,7 @@ def test_nan_is_fed_if_that_is_wanted() -> None:
     assert "--allow-nan feeds it all the same" in answer.stderr
     answer = invoke(*arguments, "--allow-nan")
     assert answer.exit_code == 1
-    assert "node 'lif': the runs part at step 0: v is NaN or infinity" in answer.stderr
+    assert "node 'lif': the runs diverge at step 0: v is NaN or infinity" in answer.stderr
 
 
 def test_inputs_are_read_in_the_wider_type_of_both() -> None:
@@ -396,7 +396,7 @@ def test_the_verdict_says_what_was_compared() -> None:
     )
     bare = "default,dt=1e-3", "map:mine.py:BARE,dt=1e-3"
     assert last_line(*bare) == (
-        "they agree as far as compared (atol 1e-05, spikes shifted by up to 0); "
+        "they agree in what was compared (atol 1e-05, spikes shifted by up to 0); "
         "not compared: 'lif:v', 'li:v'"
     )
     assert on_model(*bare).exit_code == 0
@@ -409,7 +409,7 @@ def test_the_verdict_says_what_was_compared() -> None:
     assert on_model(*bare, "--variables", "spikes,output").exit_code == 0
     assert last_line(bare[1], bare[1], "--variables", "v") == "nothing was compared"
     assert last_line("map:mine.py:ODD", "map:mine.py:ODD") == (
-        "they differ: where first is not known, as 'lif' was not compared "
+        "they differ: where first is unknown, because 'lif' was not compared "
         "(atol 1e-05, spikes shifted by up to 0)"
     )
     parted = "default,dt=1e-3", "default,dt=1e-3,dtype=float64", "--variables", "v,output"

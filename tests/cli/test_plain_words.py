@@ -349,18 +349,18 @@ def test_no_code_of_a_saved_module_is_run() -> None:
     for command in ("inspect", "convert", "repair", "check"):
         answer = invoke(command, "trap.pt")
         assert answer.exit_code == 3
-        assert "is a file that torch.save wrote, not a .nir file" in answer.output
+        assert "was written by torch.save, not a .nir file" in answer.output
     for arguments in (["-i", "trap.pt"], ["-i", "zeros", "--state-in", "trap.pt"]):
         line = line_of(3, "run", "model.nir", *arguments)
-        assert line == "trap.pt: is a file that torch.save wrote, and holds no recording"
+        assert line == "trap.pt: was written by torch.save, so it is not a recording"
     assert not Path("sprung").exists()
 
 
 KINDS = {
     "arrays.npz": "is an archive of NumPy arrays (.npz)",
     "array.npy": "is a NumPy array (.npy)",
-    "weights.pt": "is a file that torch.save wrote",
-    "old.pt": "is a file that torch.save wrote",
+    "weights.pt": "was written by torch.save",
+    "old.pt": "was written by torch.save",
     "packed.nir.gz": "is packed with gzip",
     "files.zip": "is a zip archive",
     "picture.png": "is a PNG picture",

@@ -21,7 +21,7 @@ LINE = (
 )
 REFUSED = (
     "stale.nir: node 'output', shape: declares the shape (1, 2), but gets (2,); "
-    "the repair 'stale-shape' would mend it, and is turned off"
+    "the repair 'stale-shape' would correct it, but is turned off"
 )
 DIFFERENCE = """\
 - nodes/output/shape = [1, 2] (int64, 2)
@@ -46,7 +46,7 @@ def test_without_an_output_it_shows_what_would_change() -> None:
     answer = invoke("repair", "stale.nir")
     assert answer.exit_code == 0
     assert answer.stdout == DIFFERENCE
-    assert answer.stderr == f"warning: {LINE}\nnote: 1 repair; -o OUT writes the mended file\n"
+    assert answer.stderr == f"warning: {LINE}\nnote: 1 repair; -o OUT writes the repaired file\n"
     assert sorted(Path().iterdir()) == before
 
 
@@ -58,7 +58,7 @@ def test_with_an_output_it_writes_it() -> None:
     assert list(nir.read("fixed.nir").nodes["output"].output_type["output"]) == [2]
     again = invoke("repair", "fixed.nir")
     assert (again.exit_code, again.stdout) == (0, "")
-    assert again.stderr == "note: nothing to mend\n"
+    assert again.stderr == "note: nothing to repair\n"
 
 
 def test_from_stdin_to_stdout() -> None:

@@ -371,7 +371,7 @@ def test_a_saved_module() -> None:
         assert found["dt"] == DT
         line = failure(ExitCode.USAGE, name, "-i", "in.npy")
         assert line == (
-            f"{name} is a pickle: to load it runs code that it names; "
+            f"{name} is a pickle: loading it runs the code that it names; "
             "give --trust if you trust who wrote it"
         )
     found = ran("model.pt", "--trust", "-i", "in.npy", "--dtype", "float64")
@@ -456,7 +456,7 @@ def test_outputs_that_are_not_finite_are_told() -> None:
             2,
             "'posson:rate=5' is neither a file nor a generator; did you mean 'poisson'?",
         ),
-        (["-i", "poisson:rate=1e6"], 2, "is 100 spikes a step at dt 0.0001; the most is 1 spike"),
+        (["-i", "poisson:rate=1e6"], 2, "is 100 spikes per step at dt 0.0001; the most is 1 spike"),
         (["-i", "wrong.npy"], 2, "has the shape (5, 4, 3); expected (T, B, 2) or (T, 2)"),
         (
             ["-i", "nan.npy"],
@@ -469,10 +469,10 @@ def test_outputs_that_are_not_finite_are_told() -> None:
         (["-i", "ok.npy", "--batch", "5"], 2, "asks for 5; --layout BT would fit"),
         (["-i", "ok.npy", "--max-bytes", "2000000", "-i", "ok.npy"], 2, "'input' is given twice"),
         (["-i", "other=zeros"], 2, "the model has no input 'other'; it has 'input'"),
-        (["-i", "model.nir"], 3, "model.nir: is an HDF5 file, but no NIR data"),
+        (["-i", "model.nir"], 3, "model.nir: is an HDF5 file, but does not hold NIR data"),
         (["-i", "zeros", "-o", "out.txt"], 2, "'out.txt': a recording cannot be written as '.txt'"),
-        (["-i", "zeros", "-o", "-"], 2, "-o - does not say which format is meant; give --format"),
-        (["-i", "zeros", "--format", "csv"], 2, "--format is of no use here: nothing is written"),
+        (["-i", "zeros", "-o", "-"], 2, "-o - needs a format; give --format"),
+        (["-i", "zeros", "--format", "csv"], 2, "--format is not used here: nothing is written"),
         (["-i", "zeros", "-o", "no/out.npz"], 2, "cannot be written: there is no such folder"),
         (["-i", "zeros", "-o", "model.nir"], 2, "the output is the input, which is never replaced"),
         (["-i", "data.nir", "-o", "data.nir"], 2, "the output is the input, which is never"),
@@ -488,7 +488,7 @@ def test_outputs_that_are_not_finite_are_told() -> None:
         (["-i", "zeros", "-r", "lfi:v"], 2, "no node 'lfi'; did you mean 'li', 'lif'?"),
         (["-i", "zeros", "-r", "w:v"], 2, "node 'w'"),
         (["-i", "zeros", "--state-in", "no.npz"], 3, "no.npz: no such file"),
-        (["-i", "zeros", "--state-in", "ok.npy"], 3, "ok.npy: is no saved state; nirtorch run"),
+        (["-i", "zeros", "--state-in", "ok.npy"], 3, "ok.npy: is not a saved state; nirtorch run"),
         (["-i", "zeros", "--state-in", "old.npz"], 3, "old.npz: is "),
         (["-i", "zeros", "--device", "meta"], 2, "--device meta has no values to run with"),
         (["-i", "zeros", "--device", "nope"], 2, "--device 'nope' cannot be used: "),
@@ -580,7 +580,9 @@ def test_stdin_is_one_thing_only() -> None:
 def test_states_of_another_model_or_batch() -> None:
     ran("model.nir", "-i", "zeros", "--state-out", "s.npz")
     line = failure(2, "loop.nir", "-i", "zeros", "--state-in", "s.npz")
-    assert line.startswith("s.npz: is no state of this model and batch: has no 'lif_prev_output'")
+    assert line.startswith(
+        "s.npz: is not a state of this model and batch: has no 'lif_prev_output'"
+    )
     line = failure(2, "model.nir", "-i", "zeros", "--batch", "3", "--state-in", "s.npz")
     assert "'lif/v' has the shape (1, 3), not (3, 3)" in line
 
@@ -641,7 +643,7 @@ def test_ctrl_c_writes_what_there_is(as_json: bool, monkeypatch: pytest.MonkeyPa
     assert answer.exit_code == ExitCode.INTERRUPTED
     assert answer.stderr == (
         "error: interrupted after 21 of 50 steps; wrote out.npz: output, lif:v over 21 steps; "
-        "wrote s.npz: the state after 21 steps; --start 21 --state-in s.npz goes on from there\n"
+        "wrote s.npz: the state after 21 steps; --start 21 --state-in s.npz continues from there\n"
     )
     for name, array in arrays("out.npz").items():
         np.testing.assert_allclose(array, arrays("all.npz")[name][:21], atol=1e-6)
@@ -884,7 +886,7 @@ def test_what_could_not_be_written_is_told_and_the_rest_is_written(
     answer = invoke("loop.nir", *arguments, "-q")
     assert answer.stderr.splitlines() == [
         "error: o.npz: the disk is full",
-        "error: s.npz: left as it was, since the outputs were not written",
+        "error: s.npz: not replaced, because the outputs were not written",
     ]
     assert Path("s.npz").read_bytes() == before, "the run can be done again"
 
@@ -975,7 +977,9 @@ def test_where_to_go_on_after_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
         answer = invoke("loop.nir", "-i", "uniform", "--start", "10", "--chunk", "7", "--state-out",
                         "s.npz")  # fmt: skip
     assert answer.exit_code == ExitCode.INTERRUPTED
-    assert answer.stderr.splitlines()[0].endswith("--start 31 --state-in s.npz goes on from there")
+    assert answer.stderr.splitlines()[0].endswith(
+        "--start 31 --state-in s.npz continues from there"
+    )
 
 
 def test_a_state_that_was_made_otherwise() -> None:
@@ -1000,7 +1004,7 @@ def test_a_state_that_no_file_can_hold_is_told_soon(monkeypatch: pytest.MonkeyPa
     answer = invoke("model.nir", "-m", "mymaps:ODD", "-i", "zeros", "--chunk", "1", "--state-out",
                     "s.npz", "-q")  # fmt: skip
     assert answer.exit_code == ExitCode.USAGE
-    assert "the state holds a object, which no state file can" in answer.stderr
+    assert "the state holds a object, which a state file cannot store" in answer.stderr
     assert len(parts) == 1
 
 
@@ -1025,7 +1029,7 @@ def test_a_pipe_that_is_closed_early_does_not_advance_the_state() -> None:
     assert process.stderr is not None
     process.stdout.close()
     assert process.wait(timeout=120) == ExitCode.USAGE
-    assert b"s.npz: left as it was, since the outputs were not written" in process.stderr.read()
+    assert b"s.npz: not replaced, because the outputs were not written" in process.stderr.read()
     process.stderr.close()
     assert Path("s.npz").read_bytes() == before
 
@@ -1131,8 +1135,11 @@ def test_voltages_are_drawn_of_neurons_that_fire() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--neurons", "1"], "--neurons is of no use here: nothing is drawn; give --plot"),
-        (["--plot", "a.svg", "--neurons", "x"], "--neurons 'x' is no list of neurons; give [NODE"),
+        (["--neurons", "1"], "--neurons is not used here: nothing is drawn; give --plot"),
+        (
+            ["--plot", "a.svg", "--neurons", "x"],
+            "--neurons 'x' is not a list of neurons; give [NODE",
+        ),
         (
             ["--plot", "a.svg", "--neurons", "lif=3"],
             "'lif=3': no neuron 3; there are 3 neurons, fr",
@@ -1161,7 +1168,7 @@ def test_neurons_that_cannot_be_drawn_are_refused_before_the_run(
     ("options", "hint"),
     [
         ([], "dt 0.0001 is a guess, which --dt replaces"),
-        (["--dt", "1e-6"], "every time constant is 2,000 steps or more: --dt is in their unit"),
+        (["--dt", "1e-6"], "every time constant is at least 2,000 steps: --dt is in their unit"),
         (["--dt", "1e-4", "--steps", "5"], "less than the shortest time constant 0.002: --steps"),
         (["--dt", "1e-3", "--steps", "50"], "the input may be too weak for their thresholds"),
     ],

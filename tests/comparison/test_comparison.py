@@ -292,7 +292,7 @@ def test_more_spikes_than_can_be_counted_are_not_compared(count: float) -> None:
     [_, failure] = found.failures(np.inf, 9)
     assert failure.message == (
         f"spikes could not be compared: A has {count:.9g} at step 0, row 0, neuron 0, "
-        "which is no number of spikes up to 9,007,199,254,740,991"
+        "which is not a number of spikes up to 9,007,199,254,740,991"
     )
     halves = np.full((8, 1, 2), 2.0**52)
     found = compared({"lif": {"spikes": halves[:4]}}, {"lif": {"spikes": halves}}, DT / 2)
@@ -369,7 +369,7 @@ def test_shifted_spikes() -> None:
     a["lif"]["spikes"][5, 1, 2] = b["lif"]["spikes"][7, 1, 2] = 1
     found = compared(a, b)
     [failure] = found.failures()
-    assert failure.message == "the runs part at step 5: spikes shifted by up to 2 steps"
+    assert failure.message == "the runs diverge at step 5: spikes shifted by up to 2 steps"
     assert (found.nodes[0].spikes.missing, found.nodes[0].spikes.extra) == (1, 1)
     assert not found.passes(max_spike_shift=1)
     assert found.passes(max_spike_shift=2)
@@ -449,7 +449,7 @@ def test_nan_fails_even_where_both_have_it(value: float, sides: tuple[int, ...])
         runs[side]["lif"]["v"][4, 0, 1] = value
     found = compared(*runs)
     [failure] = found.failures(atol=np.inf)
-    assert failure.message == "the runs part at step 4: v is NaN or infinity in 1 places"
+    assert failure.message == "the runs diverge at step 4: v is NaN or infinity in 1 value"
     for side in sides:
         runs[side]["lif"]["v"][4, 0, 1] = 0
         runs[side]["lif"]["spikes"][3, 1, 1] = value
@@ -457,7 +457,7 @@ def test_nan_fails_even_where_both_have_it(value: float, sides: tuple[int, ...])
     assert failure.code == "NIR621"
     assert failure.message == (
         f"spikes could not be compared: {'AB'[sides[0]]} has {'NaN' if value != value else 'inf'} "
-        "at step 3, row 1, neuron 1, which is no number of spikes"
+        "at step 3, row 1, neuron 1, which is not a number of spikes"
     )
 
 
@@ -560,7 +560,7 @@ def test_a_comparison_as_rows() -> None:
     columns, rows = comparison_rows(compared(trace(), b))
     told = [dict(zip(columns, row, strict=True)) for row in rows]
     assert told[0]["node"] == "lif"
-    assert told[0]["parts at"].startswith("step ")
+    assert told[0]["diverges at"].startswith("step ")
     assert told[0]["v differs"] == "0 1 NaN"
     assert told[1]["not compared"] == "output"
     assert "i differs" not in columns
@@ -706,8 +706,8 @@ def with_events(path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        (with_another_dt, "node 'lif/v': has no dt, or another than others in the file"),
-        (with_events, "node 'lif/v': is on no grid of time steps; 'nirtorch run -o' writes what"),
+        (with_another_dt, "node 'lif/v': has no dt, or one that differs from others in the file"),
+        (with_events, "node 'lif/v': has no grid of time steps; 'nirtorch run -o' writes what"),
     ],
 )
 def test_nir_data_that_are_no_recording(tmp_path: Path, change: Any, text: str) -> None:
@@ -718,7 +718,7 @@ def test_nir_data_that_are_no_recording(tmp_path: Path, change: Any, text: str) 
         read_recording(path)
     assert text in str(caught.value)
     nir.write(path, chain(lif(3)))
-    with pytest.raises(ReadError, match="no NIR data"):
+    with pytest.raises(ReadError, match="does not hold NIR data"):
         read_recording(path)
 
 
@@ -733,7 +733,7 @@ def content_of(**arrays: Any) -> bytes:
     [
         (None, "no such file"),
         (b"", "is empty"),
-        (b"not a zip", "is no recording of a run (.npz, or NIR data)"),
+        (b"not a zip", "is not a recording of a run (.npz, or NIR data)"),
         (content_of(v=np.ones(9))[:-30], "damaged"),
         (content_of(v=np.array([object()])), "Python objects"),
         (content_of(v=np.array(["text"])), "holds <U4, not real numbers"),
@@ -1060,7 +1060,7 @@ def test_a_nested_graph_that_a_map_took_whole_is_compared(tmp_path: Path) -> Non
 def test_skipped_nodes_are_named(tmp_path: Path) -> None:
     spec = written_map(tmp_path, "MAP = {nir.LIF: lambda node: None}")
     graph = chain(nir.Scale(np.ones(3)), lif(3), lif(3))
-    text = "skips 'n1', 'n2': nothing of these is compared, and their input is passed on"
+    text = "skips 'n1', 'n2': these are not compared, and their input is passed on"
     assert f"{spec} {text}" in pair(graph, spec, spec).notes
     failures = comparison_of(graph, spec, "default").failures()
     assert {f.node for f in failures if f.code == "NIR621"} == {"n1", "n2"}

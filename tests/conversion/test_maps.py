@@ -83,7 +83,7 @@ def invoke(*arguments: str) -> Result:
     return CliRunner().invoke(app, ["convert", "model.nir", "--quiet", *arguments])
 
 
-NO_TYPE = "is no NIR node type; use a class such as nir.LIF, or the name of a type"
+NO_TYPE = "is not a NIR node type; use a class such as nir.LIF, or the name of a type"
 
 
 def problem(*specs: str) -> str:
@@ -470,7 +470,7 @@ def failure(code: int, *arguments: str) -> str:
         ("def MAP(dt): return 3", "the function returned int, not a mapping"),
         (
             "MAP = {1: print}",
-            "the key 1 is no NIR node type; use a class such as nir.LIF, or the name of a type",
+            "the key 1 is not a NIR node type; use a class such as nir.LIF, or the name of a type",
         ),
         ("import nir\nMAP = {nir.LIF: 1}", "the value for LIF is 1, which cannot be called"),
     ],

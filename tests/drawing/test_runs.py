@@ -305,7 +305,7 @@ def test_shades_grow_with_the_spikes() -> None:
             assert middle.count(shade) > 0.8 * len(middle), (quarter, middle)
     legend = " ".join(raster(spikes, DT).split()).partition("; ")[2]
     assert re.fullmatch(
-        r"░ to █ = 0\.0\d+ up to 1 spike a step and neuron, in 100 neurons × 10 steps \(10 ms\)",
+        r"░ to █ = 0\.0\d+ up to 1 spike per step and neuron, in 100 neurons × 10 steps \(10 ms\)",
         legend,
     )
 
@@ -946,13 +946,13 @@ def test_neurons_are_chosen_by_number() -> None:
 @pytest.mark.parametrize(
     ("texts", "message"),
     [
-        (["a"], "--neurons 'a' is no list of neurons; give [NODE=]N,N,... such as 0,3,7"),
-        (["lif1="], "'lif1=' is no list of neurons"),
-        (["lif1=1,,2"], "'lif1=1,,2' is no list of neurons"),
-        (["-1"], "'-1' is no list of neurons"),
-        (["1.5"], "'1.5' is no list of neurons"),
-        (["1" * 5000], "is no list of neurons"),
-        (["\u0663"], "is no list of neurons"),
+        (["a"], "--neurons 'a' is not a list of neurons; give [NODE=]N,N,... such as 0,3,7"),
+        (["lif1="], "'lif1=' is not a list of neurons"),
+        (["lif1=1,,2"], "'lif1=1,,2' is not a list of neurons"),
+        (["-1"], "'-1' is not a list of neurons"),
+        (["1.5"], "'1.5' is not a list of neurons"),
+        (["1" * 5000], "is not a list of neurons"),
+        (["\u0663"], "is not a list of neurons"),
         (["0,1,2,3,4,5"], "6 lines cannot be told apart; give at most 5 neurons"),
         (["lif=0"], "nothing is drawn of 'lif'; record it, or did you mean 'lif1', 'li'?"),
         (["lif1=10"], "'lif1=10': no neuron 10; there are 10 neurons, from 0 on"),

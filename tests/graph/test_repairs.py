@@ -329,7 +329,7 @@ def test_without_repairs_it_is_refused(name: str, tmp_path: Path) -> None:
     kinds = {"NIR1": StructureError, "NIR2": ShapeError, "NIR0": ConversionError}
     assert type(caught.value) is kinds[code[:4]]
     assert code in {finding.code for finding in caught.value.findings}
-    assert f"the repair '{repair}' would mend it, and is turned off" in str(caught.value)
+    assert f"the repair '{repair}' would correct it, but is turned off" in str(caught.value)
     assert nir_to_torch(write(tmp_path / "good.nir", meant), {}, repair=False)
 
 

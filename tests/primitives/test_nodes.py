@@ -654,9 +654,9 @@ BAD_OPTIONS = [
     ({"dt": 0.0}, "not a positive number"),
     ({"dt": float("nan")}, "not a positive number"),
     ({"dt": float("inf")}, "not a positive number"),
-    ({"integration": "midpoint"}, "none of euler, exact"),
-    ({"reset": "zero"}, "none of value, subtract"),
-    ({"integrator_input": "voltage"}, "none of charge, current"),
+    ({"integration": "midpoint"}, "not one of euler, exact"),
+    ({"reset": "zero"}, "not one of value, subtract"),
+    ({"integrator_input": "voltage"}, "not one of charge, current"),
     ({"surrogate": "step"}, "no surrogate 'step'"),
 ]
 

@@ -648,7 +648,7 @@ def test_numbered_nodes_of_the_first_versions(tmp_path: Path, at_the_top: bool) 
         ([move("node", "model")], "the graph is in a group 'model', not 'node'; read all the same"),
         (
             [move("node/nodes", "nodes"), move("node/edges", "edges"), drop("node")],
-            "the graph is at the top of the file, not in a group 'node'; read all the same",
+            "the graph is at the root of the file, not in a group 'node'; read all the same",
         ),
         ([drop("node/type")], "type: is not in the file; read as a NIRGraph"),
     ],
@@ -714,8 +714,7 @@ def test_many_findings_of_a_kind_become_one(tmp_path: Path) -> None:
     by_node = {finding.node: finding for finding in file.findings}
     assert by_node["lif"].message == "100 fields that this node type does not have; not used"
     assert by_node[None].message == (
-        "cannot be read; left out; and so 'metadata/f01', 'metadata/f02', 'metadata/f03' "
-        "and 16 more"
+        "cannot be read; skipped; also 'metadata/f01', 'metadata/f02', 'metadata/f03' and 16 more"
     )
 
 
@@ -952,7 +951,7 @@ def broken(tmp_path: Path, *edits: Edit, kind: type[NirtorchError] = ReadError) 
 @pytest.mark.parametrize(
     ("edits", "message"),
     [
-        ([drop("node")], "has no group 'node'; it is an HDF5 file, but holds no NIR graph"),
+        ([drop("node")], "has no group 'node'; it is an HDF5 file, but does not hold a NIR graph"),
         ([drop("node"), put("node", 1)], "'node' is not an HDF5 group"),
         ([drop("node/type"), drop("node/nodes")], "a node without 'type'"),
         ([drop("node/nodes/lif/type")], "node 'lif': a node without 'type'"),
@@ -987,16 +986,19 @@ def broken(tmp_path: Path, *edits: Edit, kind: type[NirtorchError] = ReadError) 
         ([put("node/nodes/linear/weight/x", 1)], "node 'linear', weight: is not a dataset"),
         (
             [put("node/nodes/input/shape", [2.5])],
-            "node 'input', shape: holds 2.5, which is no whole number",
+            "node 'input', shape: holds 2.5, which is not a whole number",
         ),
         (
             [put("node/nodes/input/shape", [np.nan])],
-            "node 'input', shape: holds nan, which is no whole number",
+            "node 'input', shape: holds nan, which is not a whole number",
         ),
-        ([put("node/nodes/input/shape", [-1])], "node 'input', shape: is [-1], which is no shape"),
+        (
+            [put("node/nodes/input/shape", [-1])],
+            "node 'input', shape: is [-1], which is not a shape",
+        ),
         (
             [put("node/nodes/input/shape", [[1, 2]])],
-            "node 'input', shape: is [[1, 2]], which is no shape",
+            "node 'input', shape: is [[1, 2]], which is not a shape",
         ),
         (
             [put("node/nodes/input/shape", [2**60])],

@@ -272,7 +272,7 @@ LINES = {
     "parameters_column_and_row": (0, "has the shape (3, 1), its node has (3,); taken as (3,)"),
     "parameters_per_channel_square": (1, "tau could be meant for axis 0 or axis 2: say which"),
     "delay_scalar": (0, "each taken for all neurons that it stands for"),
-    "delay_in_steps": (0, "whole numbers up to 62, which look like numbers of steps"),
+    "delay_in_steps": (0, "holds whole numbers up to 62, which look like numbers of steps"),
     "slash_in_name": (0, "the name 'block1/fc1' has a slash"),
     "delay_zero_in_loop": (0, "these wait one step (the first is at [0])"),
     "dt_in_metadata": (0, "dt 0.001: the metadata of the graph say so (dt)"),

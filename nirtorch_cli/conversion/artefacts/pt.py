@@ -108,7 +108,7 @@ def _why_unreadable(name: str, error: BaseException) -> str:
     other = kind_of_file(name)
     if other is not None and not is_saved_file(name):
         return f"{other[0]}, not a saved module"
-    return f"is no saved module, or a damaged one: {reason(error)}"
+    return f"is not a saved module, or is damaged: {reason(error)}"
 
 
 def _unpicklable(module: torch.nn.Module, error: BaseException) -> Finding:

@@ -1,11 +1,11 @@
-"""A scene in the DOT language, for Graphviz and whatever else reads it.
+"""A scene in the DOT language, for Graphviz and other programs.
 
 In: a `Scene`, and the direction of its edges. Out: the text of a DOT file.
 
-Always holds: identifiers are generated; text of the file stands in quoted strings only, where
-backslashes, quotes and ampersands mean nothing. Every item and every link is there once. The
-page is white. A marked item has a double outline and a line of text that says why.
-Cost: linear in the scene; nothing is recursive.
+Always holds: identifiers are generated; text of the file appears only in quoted strings, in which
+backslashes, quotes and ampersands are escaped. Every item and every link appears once. The page is
+white. A marked item has a double outline and a line of text that says why. Cost: linear in the
+scene; nothing is recursive.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def dot(scene: Scene, direction: Direction = "down", wrap: Wrap = "auto") -> str
 
 
 def _line(scene: Scene, item: Item, step: Step, depth: int) -> str:
-    """What stands where an item begins, or where a box ends."""
+    """The line at the beginning of an item, or at the end of a box."""
     indent = "  " * (depth + 1)
     if step == "node":
         return indent + _node(item)
@@ -81,7 +81,7 @@ def _box(item: Item) -> str:
 
 
 def _edges(scene: Scene) -> Iterator[str]:
-    """Graphviz joins nodes: an edge of a box is one of a node in it, clipped at its border."""
+    """Graphviz joins only nodes: a box's edge joins a node in it, clipped at the border."""
     first: dict[int, str] = {}
     last: dict[int, str] = {}
     for item in reversed(scene.items):

@@ -1,16 +1,16 @@
-"""Where the labels of delayed links stand: beside their lines, and on nothing else.
+"""Places the labels of delayed links beside their lines, where they cover nothing else.
 
-In: a `Drawing`, which links have a label, and what nothing may stand on. Out: for each such
-link the upper left corner of its label.
+In: a `Drawing`, which links have a label, and the rectangles to keep free. Out: for each such link
+the upper left corner of its label.
 
     |            a label is tried at the middle of the longest part of its line, to the
     | 1 step     right of it, to the left, above and below, then nearer to the ends, then
     v            at the next parts
 
-Always holds: a label lies on no item and on no other label unless there is no way out, and on
-no line if any of the places tried is free; else it stands in its own line, which it interrupts
-(it has a ground). The same drawing gives the same places. Cost: linear in items and links,
-apart from sorting: straight lines are kept as intervals, curves as the small cells they pass.
+Always holds: a label covers no item and no other label unless there is no free position at all, and
+no line if one of the tried positions is free; otherwise it interrupts its own line (it has a
+background). The same drawing gives the same positions. Cost: linear in items and links, apart from
+sorting: straight lines are kept as intervals, curves as the small cells they pass.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from nirtorch_cli.drawing.graphs.layout import Drawing, Rectangle
 from nirtorch_cli.drawing.graphs.rows import Point
 
 LABEL_SIZE = (40.0, 13.0)
-"""Room for the text, and a little around it."""
+"""The size of a label: its text and a small margin."""
 
 _CELL = 4.0
 _BLOCK = 64.0
 _SAMPLES = 48
-"""Points of a curve that are looked at, at most."""
+"""The most points of a curve that are considered."""
 _BESIDE = 4.0
-"""Between a label and its line."""
+"""The distance between a label and its line."""
 _SHARES = (0.5, 0.3, 0.7)
 _PARTS = 3
 _MARGIN = 16.0
-"""So far out of the drawing a label may reach."""
+"""How far a label may reach out of the drawing."""
 
 
 def label_corners(
@@ -44,7 +44,7 @@ def label_corners(
     """The upper left corner of the label of each link in `labelled`.
 
     Arguments:
-        taken: what nothing may stand on: nodes, and the headings of boxes.
+        taken: rectangles that labels must not cover: nodes, and the headings of boxes.
         frames: the items that are boxes, whose borders are lines.
     """
     if not labelled:
@@ -61,7 +61,7 @@ def label_corners(
 
 
 def _corner(drawing: Drawing, route: Sequence[Point], lines: _Lines, blocks: _Blocks) -> Point:
-    """The first place that is free; else the first in the line itself that covers no item."""
+    """The first free position; otherwise the first one on the line itself that covers no item."""
     width, height = LABEL_SIZE
     spots = list(_spots(route, drawing.direction))
     for x, y in spots:
@@ -102,7 +102,7 @@ def point_on(start: Point, end: Point, share: float, direction: Direction) -> Po
     if x == to_x or y == to_y:
         return x + (to_x - x) * share, y + (to_y - y) * share
     slow = 3 * share**2 - 2 * share**3
-    fast = 1.5 * share * (1 - share) + share**3  # both control points are half way along
+    fast = 1.5 * share * (1 - share) + share**3  # both control points are half way
     if direction == "down":
         return x + (to_x - x) * slow, y + (to_y - y) * fast
     return x + (to_x - x) * fast, y + (to_y - y) * slow
@@ -129,7 +129,7 @@ def _is_on_page(place: Rectangle, size: Point) -> bool:
 
 
 class _Lines:
-    """All lines of a drawing, to ask whether one passes a place."""
+    """All lines of a drawing, to find out whether one crosses a rectangle."""
 
     def __init__(self, routes: Iterable[Sequence[Point]], direction: Direction) -> None:
         self.upright: dict[int, list[Point]] = {}
@@ -173,7 +173,7 @@ def _cell(value: float) -> int:
 
 
 def _united(intervals: list[Point]) -> list[Point]:
-    """The same as intervals that do not meet, in order."""
+    """The union of intervals, as separate intervals in order."""
     found: list[Point] = []
     for start, end in sorted(intervals):
         if found and start <= found[-1][1]:
@@ -184,15 +184,15 @@ def _united(intervals: list[Point]) -> list[Point]:
 
 
 def _is_met(intervals: list[Point] | None, ends: Point) -> bool:
-    """Whether an interval meets one of some that are united."""
+    """Whether an interval overlaps one of a union."""
     if not intervals:
         return False
-    place = bisect_left(intervals, (ends[1], float("inf")))  # the first that begins beyond
+    place = bisect_left(intervals, (ends[1], float("inf")))  # the first that begins after it
     return place > 0 and intervals[place - 1][1] >= ends[0]
 
 
 class _Blocks:
-    """Rectangles that do not overlap, to ask whether one covers a place."""
+    """Rectangles that do not overlap, to find out whether one overlaps another rectangle."""
 
     def __init__(self, rectangles: Iterable[Rectangle]) -> None:
         self.blocks: dict[tuple[int, int], list[Rectangle]] = {}

@@ -1,10 +1,10 @@
-"""What is written on a node, and how the kinds of nodes are told apart.
+"""The text on nodes, and the styles of the kinds of nodes.
 
-In: names, NIR types and shapes as a file has them. Out: printable text of a bounded length,
-and for each kind a style that all formats share.
+In: names, NIR types and shapes from a file. Out: printable text of a bounded length, and for each
+kind a style that all formats share.
 
-Always holds: what comes out is printable, on one line, and without characters that XML
-forbids; it still has to be quoted for the format that it is written in. Cost: linear in the
+Always holds: the text is printable, on one line, and without characters that XML forbids; it still
+has to be quoted for the format that it is written in. Cost: linear in the
 length of the text.
 """
 
@@ -21,7 +21,7 @@ from nirtorch_cli.primitives.table import Role, primitive_named
 Kind = Literal["neuron", "weights", "port", "pooling", "other", "graph", "missing"]
 
 LONGEST = 26
-"""Columns of a label; longer text loses its middle, as names differ at their ends."""
+"""The most columns of a label; longer text is cut in the middle, as names differ at their ends."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ STYLES: dict[Kind, Style] = {
 }
 
 Mark = Literal["error", "warning", "repaired"]
-"""What was found out about a node; the worst comes first."""
+"""The marks of nodes with findings, the worst first."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ MARKS: dict[Mark, MarkStyle] = {
     "warning": MarkStyle("warning", "#a16207", "#facc15"),
     "repaired": MarkStyle("repaired", "#0f766e", "#2dd4bf"),
 }
-"""Formats tell marks apart by a sign or a line of text, too."""
+"""Formats also distinguish marks by a sign or a line of text."""
 
 FORWARD, FORWARD_DARK = "#475569", "#94a3b8"
 """The colour of an edge, on a light and on a dark page."""
@@ -89,13 +89,13 @@ DELAYED, DELAYED_DARK = "#c2410c", "#fb923c"
 TEXT, TEXT_DARK = "#0f172a", "#e2e8f0"
 DETAIL, DETAIL_DARK = "#475569", "#cbd5e1"
 PAPER, PAPER_DARK = "#ffffff", "#0f172a"
-"""Of the page, and of what lies on lines so that text on it can be read."""
+"""The colour of the page, and of backgrounds of text that lies on lines."""
 
 DELAY_TEXT = "1 step"
-"""What stands at a delayed edge."""
+"""The label of a delayed edge."""
 
 _KINDS: dict[Role, Kind] = {"delay": "other", "reshaping": "pooling"}
-"""What the roles are drawn as that are no kinds of their own."""
+"""The kinds as which other roles are drawn."""
 
 
 def kind_of(nir_type: str) -> Kind:
@@ -107,8 +107,8 @@ def kind_of(nir_type: str) -> Kind:
 
 
 def shortened(text: str, longest: int = LONGEST) -> str:
-    """`text` made printable, and without its middle where it is longer than `longest`."""
-    if len(text) > 4 * longest:  # of what is cut away, only the ends are looked at
+    """`text` made printable, and cut in the middle if it is longer than `longest`."""
+    if len(text) > 4 * longest:  # only the ends of a very long text are read
         text = f"{text[: 2 * longest]}{text[-2 * longest :]}"
     text = printable(text) or "''"
     if columns(text) <= longest:

@@ -1,12 +1,12 @@
-"""The rows of a box: which of its items stand beside each other, and in which order.
+"""The rows of a box: which of its items are side by side, and in which order.
 
-In: how many items there are, and arcs between them; items are numbered from 0 in the order
-of execution. Out: for each item its layer; a cut of the layers into columns, where they would
-be too high together for one; the order in each layer.
+In: how many items there are, and arcs between them; items are numbered from 0 in the order of
+execution. Out: for each item its layer; the columns that layers are divided into if they are too
+high for one; the order in each layer.
 
-Always holds: an arc never joins two items of one layer, unless it joins an item to itself; an
-arc whose source has the lower place in the order leads to a lower layer on the page. Names
-and hashes decide nothing. Cost: linear in items and arcs, apart from sorting.
+Always holds: an arc joins items of different layers, or an item to itself; an arc whose source
+comes earlier in the order leads down the page. Names and hashes decide nothing. Cost: linear in
+items and arcs, apart from sorting.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from nirtorch_cli.drawing.graphs.formats import Wrap
 from nirtorch_cli.graph.loops import retreating_edges
 
 FEWEST_PER_LAYER = 16
-"""A layer always has room for as many items."""
+"""A layer always takes this many items."""
 
 ASPECT = 1.5
-"""Width by height of the page that layers are cut into columns for."""
+"""Width by height of the page for which layers are divided into columns."""
 
 TALLEST = 3000.0
-"""Pixels that the layers of one column may be high together: on a printed page of 30 cm a name
-is then 1.3 mm high, which can just be read. About 40 rows of nodes."""
+"""The most pixels of a column's height, about 40 rows of nodes: on a printed page of 30 cm a name
+is then 1.3 mm high, which is just legible."""
 
 
 _SWEEPS = 8
@@ -42,11 +42,11 @@ class Arc:
 
 
 def execution_order(count: int, arcs: Sequence[Arc], first: int = 0, last: int = 0) -> list[int]:
-    """For each item its place in an order in which arcs that are not delayed lead forward.
+    """For each item its index in an order in which arcs that are not delayed lead forward.
 
-    The first `first` items, ways into the box, stay first, the last `last`, ways out of it,
-    stay last. Where those arcs form a loop (in a damaged graph, or where a loop passes through
-    boxes), the ones that a depth-first walk finds to lead back do not count.
+    The first `first` items, entries of the box, stay first, and the last `last`, its exits, stay
+    last. If these arcs form a loop (in a damaged graph, or if a loop passes through boxes), those
+    that lead back in a depth-first walk are ignored.
     """
     pairs = dict.fromkeys(
         (arc.source, arc.target) for arc in arcs if not arc.delayed and arc.source != arc.target
@@ -83,9 +83,9 @@ def _topological(count: int, pairs: Sequence[tuple[int, int]]) -> list[int]:
 def layers(place: Sequence[int], arcs: Sequence[Arc], first: int = 0, last: int = 0) -> list[int]:
     """The layer of each item, counted from the top.
 
-    The first `first` items, ways into the box, stay in the topmost layer, and the last
-    `last`, ways out of it, in the lowest. Other layers have a limited number of items: what
-    finds no room goes to the next one.
+    The first `first` items, entries of the box, stay in the top layer, and the last `last`, its
+    exits, in the lowest. The number of items in other layers is limited; further items go to the
+    next layer.
     """
     count = len(place)
     above: list[list[int]] = [[] for _ in range(count)]
@@ -112,7 +112,7 @@ def layers(place: Sequence[int], arcs: Sequence[Arc], first: int = 0, last: int 
 
 
 class _Room:
-    """How many items each layer still takes; asks of full layers are cheap (union-find)."""
+    """How many items each layer still takes; full layers are skipped quickly (union-find)."""
 
     def __init__(self, most: int) -> None:
         self.most = most
@@ -120,7 +120,7 @@ class _Room:
         self.next: dict[int, int] = {}
 
     def take(self, layer: int) -> int:
-        """Take a place in the first layer from `layer` on that has room."""
+        """Add an item to the first layer from `layer` on that is not full."""
         passed = []
         while self.taken.get(layer, 0) >= self.most:
             passed.append(layer)
@@ -130,7 +130,7 @@ class _Room:
         return layer
 
     def move(self, layer: int, to: int) -> int:
-        """Move an item down, if there is room and it would not leave a hole."""
+        """Move an item down, if the layer is not full and no layer becomes empty."""
         if to <= layer or self.taken.get(to, 0) >= self.most or self.taken[layer] <= 1:
             return layer
         # A layer that was full stays in `next`: takes are over when moves begin.
@@ -146,10 +146,10 @@ def columns_of(
     wrap: Wrap = "auto",
     aspect: float = ASPECT,
 ) -> list[int]:
-    """The layer that each column begins with, for layers of these sizes.
+    """The first layer of each column, for layers of these sizes.
 
-    `spans` are the upper and the lower layer of each arc. There is more than one column only
-    where `wrap` says so, and if columns make the strip of layers much less of one.
+    `spans` are the upper and the lower layer of each arc. There is more than one column only if
+    `wrap` says so, and if columns make the shape of the page much better.
     """
     total = sum(heights)
     if wrap == "never" or (wrap == "auto" and total <= TALLEST):
@@ -174,14 +174,14 @@ def columns_of(
 def _extent(
     starts: Sequence[int], heights: Sequence[float], widths: Sequence[float], aspect: float
 ) -> float:
-    """How high a page of this aspect has to be for these columns."""
+    """The height that a page of this aspect needs for these columns."""
     columns = [slice(start, end) for start, end in pairwise([*starts, len(heights)])]
     height = max(sum(heights[column]) for column in columns)
     return max(height, sum(max(widths[column]) for column in columns) / aspect)
 
 
 def _cut(heights: Sequence[float], cut_by: Sequence[int], columns: int) -> list[int]:
-    """Cut near each ideal place, there where fewest arcs are cut."""
+    """Cut near each ideal position, where the fewest arcs are cut."""
     starts, done, ideal = [0], 0.0, sum(heights) / columns
     candidates: list[tuple[float, int]] = []
     for layer, height in enumerate(heights):
@@ -200,7 +200,7 @@ def ordered(
 ) -> list[list[int]]:
     """The rows, each in an order with few crossings (barycentres, downwards and upwards).
 
-    `above` and `below` have for each vertex its neighbours in the rows next to its own.
+    `above` and `below` hold each vertex's neighbours in the rows next to its own.
     """
     place = {vertex: number for row in rows for number, vertex in enumerate(row)}
     best, fewest = [list(row) for row in rows], _crossings(rows, below, place)
@@ -228,7 +228,7 @@ def _crossings(
     """How many pairs of arcs between neighbouring rows cross."""
     total = 0
     for row, lower in pairwise(rows):
-        tree = [0] * (len(lower) + 1)  # a Fenwick tree: how many arcs ended up to a place
+        tree = [0] * (len(lower) + 1)  # a Fenwick tree: how many arcs end up to an index
         ended = 0
         for vertex in row:
             ends = sorted(place[target] for target in below[vertex])

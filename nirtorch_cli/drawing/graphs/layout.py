@@ -3,11 +3,11 @@
 In: a `Scene`. Out: a `Drawing`: a rectangle for each item and the points of each link, in
 pixels, with the origin in the upper left corner.
 
-Each box is laid out by itself, inner ones first (see `sheet`). A link between items of two
-boxes crosses their borders through ports: in each box that it leaves, a port stands below
-everything else, in each that it enters, above; so it passes over no item on its whole way.
-A sheet is laid out downwards; for a picture to the right, the sizes that it is given and the
-layout that comes back have their axes exchanged, so that rows become columns.
+Each box is laid out by itself, inner ones first (see `sheet`). A link between items of two boxes
+crosses their borders through ports: below everything else in each box that it leaves, above
+everything else in each that it enters; so it crosses no item on its way. A sheet is laid out
+downwards; for a picture to the right, the sizes that it is given and the layout that comes back
+have their axes exchanged, so that rows become columns.
 
 Always holds: items of one box do not overlap, and lie within it. Cost: linear in items and
 links, a link counting once for each border that it crosses; nothing is recursive.
@@ -32,14 +32,14 @@ NODE_HEIGHT = 42.0
 TITLE_HEIGHT = 26.0
 """Of a box."""
 PADDING = 14.0
-"""Between a box and what is in it."""
+"""The distance between a box and its content."""
 
 
 _PORT_SIZE = (9.0, 0.0)
 _CORNERS = {"down": 21.0, "right": 10.0}
-"""So near to a corner of an item no edge ends; the sides of an item are short."""
+"""The least distance of the end of an edge from a corner of an item."""
 _LABELLED = {"down": 240.0, "right": 560.0}
-"""Room for labels between rows, as `Sheet` has it; a label is wider than it is high."""
+"""The space for labels between rows, see `Sheet`; a label is wider than it is high."""
 
 
 @dataclass(frozen=True)
@@ -84,10 +84,10 @@ class _Piece:
 
 @dataclass
 class _Box:
-    """What is known of a box.
+    """The layout of a box.
 
-    entries, exits: for a link that crosses the border, how far right of the box's left edge, or
-        below its upper edge where the picture leads to the right.
+    entries, exits: for a link that crosses the border, its distance from the box's left edge, or
+        from its upper edge if the picture leads to the right.
     inset: from the box's upper left corner to that of its layout.
     """
 
@@ -157,7 +157,7 @@ class _Scenery:
         box.exits = {link: place[turn] for turn, link in enumerate(leaving, first_exit)}
 
     def turned(self, layout: Layout) -> Layout:
-        """A layout that leads where the picture does."""
+        """A layout turned to the direction of the picture."""
         if self.direction == "down":
             return layout
         routes = [[(y, x) for x, y in route] for route in layout.routes]
@@ -197,7 +197,7 @@ class _Scenery:
         )
 
     def drawing(self) -> Drawing:
-        """Everything moved to where its box is."""
+        """The whole drawing, with everything moved to its box's position."""
         corner: dict[int, Point] = {ROOT: (0.0, 0.0)}
         for number in [ROOT, *(item.number for item in self.scene.items if item.is_box)]:
             box, (x, y) = self.boxes[number], self.origin(number, corner)
@@ -216,7 +216,7 @@ class _Scenery:
         return corner[number][0] + inset[0], corner[number][1] + inset[1]
 
     def route(self, number: int, corner: dict[int, Point]) -> list[Point]:
-        """The points of a link: those of its pieces, which meet at the borders' ports."""
+        """The points of a link: those of its pieces, which meet at ports."""
         points: list[Point] = []
         for box, turn in self.pieces[number]:
             x, y = self.origin(box, corner)
@@ -228,7 +228,7 @@ class _Scenery:
 
 
 def size_of(item: Item) -> Point:
-    """The room that an item's text needs; that of a box, its title's."""
+    """The size of an item's text; for a box, of its title."""
     name, detail = columns(item.name) * NAME_COLUMN, columns(item.detail) * DETAIL_COLUMN
     if item.is_box:
         return name + detail + 3 * PADDING, TITLE_HEIGHT

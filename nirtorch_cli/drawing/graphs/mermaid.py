@@ -2,12 +2,12 @@
 
 In: a `Scene`, and the direction of its edges. Out: the text of a flowchart.
 
-Always holds: identifiers are generated; text of the file stands in quoted labels only, where
-every character that means something to Mermaid, Markdown or HTML is an entity code. Every
-item and every link is there once. Nodes have a fill and a colour of text that belong together;
-lines, boxes and labels keep the colours of the page's theme, or have one that shows on a dark
-page, too. A marked item has a line of text that says why, a thick outline, and a tooltip.
-Cost: linear in the scene; nothing is recursive.
+Always holds: identifiers are generated; text of the file appears only in quoted labels, in which
+every character with a meaning in Mermaid, Markdown or HTML is an entity code. Every item and every
+link appears once. Nodes have a fill and a colour of text that belong together; lines, boxes and
+labels keep the colours of the page's theme, or have one that shows on a dark page, too. A marked
+item has a line of text that says why, a thick outline, and a tooltip. Cost: linear in the scene;
+nothing is recursive.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from nirtorch_cli.drawing.graphs.scene import Item, Scene, Step
 
 MOST_EDGES = 500
 MOST_CHARACTERS = 50_000
-"""What Mermaid draws unless its page is configured to take more."""
+"""The most that Mermaid draws with its default configuration."""
 
 _PLAIN = "[A-Za-z0-9]"
 _MEANINGFUL = re.compile(rf"[^\w ,.-]|(?<!{_PLAIN})[._-]|[._-](?!{_PLAIN})")
-"""All but letters and digits, and what joins them within a word."""
+"""All characters but letters, digits, and signs within a word."""
 
 _TRANSFORMED = re.compile(r"\$(?=\$)|\\(?=n)|:(?=fa-)")
-"""Where a formula, a line break or an icon would begin, even if it is written in codes."""
+"""Text that would begin a formula, a line break or an icon, even if written in entity codes."""
 
 
 _DELAYED = "#ea580c"
-"""The colour of a delayed edge: it shows on white as on black."""
+"""The colour of a delayed edge, visible on white and on black."""
 
 
 _ALIKE = str.maketrans('"[]{};<>', "'()(),‹›")
 _NOT_IN_TOOLTIPS = re.compile(r"[^\w ,.()':/+=‹›-]")
-"""Tooltips know no codes: what means something there is replaced by what looks like it."""
+"""Tooltips know no entity codes: characters with a meaning are replaced by similar ones."""
 
 
 def mermaid(scene: Scene, direction: Direction = "down", wrap: Wrap = "auto") -> str:
@@ -55,7 +55,7 @@ def _lines(scene: Scene, way: str) -> Iterator[str]:
 
 
 def _line(scene: Scene, item: Item, step: Step, depth: int, way: str) -> str:
-    """What stands where an item begins, or where a box ends; an empty box is drawn as a node."""
+    """The line at the beginning of an item, or at the end of a box; an empty box becomes a node."""
     indent = "  " * (depth + 1)
     is_empty = item.is_box and not scene.children[item.number]
     if step == "end":
@@ -101,7 +101,7 @@ def _look(kind: Kind) -> str:
 
 
 def _tooltips(scene: Scene) -> Iterator[str]:
-    """What findings say. A tooltip of Mermaid belongs to a click; these call what no page has."""
+    """Tooltips with findings; Mermaid needs a click for each, which calls nothing here."""
     for item in scene.items:
         if item.mark is not None:
             text = _NOT_IN_TOOLTIPS.sub("?", " ".join(item.reasons).translate(_ALIKE))
@@ -110,5 +110,5 @@ def _tooltips(scene: Scene) -> Iterator[str]:
 
 def _label(text: str) -> str:
     """Text that is shown as it is."""
-    text = _TRANSFORMED.sub("\\g<0>\u200c", text)  # what follows is kept off, unseen
+    text = _TRANSFORMED.sub("\\g<0>\u200c", text)  # an invisible character keeps the rest apart
     return _MEANINGFUL.sub(lambda match: f"#{ord(match[0])};", text)

@@ -1,8 +1,8 @@
 """The graph of a model as a picture: SVG, DOT or Mermaid.
 
-In: an `Inspection`. Out: the text of a picture, and what there is to know about it.
-Always holds: the same inspection gives the same text, whatever the hash seed. Nothing but the
-standard library is used. Cost: linear in nodes and edges, apart from sorting.
+In: an `Inspection`. Out: the text of a picture, with notes. Always holds: the same inspection gives
+the same text, for any hash seed. Only the standard library is used. Cost: linear in nodes and
+edges, apart from sorting.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from nirtorch_cli.reading.formats import format_named
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture as text, and what a person should know before looking at it."""
+    """A picture as text, and a note about its limits."""
 
     text: str
     notes: tuple[str, ...] = ()
@@ -33,12 +33,12 @@ def draw(
 ) -> Picture:
     """Draw everything that an inspection lists: every node and every edge, once each.
 
-    Delayed edges are dashed and say so; nested graphs are boxes around their nodes; an end of
-    an edge that is no node of the graph is marked as missing; a node that findings name is
-    marked, and its tooltip says why.
+    Delayed edges are dashed and labelled; nested graphs are boxes around their nodes; an end of an
+    edge that is not a node of the graph is drawn as missing; a node with findings is marked, and
+    its tooltip says why.
 
     Arguments:
-        direction: where edges lead, as a rule.
+        direction: of most edges.
         wrap: of SVG, when rows of nodes are cut into columns; `auto` where they would be higher
             (to the right: longer) than `layering.TALLEST`, 3,000 pixels.
     """

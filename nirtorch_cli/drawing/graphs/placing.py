@@ -1,8 +1,8 @@
-"""Where the items of a row stand, from left to right.
+"""The positions of the items in a row, from left to right.
 
-In: rows of vertices in their order, how wide each is, and the lines between neighbouring
-rows. Out: the centre of each vertex. Vertices are near the middle of what they are joined to,
-and the lines of a long edge are straight where that costs nothing else.
+In: rows of vertices in their order, how wide each is, and the lines between neighbouring rows. Out:
+the centre of each vertex. Vertices are near the middle of their neighbours, and long edges are
+straight where possible.
 
 Always holds: the order in a row is kept, and neighbours in it stay apart by their gap. Each
 row is solved exactly (least squares under these bounds, by pooling adjacent violators) for
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 _SWEEPS = 5
 _STRAIGHT = 1000.0
-"""How much more a chain is to be straight than other vertices are to stay."""
+"""The weight of a chain's straightness, relative to the positions of other vertices."""
 _HOME = 0.15
 """The pull towards the middle of the page, against drifting."""
 
@@ -70,7 +70,7 @@ def _straightened(
     above: Sequence[Sequence[tuple[int, float, float]]],
     below: Sequence[Sequence[tuple[int, float, float]]],
 ) -> list[tuple[float, float]]:
-    """Where each vertex should be, and how much: those of a chain all in its middle."""
+    """The wanted position and weight of each vertex; those of a chain want its middle."""
     chain_of = list(range(len(centre)))
     members: list[list[int]] = [[vertex] for vertex in chain_of]
     for vertex in (vertex for row in rows for vertex in row):

@@ -1,18 +1,18 @@
-"""The ways of the edges that do not run between neighbouring rows: through gutters.
+"""Routes the edges that do not run between neighbouring rows through gutters.
 
-Columns of rows stand side by side. Between two rows, and above the first and below the last
+Columns of rows are side by side. Between two rows, and above the first and below the last
 of a column, is a channel; between two columns, and beside the first and the last, is a
 gutter; above and below all columns is a margin. An edge that goes far leaves its source
 downwards into the channel below it, turns into a gutter, and from there into the channel
-above its target. Where one gutter does not touch both columns it takes a margin as well.
+above its target. If no gutter touches both columns, it takes a margin as well.
 
-In: `Far` arcs with the columns, channels and places of their ends. Out: tracks, numbered
-within each channel, gutter and margin. Arcs of one trunk share their tracks: what leaves one
-source, or enters one target, is drawn as one line that branches.
+In: `Far` arcs with the columns, channels and places of their ends. Out: tracks, numbered within
+each channel, gutter and margin. Arcs of one trunk share their tracks: arcs from one source, or to
+one target, are drawn as one line that branches.
 
-Always holds: two trunks never share a track where both need it; in a channel the tracks of
-what leaves lie above the tracks of what arrives, so that lines of nodes which face each other
-do not touch. Forward edges keep to the right, others to the left. Cost: n log n in far arcs.
+Always holds: two trunks never share a part of a track; in a channel, the tracks of leaving arcs are
+above those of arriving arcs, so that lines of nodes that face each other do not touch. Forward
+edges keep to the right, others to the left. Cost: n log n in far arcs.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from typing import Generic, TypeVar
 INFINITY = float("inf")
 
 Trunk = tuple[str, int, bool, bool]
-"""Which end is shared, by which item; whether it leads back, and whether it is delayed."""
+"""The shared end and its item; whether the arc leads back, and whether it is delayed."""
 
 Key = TypeVar("Key")
 
@@ -60,10 +60,10 @@ class Far:
 
 
 def trunks(ends: Mapping[int, tuple[int, int, bool, bool]]) -> dict[int, Trunk]:
-    """For each far arc the trunk it belongs to: of its two ends the busier one is shared.
+    """For each far arc its trunk: the busier of its two ends is shared.
 
-    Given are for each arc its source and its target, whether it leads back, and whether it is
-    delayed. An end that nothing else can share, a port, has a number of its own.
+    `ends` holds for each arc its source and target, whether it leads back, and whether it is
+    delayed. An end that cannot be shared, a port, has a number of its own.
     """
     leaving = Counter((source, *way) for source, _, *way in ends.values())
     arriving = Counter((target, *way) for _, target, *way in ends.values())
@@ -85,22 +85,21 @@ def gutters(leads_back: bool, columns: tuple[int, int]) -> tuple[int, int]:
 
 @dataclass
 class Tracks(Generic[Key]):
-    """Intervals, by who needs them; then a track for each, none shared by overlapping ones."""
+    """Assigns tracks to intervals, so that overlapping intervals have different tracks."""
 
     intervals: dict[Key, tuple[float, float]] = field(default_factory=dict)
     track: dict[Key, int] = field(default_factory=dict)
     count: int = 0
 
     def need(self, key: Key, ends: Iterable[float]) -> None:
-        """Let the interval of `key` reach to these ends too."""
+        """Extend the interval of `key` to these ends."""
         all_ends = [*self.intervals.get(key, ()), *ends]
         self.intervals[key] = (min(all_ends), max(all_ends))
 
     def assign(self, *, longest_last: bool = False) -> None:
-        """Give each interval the lowest track that is free where it begins.
+        """Give each interval the lowest track that is free at its beginning.
 
-        Of intervals that lie within each other the inner ones then have higher tracks; with
-        `longest_last` it is the outer ones.
+        Of nested intervals the inner ones get higher tracks; with `longest_last` the outer ones.
         """
         free: list[int] = []
         busy: list[tuple[float, int]] = []
@@ -117,7 +116,7 @@ class Tracks(Generic[Key]):
             self.turn()
 
     def turn(self) -> None:
-        """Reverse the tracks of each group of intervals that overlap, one with the next."""
+        """Reverse the tracks within each group of overlapping intervals."""
         group: list[Key] = []
         reach = -INFINITY
         for key, (start, end) in sorted(self.intervals.items(), key=lambda item: item[1]):

@@ -1,13 +1,12 @@
-"""The items of a box in rows and columns, and where on them its arcs begin and end.
+"""The items of a box in rows and columns, and the points at which its arcs begin and end.
 
 In: a `Sheet`: how large the items are, in the order of execution, and arcs between them. Out:
 `Rows`: for each item its row, and its x within its column of rows; for each arc whether it
 runs past few rows, bending between the items there, or goes far, through the gutters.
 
-Always holds: the items and bends of a row do not overlap; what runs past a row has a bend of
-its own in it; arcs over many rows, from or to an item with many such arcs, and from column to
-column go far, so that the bends are at most a few times the arcs. Cost: linear in items and
-arcs, apart from sorting.
+Always holds: the items and bends of a row do not overlap; an arc that passes a row has a bend in
+it; arcs over many rows, of items with many such arcs, or between columns go through gutters, so
+that there are at most a few bends per arc. Cost: linear in items and arcs, apart from sorting.
 """
 
 from __future__ import annotations
@@ -34,12 +33,12 @@ Point = tuple[float, float]
 GAP = 28.0
 """Between neighbours in a row, and the least between two rows."""
 LOOP = 56.0
-"""The room at the side of an item for an arc that leads to itself, and its label."""
+"""The width beside an item for an arc to itself, and its label."""
 
 _LONGEST = 5
-"""Layers that an arc spans at most if it passes between items."""
+"""The most layers that an arc spans if it passes between items."""
 _BUSY = 8
-"""Arcs over several layers that an item has at most if they are to pass between items."""
+"""The most arcs over several layers of an item if these pass between items."""
 _SPREAD = 16.0
 """Between the ends of two arcs at one side of an item."""
 
@@ -52,8 +51,8 @@ class Sheet:
         ways into the box, at its top edge; the last `last` are ways out, at its bottom.
     ports: for an end of an arc, (arc, whether it is the target), how far right of the item's
         left edge it must be.
-    corner: so near to an item's corners, which may be round, no arc ends.
-    labelled: a line that has a label needs as much room as one that reaches so far aside.
+    corner: the least distance of an arc's end from an item's corners, which may be round.
+    labelled: a labelled line needs as much space as a line with this offset.
     wrap, aspect: when rows are cut into columns, and the width by height of the page for these.
     """
 
@@ -148,7 +147,7 @@ class Rows:
         self.far = {number: self._far_arc(number, trunk[number]) for number in far}
 
     def _busy(self) -> set[int]:
-        """The items that so many arcs pass over layers to or from that they need a trunk."""
+        """The items that need a trunk, because they have many arcs over several layers."""
         count = Counter(
             end
             for arc in self.arcs
@@ -164,7 +163,7 @@ class Rows:
         return (number, False) in self.sheet.ports or (number, True) in self.sheet.ports
 
     def _shared_ends(self, number: int) -> tuple[int, int]:
-        """The items that an arc joins; for an end at a port, a number that no item has."""
+        """The items that an arc joins; for an end at a port, a number that is not an item's."""
         arc, ports = self.arcs[number], self.sheet.ports
         own = -1 - number
         return (
@@ -200,7 +199,7 @@ class Rows:
         self.extents = [self._ends_of(column) for column in range(self.columns)]
 
     def _neighbours(self) -> Iterator[tuple[int, int]]:
-        """What is to be near in order: neighbours on a chain, and over the cut of a column."""
+        """The pairs that should be near each other in order: on a chain, and across columns."""
         for chain in self.chains.values():
             yield from pairwise(chain)
         for number in self.far:
@@ -239,7 +238,7 @@ class Rows:
     # ---- where on its item an arc begins and ends
 
     def _attach(self) -> None:
-        """Spread the ends of arcs over the sides of their items, by where they come from."""
+        """Distribute the ends of arcs over the sides of items, sorted by their other ends."""
         sides: dict[tuple[int, bool], dict[tuple[str, int], tuple[float, int]]] = {}
         for item, at_top, token, toward in self._ends():
             tokens = sides.setdefault((item, at_top), {})
@@ -272,7 +271,7 @@ class Rows:
                     yield item, is_target, self.token(far, end), toward
 
     def token(self, far: Far, end: str) -> tuple[str, int]:
-        """What has one place on an item: an arc, or the trunk that is shared there."""
+        """What has its own point on an item: an arc, or the trunk that is shared there."""
         if far.trunk[0] != end:
             return ("arc", far.arc)
         return ("trunk", 2 * far.trunk[2] + far.trunk[3])

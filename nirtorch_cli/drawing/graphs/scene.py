@@ -1,14 +1,13 @@
-"""What is to be drawn: an inspection as boxes, nodes in them, and links.
+"""An inspection as boxes, nodes in them, and links, ready to be drawn.
 
-In: an `Inspection`. Out: a `Scene` of numbered items; an item is a node or a nested graph,
-which is a box that has items inside. An item that findings name is marked by the worst of them.
+In: an `Inspection`. Out: a `Scene` of numbered items; an item is a node, or a nested graph, which
+is a box with items inside. An item with findings is marked by the worst of them.
 
-Always holds: every node and every edge of the inspection is in the scene once; an item's
-number is higher than its box's; the end of an edge that is no node is an item too, of the
-kind `missing`. A nested graph that a loop passes through has no row in the inspection (its
-nodes are executed with those around it); it is a box all the same. In a box the items stand in
-the order of the inspection, alike ones in their natural order. Cost: linear in nodes and edges,
-apart from sorting.
+Always holds: every node and every edge of the inspection is in the scene once; an item's number is
+higher than its box's; the end of an edge that is not a node is an item too, of the kind `missing`.
+A nested graph that a loop passes through has no row in the inspection (its nodes are executed with
+those around it), but it is a box too. In a box the items are in the order of the inspection,
+similar ones in natural order. Cost: linear in nodes and edges, apart from sorting.
 """
 
 from __future__ import annotations
@@ -36,19 +35,19 @@ from nirtorch_cli.reading.limits import MAX_NESTING
 Step = Literal["node", "begin", "end"]
 
 ROOT = -1
-"""The number of what holds the outermost items."""
+"""The number of the box that holds the outermost items."""
 
 _LONGEST_LINE = 1000
 _MOST_FINDINGS = 12
-"""Of one node, in its tooltip."""
+"""The most findings of a node in its tooltip."""
 
 
 @dataclass(frozen=True)
 class Item:
     """A node or a box: `name` and `detail` are its two lines, `tooltip` has all in full.
 
-    mark, reason: what the worst finding says of it, and the same with its code.
-    reasons: all findings of it, the worst first; the tooltip has them, too.
+    mark, reason: the severity of its worst finding, and the same with its code.
+    reasons: all its findings, the worst first; the tooltip has them too.
     """
 
     number: int
@@ -80,7 +79,7 @@ class Link:
 
 @dataclass(frozen=True)
 class Scene:
-    """All there is to draw; `children` has for each box, and for ROOT, the items inside."""
+    """Everything to draw; `children` holds the items inside each box, and inside ROOT."""
 
     title: str
     subtitle: str
@@ -107,7 +106,7 @@ class Scene:
         return found
 
     def walk(self) -> Iterator[tuple[Item, Step, int]]:
-        """Each item where it stands, with how many boxes are around it; a box begins and ends."""
+        """Each item in order, with its depth in boxes; a box has a beginning and an end."""
         ahead: list[tuple[int, Step, int]] = [
             (number, "begin", 0) for number in self.children[ROOT]
         ]
@@ -134,14 +133,14 @@ def scene_of(inspection: Inspection) -> Scene:
             builder.findings.setdefault(finding.node, []).append(finding)
     for row in inspection.nodes:
         builder.add_row(row)
-    for edge in sorted(inspection.edges, key=_ends):  # a damaged graph has them as the file has
+    for edge in sorted(inspection.edges, key=_ends):  # else in the file's order
         builder.add_edge(edge)
     _put_in_order(builder.scene)
     return builder.scene
 
 
 def _put_in_order(scene: Scene) -> None:
-    """Let alike items of a box, equally deep in its graph, stand in their natural order."""
+    """Put similar items of a box that are equally deep in its graph into natural order."""
     local = {child: turn for inside in scene.children.values() for turn, child in enumerate(inside)}
     arcs: dict[int, list[tuple[int, int]]] = {box: [] for box in scene.children}
     for link in scene.links:
@@ -174,7 +173,7 @@ def _title(inspection: Inspection) -> str:
 def _subtitle(inspection: Inspection) -> str:
     delayed = sum(edge.delayed for edge in inspection.edges)
     errors = sum(finding.severity == "error" for finding in inspection.findings)
-    counts = f"{len(inspection.nodes):,} nodes, {len(inspection.edges):,} edges"
+    counts = f"{counted(len(inspection.nodes), 'node')}, {counted(len(inspection.edges), 'edge')}"
     late = f", {delayed:,} of them delayed by a step" if delayed else ""
     broken = f"; {counted(errors, 'error')}" if errors else ""
     return f"{counts}{late}; dt {inspection.dt:g}{broken}"
@@ -182,7 +181,7 @@ def _subtitle(inspection: Inspection) -> str:
 
 @dataclass
 class _Builder:
-    """Fills a scene; `number_of` has the item of each path, `findings` what was found there."""
+    """Fills a scene; `number_of` has the item of each path, `findings` the findings there."""
 
     scene: Scene
     rows: set[str] = field(default_factory=set)
@@ -190,7 +189,7 @@ class _Builder:
     number_of: dict[str, int] = field(default_factory=dict)
 
     def add_row(self, row: InspectedNode) -> None:
-        """A row, and the boxes around it that have none of their own."""
+        """Add a row, and the boxes around it that have no row of their own."""
         for prefix in _prefixes(row.node):
             if prefix not in self.rows and prefix not in self.number_of:
                 lines = [prefix, "NIRGraph: a loop passes through it"]
@@ -242,7 +241,7 @@ class _Builder:
         self.scene.links.append(Link(source, target, edge.delayed, text))
 
     def end(self, path: str) -> int:
-        """The item at the end of an edge; one that marks the gap where there is none."""
+        """The item at the end of an edge; an item of the kind `missing` if there is none."""
         number = self.number_of.get(path)
         if number is None:
             lines = [path, "an edge names it, but the graph has no such node"]
@@ -261,20 +260,20 @@ def _prefixes(path: str) -> Iterator[str]:
 
 
 def _mark(finding: Finding) -> Mark | None:
-    """How a finding marks its node; what is only good to know does not."""
+    """The mark that a finding gives its node; None for an info."""
     if finding.repair is not None:
         return "repaired"
     return None if finding.severity == "info" else finding.severity
 
 
 def _badness(finding: Finding) -> int:
-    """The rank of a finding among those of a node, the worst first."""
+    """The sort key of a node's findings, the worst first."""
     mark = _mark(finding)
     return len(MARKS) if mark is None else list(MARKS).index(mark)
 
 
 def _finding_line(finding: Finding) -> str:
-    """A finding without its place, which is the node that it stands at."""
+    """A finding without its node, to be shown at the node."""
     said = _mark(finding) or finding.severity
     hint = "" if finding.hint is None else f"; {finding.hint}"
     of = "" if finding.parameter is None else f"{finding.parameter} "
@@ -282,5 +281,5 @@ def _finding_line(finding: Finding) -> str:
 
 
 def _tooltip(line: str) -> str:
-    """A printable line, cut where nobody would read on."""
+    """A printable line, cut to a readable length."""
     return printable(line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]}…")

@@ -1,12 +1,12 @@
 """One box laid out: its items in rows, its arcs between them.
 
-In: a `Sheet`: how large the items are, and arcs. Out: a `Layout`: where each item stands and
-the points that each arc passes. Between two points that differ in x and in y an arc is a curve
-that begins and ends vertically; elsewhere it is a straight line.
+In: a `Sheet`: how large the items are, and arcs. Out: a `Layout`: the position of each item and the
+points of each arc. Between two points that differ in x and in y an arc is a curve that begins and
+ends vertically; otherwise it is a straight line.
 
-Always holds: items do not overlap; no arc passes over an item; a layout depends on the order
-of the items and arcs alone. Arcs over few layers pass between the items of the layers, others
-take the gutters (see `routing`), so that the work does not grow with the length of the arcs.
+Always holds: items do not overlap; no arc crosses an item; a layout depends only on the order of
+the items and arcs. Arcs over few layers pass between the items of the layers, others take the
+gutters (see `routing`), so that the work does not grow with the length of the arcs.
 
 Libraries for layered drawing were tried and do not fit: fast-sugiyama 0.5 is fast, but knows
 neither sizes of items nor boxes nor columns, and lays a chain of 300 nodes out as a strip of
@@ -25,12 +25,12 @@ from nirtorch_cli.drawing.graphs.routing import INFINITY, Far, Tracks, Trunk
 from nirtorch_cli.drawing.graphs.rows import GAP, LOOP, Point, Rows, Sheet
 
 TRACK = 9.0
-"""Between two lines that run beside each other."""
+"""The distance between parallel lines."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The upper left corner of each item, the points of each arc, and the size of it all."""
+    """The upper left corner of each item, the points of each arc, and the total size."""
 
     corners: list[Point]
     routes: list[list[Point]]
@@ -50,7 +50,7 @@ def lay_out(sheet: Sheet) -> Layout:
 
 
 class _Ways:
-    """The ways of the arcs between rows that stand; each step uses what those before found."""
+    """Routes the arcs between given rows; each method uses the results of those before it."""
 
     def __init__(self, rows: Rows) -> None:
         self.rows = rows
@@ -112,7 +112,7 @@ class _Ways:
         self.y = [sum(self.row_ends[layer]) / 2 for layer in rows.layer]
 
     def gaps(self) -> list[float]:
-        """The room above each layer: more where lines are labelled, or reach far aside."""
+        """The space above each layer: more if lines are labelled, or reach far to the side."""
         rows, reach = self.rows, [0.0] * (len(self.rows.height) + 1)
         for number, chain in rows.chains.items():
             least = rows.sheet.labelled if self.arcs[number].delayed else 0.0

@@ -3,10 +3,10 @@
 In: a `Scene`, the direction of its edges and how it is to be cut into columns. Out: the text of
 an SVG document, in ASCII.
 
-Always holds: every item is a `<g>` and every link a `<path>`, once each, with a `<title>` that
-has its name in full; text of the file is only ever text content, escaped. The page has a ground
-of its own: a white one, and a dark one with lighter lines where the reader asks for dark pages
-(`prefers-color-scheme`); what does not know that draws the white one. Cost: linear in the scene.
+Always holds: every item is a `<g>` and every link a `<path>`, once each, with a `<title>` that has
+its full name; text of the file is always escaped text content. The page has its own background:
+white, or dark with lighter lines if the viewer prefers dark pages (`prefers-color-scheme`); viewers
+that do not support this show the white one. Cost: linear in the scene.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def svg(scene: Scene, direction: Direction = "down", wrap: Wrap = "auto") -> str
 
 
 def _body(scene: Scene, drawing: Drawing) -> Iterator[str]:
-    """Boxes first, what is drawn later lies on top."""
+    """Boxes first, since later elements are drawn on top."""
     items = list(zip(scene.items, drawing.rectangles, strict=True))
     for item, place in items:
         if item.is_box:
@@ -116,7 +116,7 @@ def _body(scene: Scene, drawing: Drawing) -> Iterator[str]:
 
 
 def _touching_route(scene: Scene, drawing: Drawing, link: Link, route: list[Point]) -> list[Point]:
-    """A route from outline to outline; that of a node is straight at top and bottom alone."""
+    """A route from outline to outline; a node's outline touches its rectangle only in part."""
     if drawing.direction == "down":
         return route
     ends = [(0, link.source), (-1, link.target)]
@@ -128,7 +128,7 @@ def _touching_route(scene: Scene, drawing: Drawing, link: Link, route: list[Poin
 
 
 def _labels(scene: Scene, drawing: Drawing) -> Iterator[str]:
-    """The labels of delayed links, each on the ground of the box that it stands in."""
+    """The labels of delayed links, each on the background of its box."""
     items = list(zip(scene.items, drawing.rectangles, strict=True))
     taken = [heading_place(item, at) if item.is_box else at for item, at in items]
     frames = [item.number for item in scene.items if item.is_box]
@@ -150,7 +150,7 @@ def _holds(place: Rectangle, point: Point) -> bool:
 
 
 def _colours(scene: Scene, *, is_dark: bool = False) -> Iterator[str]:
-    """The rules that give colours to what is in a scene, for a light or a dark page."""
+    """The style rules for the colours in a scene, for a light or a dark page."""
     paper, text, detail, forward, delayed = (
         (PAPER_DARK, TEXT_DARK, DETAIL_DARK, FORWARD_DARK, DELAYED_DARK)
         if is_dark
@@ -186,7 +186,7 @@ def _head(name: str) -> str:
 
 
 def _entries(scene: Scene) -> Iterator[tuple[str, str, float]]:
-    """What the legend explains: its sign as an element without its x, meaning, and room."""
+    """The entries of the legend: the sign (an element without x), its meaning, and its width."""
     place = Rectangle(0.0, 58.0, 24.0, 15.0)
     for kind in scene.kinds():
         if kind != "graph":

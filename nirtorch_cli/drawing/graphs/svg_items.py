@@ -1,9 +1,9 @@
-"""Nodes and boxes as SVG elements: an outline, text, and a sign where findings say something.
+"""Nodes and boxes as SVG elements: an outline, text, and a sign if there are findings.
 
 In: an `Item` and its rectangle. Out: elements as text.
 
-Always holds: each kind has an outline of its own, and each mark a sign of its own, colour
-aside; an item is one `<g>` with a `<title>`. Cost: linear in the text.
+Always holds: the outlines of kinds and the signs of marks differ not only by colour; an item is one
+`<g>` with a `<title>`. Cost: linear in the text.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def node(item: Item, place: Rectangle) -> str:
 
 
 def box(item: Item, place: Rectangle) -> str:
-    """The box of a nested graph; its heading comes later, on top of the lines."""
+    """The box of a nested graph; its heading is drawn later, on top of the lines."""
     return (
         f'<g id="n{item.number}" class="box graph{_mark_class(item)}">'
         f"<title>{escaped(item.tooltip)}</title>{_rectangle(place, 8)}"
@@ -44,13 +44,13 @@ def box(item: Item, place: Rectangle) -> str:
 
 
 def heading_place(item: Item, place: Rectangle) -> Rectangle:
-    """Where the heading of a box stands."""
+    """The position of the heading of a box."""
     width = columns(item.name) * NAME_COLUMN + columns(item.detail) * DETAIL_COLUMN + 16
     return Rectangle(place.x + PADDING - 4, place.y + 4, width, 19)
 
 
 def heading(item: Item, place: Rectangle) -> str:
-    """The heading of a box, on a ground that hides the lines which enter there."""
+    """The heading of a box, on a background that hides the lines that enter there."""
     ground = heading_place(item, place)
     return (
         f'<rect class="ground" x="{number(ground.x)}" y="{number(ground.y)}" '
@@ -61,7 +61,7 @@ def heading(item: Item, place: Rectangle) -> str:
 
 
 def outline(kind: Kind, place: Rectangle) -> str:
-    """The outline of a node: each kind has one of its own, colour aside."""
+    """The outline of a node, which differs by kind."""
     x, y, width, height = place.x, place.y, place.width, place.height
     if kind == "port":
         corners = [
@@ -81,7 +81,7 @@ def outline(kind: Kind, place: Rectangle) -> str:
 
 
 def recess(kind: Kind, place: Rectangle, y: float) -> float:
-    """How far, at the height `y`, the sides of an outline are within its rectangle."""
+    """The distance, at height `y`, of an outline from the sides of its rectangle."""
     half = place.height / 2
     aside = min(abs(y - place.y - half), half)
     if kind == "port":
@@ -94,7 +94,7 @@ def recess(kind: Kind, place: Rectangle, y: float) -> float:
 
 
 def sign(mark: Mark, x: float, y: float) -> str:
-    """The sign of a mark around a point: a cross, an exclamation mark or a tick on a ground."""
+    """The sign of a mark around a point: a cross, an exclamation mark or a tick on a circle."""
     ground = {
         "error": f'<circle class="shape" cx="{number(x)}" cy="{number(y)}" r="{number(SIGN)}"/>',
         "warning": _polygon(

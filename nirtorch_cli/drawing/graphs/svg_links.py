@@ -66,7 +66,7 @@ def path(route: Sequence[Point], direction: Direction) -> str:
 
 
 def label(corner: Point, ground: str) -> str:
-    """The label of a delayed link, on a ground that hides what passes behind it."""
+    """The label of a delayed link, on a background that hides what is behind it."""
     (x, y), (width, height) = corner, LABEL_SIZE
     return (
         f'<rect class="{ground}" x="{number(x)}" y="{number(y)}" width="{number(width)}" '

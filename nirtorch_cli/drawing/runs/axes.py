@@ -27,7 +27,7 @@ class TimeUnit:
 
 
 def time_unit(duration: float) -> TimeUnit:
-    """The unit in which a duration in seconds is a number from 1 up, if there is one."""
+    """The largest unit in which a duration is at least 1, if there is one."""
     for seconds, name in _UNITS:
         if duration >= seconds * (1 - 1e-9):
             return TimeUnit(name, seconds)
@@ -35,13 +35,13 @@ def time_unit(duration: float) -> TimeUnit:
 
 
 def duration(steps: int, dt: float) -> str:
-    """So many steps in words, with the time that they take."""
+    """A number of steps in words, with the time that they take."""
     unit = time_unit(steps * dt)
     return f"{counted(steps, 'step')} ({steps * dt / unit.seconds:.4g} {unit.name})"
 
 
 def round_step(length: float, most: int) -> float:
-    """The least of 1, 2, 5, 10, 20, ... and their tenths that fits `most` times into a length."""
+    """The smallest of 1, 2, 5, 10, 20, ... (or tenths) that fits at most `most` times."""
     if not 0 < length < math.inf:
         return 1.0
     least = length / max(most, 1)
@@ -50,7 +50,7 @@ def round_step(length: float, most: int) -> float:
 
 
 def flat_rows(values: Array, row: int = 0) -> Array:
-    """Of (T, B, *shape) one batch row, with the neurons in a line: (T, N)."""
+    """One batch row of (T, B, *shape), with the neurons flattened: (T, N)."""
     chosen = values[:, row]
     return chosen.reshape(len(chosen), math.prod(chosen.shape[1:]))
 
@@ -86,12 +86,12 @@ class Bins:
 
 
 def part_size(length: int, most: int) -> int:
-    """The least size of equal parts of which `most` are enough for a length."""
+    """The smallest size of equal parts such that at most `most` parts cover a length."""
     return max(-(-length // max(most, 1)), 1)
 
 
 def binned(values: Array, steps: int, neurons: int) -> Bins:
-    """Values of (T, N), both not 0, summed over parts of so many steps and neurons."""
+    """Values (T, N), T and N not 0, summed over parts of `steps` and `neurons`."""
     kind = np.float64 if values.dtype.kind == "f" else np.int64
     sums, sizes = values, []
     for axis, part in ((0, steps), (1, neurons)):

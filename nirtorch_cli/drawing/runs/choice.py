@@ -1,8 +1,8 @@
-"""Which neurons are drawn as lines: those that a user names, else those that do most.
+"""Which neurons are drawn as lines: those that a user names, else the most active ones.
 
-In: `[NODE=]N,N,...` as a user says it, and how many neurons there are of what is drawn; or
-values (T, N) and spikes. Out: a `Choice`, or numbers of neurons in ascending order. Neurons
-are numbered from 0 in a line through their node's shape, as in rasters.
+In: `[NODE=]N,N,...` from a user, and the number of neurons of each drawn name; or values (T, N) and
+spikes. Out: a `Choice`, or indices of neurons in ascending order. The index of a neuron counts from
+0 through its node's flattened shape, as in rasters.
 Cost: linear in T times N.
 """
 
@@ -19,7 +19,7 @@ from nirtorch_cli.findings.text import counted, listed, quoted
 from nirtorch_cli.running.arrays import Array
 
 MOST_LINES = 5
-"""So many lines can be told apart."""
+"""The most lines that can be told apart."""
 
 _GRAMMAR = "give [NODE=]N,N,... such as 0,3,7 or lif1=0,3"
 
@@ -28,14 +28,14 @@ _GRAMMAR = "give [NODE=]N,N,... such as 0,3,7 or lif1=0,3"
 class Choice:
     """The neurons that a user chose.
 
-    by_name: of a node, an input or an output. others: of all that are not named there.
+    by_name: for a node, an input or an output. others: for all that are not named there.
     """
 
     by_name: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     others: tuple[int, ...] = ()
 
     def of(self, name: str, neurons: int) -> tuple[int, ...]:
-        """The chosen ones of so many neurons; empty if none was chosen."""
+        """The neurons that were chosen of a name; empty if none was chosen."""
         asked = self.by_name.get(name, self.others)
         return tuple(sorted(neuron for neuron in asked if neuron < neurons))
 
@@ -45,11 +45,11 @@ def choice_of(texts: Iterable[str], drawn: Mapping[str, int | None]) -> Choice:
 
     Arguments:
         texts: each `[NODE=]N,N,...`.
-        drawn: how many neurons there are of each name that is drawn; None if that is not known.
+        drawn: the number of neurons of each drawn name; None if it is not known.
 
     Raises:
-        UsageError: a text that is no such list, a name of which nothing is drawn or that is
-            given twice, more lines than can be told apart, or a neuron that is not there.
+        UsageError: a text is not such a list, a name is not drawn or given twice, there are more
+        lines than can be told apart, or a neuron does not exist.
     """
     by_name: dict[str, tuple[int, ...]] = {}
     others: tuple[int, ...] = ()
@@ -79,7 +79,7 @@ def choice_of(texts: Iterable[str], drawn: Mapping[str, int | None]) -> Choice:
 def _numbers(text: str, numbers: str) -> tuple[int, ...]:
     parts = [part.strip() for part in numbers.split(",")]
     if not all(part.isascii() and part.isdigit() and len(part) < 16 for part in parts):
-        raise _refused(f"{quoted(text)} is no list of neurons", _GRAMMAR)
+        raise _refused(f"{quoted(text)} is not a list of neurons", _GRAMMAR)
     asked = tuple(dict.fromkeys(map(int, parts)))
     if len(asked) > MOST_LINES:
         what = f"{quoted(text)}: {len(asked)} lines cannot be told apart"
@@ -88,7 +88,7 @@ def _numbers(text: str, numbers: str) -> tuple[int, ...]:
 
 
 def _refuse_missing(text: str, asked: tuple[int, ...], counts: list[int | None]) -> None:
-    """Refuse a neuron that none of these has; what is not known may have it."""
+    """Refuse a neuron that does not exist in any of these; an unknown size may include it."""
     known = [count for count in counts if count is not None]
     if len(known) < len(counts) or not known:
         return
@@ -104,11 +104,11 @@ def _refused(text: str, hint: str) -> UsageError:
 
 
 def most_active(values: Array, most: int, spikes: Array | None = None) -> Array:
-    """So many neurons of (T, N), or all of fewer.
+    """The `most` most active neurons of (T, N).
 
-    First those that fired most; without spikes, those whose values change most. Where neurons
-    that fired are too few, those come next that came highest. Alike ones are taken at equal
-    distances. What does nothing is left out, unless nothing does anything.
+    First those that fired most; without spikes, those whose values change most. If too few fired,
+    those with the highest values come next. Of equal ones some are taken at equal distances.
+    Constant ones are left out, unless all are constant.
     """
     steps, neurons = values.shape
     if neurons <= most or not steps:
@@ -130,6 +130,6 @@ def most_active(values: Array, most: int, spikes: Array | None = None) -> Array:
 
 
 def _spread(places: Array, most: int) -> Array:
-    """So many of these at equal distances."""
+    """`most` of these, at equal distances."""
     turns = np.linspace(0, len(places) - 1, min(len(places), most)).round().astype(int)
     return np.unique(places[turns])

@@ -1,7 +1,7 @@
-"""Values as an image: the means of parts of time and neurons as colours, and what they mean.
+"""Values as an image: the means over parts of time and neurons as colours, with a scale.
 
-In: values (T, N) of one batch row. Out: a `Panel`, or an image on axes. The title says what a
-cell stands for. Cost: linear in T times N, with at most `_COLUMNS` cells across to draw.
+In: values (T, N) of one batch row. Out: a `Panel`, or an image on axes. The title says what a cell
+is. Cost: linear in T times N, with at most `_COLUMNS` cells across to draw.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from nirtorch_cli.running.arrays import Array
 
 _COLUMNS, _ROWS_PER_INCH = 380, 45
 _BRIGHTEST = 0.995
-"""The part of an image that its scale must reach; without the rest it would be pale."""
+"""The fraction of values that the scale covers; a few extreme ones would make the rest pale."""
 _NEAR_ZERO = 0.2
-"""A scale that starts below this part of its end starts at 0."""
+"""A scale that starts below this fraction of its end starts at 0."""
 _HEIGHT, _LEAST_HEIGHT = 1.6, 0.55
 _TICKS_PER_INCH = 4
 
 
 def value_panel(name: str, values: Array, times: Times, note: str = "") -> Panel:
-    """An image of values; their means, where they are more than there is room for."""
+    """An image of values, or of means if there are too many."""
     return Panel(_HEIGHT, partial(_draw_values, name, values, times, note))
 
 
@@ -44,13 +44,13 @@ def image_height(neurons: int) -> float:
 
 
 def cells_of(values: Array) -> Bins:
-    """The parts of values, not none, that a cell of an image each stands for."""
+    """The values of an image's cells; there is at least one."""
     rows = int(raster_height(values.shape[1]) * _ROWS_PER_INCH)
     return binned(values, part_size(len(values), _COLUMNS), part_size(values.shape[1], rows))
 
 
 def cell_text(bins: Bins, times: Times, what: str) -> str:
-    """What a cell stands for, in words."""
+    """What a cell is, in words."""
     length = times.length(bins.steps)
     return length if bins.neurons == 1 else f"{counted(bins.neurons, what)} × {length}"
 
@@ -64,7 +64,7 @@ def draw_rates(bins: Bins, times: Times, axes: Any, beside: Any) -> None:
 
 @dataclass(frozen=True)
 class _Scale:
-    """From which value to which the colours go, and what the scale is called."""
+    """The range of the colours, and the label of the scale."""
 
     low: float
     high: float
@@ -86,7 +86,7 @@ def _draw_values(name: str, values: Array, times: Times, note: str, axes: Any, b
 
 
 def _scale(means: Array, label: str) -> _Scale:
-    """The range of nearly all, from 0 if it starts near; two-sided where some is below 0."""
+    """The range of nearly all values, from 0 if it starts near 0, two-sided if negative."""
     numbers = means[np.isfinite(means)]
     if not numbers.size:
         return _Scale(0.0, 1.0, "Greys", label)
@@ -102,7 +102,7 @@ def _scale(means: Array, label: str) -> _Scale:
 
 
 def _draw(means: Array, bins: Bins, scale: _Scale, times: Times, axes: Any, beside: Any) -> None:
-    """Means as an image in the axes, and the scale of its colours in the place beside them."""
+    """Draw means as an image in the axes, and the colour scale beside them."""
     from matplotlib.ticker import MaxNLocator
 
     columns, rows = means.shape
@@ -116,7 +116,7 @@ def _draw(means: Array, bins: Bins, scale: _Scale, times: Times, axes: Any, besi
         vmin=scale.low,
         vmax=scale.high,
     )
-    axes.set_ylim(bottom)  # the last row may stand for fewer neurons
+    axes.set_ylim(bottom)  # the last row may be of fewer neurons
     low, high = number_range(means)
     ends = {(True, True): "both", (True, False): "min", (False, True): "max"}
     axes.figure.colorbar(

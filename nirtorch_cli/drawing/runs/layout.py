@@ -1,7 +1,7 @@
 """Which panels a picture of a run has, and in which order.
 
-In: a `Recorded`. Out: its panels: the inputs, for each node its spikes and then its variables
-in the trace's order, and the outputs that are none of these.
+In: a `Recorded`. Out: its panels: the inputs; for each node its spikes and then its variables in
+the trace's order; and the other outputs.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class Recorded:
     trace: by NIR path and variable (spikes, v, i, output), arrays (T, B, *shape).
     outputs: by name, arrays (T, B, *shape); one that is in the trace is drawn there.
     thresholds: by NIR path, arrays that broadcast to the node's shape; see `thresholds`.
-    title: a line above; row: the batch row that is drawn.
-    choice: the neurons that are drawn as lines, where a user chose them.
+    title: a line above. row: the batch row that is drawn.
+    choice: the neurons that a user chose to be drawn as lines.
     """
 
     dt: float
@@ -45,7 +45,7 @@ class Recorded:
 
     @property
     def arrays(self) -> list[Any]:
-        """All that has steps."""
+        """All arrays that have steps."""
         traced = (
             values
             for variables in self.trace.values()
@@ -86,7 +86,7 @@ def panels(recorded: Recorded) -> Iterator[Panel]:
 
 
 def _variables(recorded: Recorded, path: str) -> dict[str, Array]:
-    """What is drawn of a node; `output` is left out where it is its spikes or another of these."""
+    """The variables of a node to draw; `output` is left out if it equals one of the others."""
     held = recorded.trace[path]
     rank = {"spikes": -2, "v": -1, "output": 1}
     names = sorted(held.keys() - {"count"}, key=lambda name: (rank.get(name, 0), name))
@@ -114,10 +114,10 @@ def _node_panels(recorded: Recorded, path: str, variables: Mapping[str, Array]) 
 def fed_panel(
     name: str, values: Array, times: Times, asked: Sequence[int] = (), *, is_named: bool = False
 ) -> Panel:
-    """An input (T, N): spikes if it is 0 and 1, else lines or, of many, an image.
+    """An input (T, N): spikes if it is all 0 and 1, else lines or, for many values, an image.
 
-    What is the same at every step is no spike train. `asked` are the values whose lines are
-    drawn, instead of spikes or an image where it `is_named` for that.
+    Constant values are not spikes. `asked` are the values whose lines are drawn, instead of spikes
+    or an image if the user named this input (`is_named`).
     """
     is_constant = len(values) > 1 and bool((values == values[0]).all())
     if _is_binary(values) and not is_constant and not is_named:
@@ -132,7 +132,7 @@ def fed_panel(
 def given_panel(
     name: str, values: Array, times: Times, asked: Sequence[int] = (), *, is_named: bool = False
 ) -> Panel:
-    """An output (T, N): spikes if it is 0 and 1 and not named for lines, else lines."""
+    """An output (T, N): spikes if it is all 0 and 1 and not named for lines, else lines."""
     if _is_binary(values) and values.any() and not is_named:
         return spike_panel(name, values, times)
     return trace_panel(name, values, times, asked=asked)
@@ -151,7 +151,7 @@ def _same(one: Array, other: Array) -> bool:
 
 
 def _levels(recorded: Recorded, path: str) -> Array | None:
-    """The threshold of each neuron in a line; None if it does not belong to the node's shape."""
+    """The threshold of each neuron, flattened; None if it does not fit the node's shape."""
     threshold = recorded.thresholds.get(path)
     shape = as_array(recorded.trace[path]["v"]).shape[2:]
     try:

@@ -1,10 +1,9 @@
 """What all panels of a picture share: their size, the axis of time, colours, titles.
 
-In: a name and numbers. Out: a `Panel`, which draws itself on axes that it is given; text that
-every font can show. What happens in a step is drawn in the step's middle; neurons are numbered
-downwards, as in the terminal's raster.
-Colours are those of Okabe and Ito (jfly.uni-koeln.de/color), told apart by every common kind
-of sight.
+In: a name and numbers. Out: a `Panel`, which draws itself on axes that it is given; text that every
+font can show. Values of a step are drawn in its middle; neurons are numbered downwards, as in the
+terminal's raster. The colours are those of Okabe and Ito (jfly.uni-koeln.de/color), which
+colour-blind people can tell apart.
 """
 
 from __future__ import annotations
@@ -26,11 +25,11 @@ WIDTH = 7.65
 DOTS = 120
 """Of a PNG, for each inch."""
 PIXELS = int(WIDTH * DOTS)
-"""Across a panel. What is drawn for each step is legible up to about a third as many steps."""
+"""Pixels across a panel. Marks for each step are legible up to about a third as many steps."""
 MOST_SHAPES = 2_000
 """With more marks or points than this, a vector picture holds them as pixels."""
 _POWERS = (-4, 5)
-"""Numbers of a greater or smaller power of ten are written with it."""
+"""Numbers beyond these powers of ten are written with an exponent."""
 _LONGEST_TITLE, _SHORTEST_NAME, LONGEST_NAME = 115, 24, 60
 
 
@@ -53,13 +52,13 @@ class Times:
         return (steps + 0.5) * self.step
 
     def length(self, steps: int) -> str:
-        """So many steps, in words."""
+        """A number of steps, in words."""
         return duration(steps, self.seconds)
 
 
 @dataclass(frozen=True)
 class Panel:
-    """Something to draw. height: in inches. draw: takes axes and the place beside them.
+    """Something to draw. height: in inches. draw: takes axes and the axes beside them.
 
     above: inches between the title and the axes, for marks.
     """
@@ -70,7 +69,7 @@ class Panel:
 
 
 def plain(text: str, most: int = LONGEST_NAME) -> str:
-    """Text that matplotlib's own font can show, cut in its middle to a length that fits."""
+    """Text that matplotlib's own font can show, cut in the middle to a length that fits."""
     from matplotlib.font_manager import findfont, get_font
 
     font = get_font(findfont("DejaVu Sans"))
@@ -86,7 +85,7 @@ def set_title(axes: Any, name: str, text: str, above: float = 0.0) -> None:
 
 
 def raster_height(neurons: int) -> float:
-    """Inches for so many rows."""
+    """The height in inches of a number of rows."""
     return 0.3 + 0.1 * neurons if neurons <= 10 else 2.2
 
 
@@ -103,7 +102,7 @@ def number_rows(axes: Any, rows: int, what: str = "neuron") -> None:
 def number_values(axes: Any, what: str) -> None:
     """An axis of values.
 
-    Numbers stay short: a power of ten that all of them have stands beside what they are of.
+    Numbers stay short: a common power of ten is written once, in the label of the axis.
     """
     from matplotlib.ticker import ScalarFormatter
 
@@ -117,7 +116,7 @@ def number_values(axes: Any, what: str) -> None:
 
 
 def number_range(values: Array) -> tuple[float, float]:
-    """The least and the most that is a number; 0 and 0 without any."""
+    """The smallest and the largest number that is not NaN; 0 and 0 if there is none."""
     numbers = values[np.isfinite(values)]
     return (float(numbers.min()), float(numbers.max())) if numbers.size else (0.0, 0.0)
 

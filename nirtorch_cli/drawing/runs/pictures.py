@@ -1,12 +1,12 @@
 """A run as a picture: the input, rasters of the spiking nodes, traces, over one axis of time.
 
 In: a `Recorded`: arrays (T, B, *shape), of which one batch row is drawn, the length of a step.
-Out: the bytes of a PNG, SVG or PDF, or a file that takes its target's place when it is whole.
+Out: the bytes of a PNG, SVG or PDF, or a file that replaces its target when it is complete.
 
-Always holds: the same arrays give the same bytes with one version of matplotlib, whatever the
-user's matplotlib is set to, and leave that setting as it was. A panel with many spikes is
-drawn as an image, so that time and size stay linear in T times N with a small constant.
-matplotlib is loaded here alone, when a picture is asked for.
+Always holds: with one version of matplotlib the same arrays give the same bytes, for any settings
+of the user's matplotlib, which stay unchanged. A panel with many spikes is drawn as an image, so
+that time and size stay linear in T times N with a small constant. Only this file loads matplotlib,
+when a picture is asked for.
 """
 
 from __future__ import annotations
@@ -66,14 +66,14 @@ def picture_format(target: PathLike) -> str:
 
 
 def require_matplotlib() -> None:
-    """Find out before any work is done whether pictures can be drawn.
+    """Check before any work is done that pictures can be drawn.
 
     Raises:
         MissingFrameworkError: matplotlib is not installed, or does not work.
     """
     try:
         import matplotlib
-        import matplotlib.figure  # noqa: F401 (whether it is there)
+        import matplotlib.figure  # noqa: F401 (is it installed?)
     except Exception as error:
         missing = missing_framework(error)
         if missing is None:
@@ -109,7 +109,7 @@ def picture(recorded: Recorded, form: str = "png") -> bytes:
 
 @contextlib.contextmanager
 def _settings() -> Iterator[None]:
-    """matplotlib's own settings and ours, whatever the user's are; put back at the end."""
+    """While open, matplotlib has its own settings and ours, not the user's."""
     import matplotlib
 
     with matplotlib.rc_context():
@@ -119,7 +119,7 @@ def _settings() -> Iterator[None]:
 
 
 def figure(recorded: Recorded) -> Figure:
-    """A run as a matplotlib figure that belongs to no window."""
+    """A run as a matplotlib figure without a window."""
     from matplotlib.figure import Figure
 
     found = list(panels(recorded))
@@ -146,7 +146,7 @@ def figure(recorded: Recorded) -> Figure:
 
 
 def _head(recorded: Recorded, found: int) -> Iterator[str]:
-    """The title, the batch row if there are several, and what there was no room for."""
+    """The title, the batch row if there are several, and how many panels are left out."""
     if recorded.title:
         yield plain(recorded.title)
     rows = max((values.shape[1] for values in recorded.arrays), default=1)

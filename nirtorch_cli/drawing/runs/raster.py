@@ -1,14 +1,15 @@
 """Spikes as characters for a terminal: time to the right, neurons downwards.
 
 In: spikes as an array (T, B, *shape), the length of a step, a size in characters. Out: text.
-What a character stands for depends on how much there is to show, and is said below:
+The meaning of a character depends on how much there is to show; the legend says it:
 - a row for each neuron, with a stroke for a spike or a bar for the spikes of some steps;
-- a dot for each neuron, four to a row (braille), where that is not full of dots;
-- else shades: how often the neurons of a part of the node fired in a part of the time.
-Bars and shades go from the lowest part with any spike to the highest, so that what changes is
-seen at steady rates, too. Every spike is seen: only a part without any is empty. What never
-fired is a line of text, and several such nodes in a row share one. ASCII alone on request.
-Always holds: no line is wider than asked for, if that is 24 or more. Cost: linear in T times N.
+- a dot for each neuron, four neurons to a row (braille), if it is not full of dots;
+- else shades: how often the neurons of a part of the node fired in a part of time.
+Bars and shades are scaled from the lowest part with a spike to the highest, so that small changes
+of a high rate are visible. Every spike is visible: only a part without spikes is empty. A node that
+never fired is a line of text; several such nodes in a row share a line. ASCII only, on request.
+Always holds: no line is wider than the given width, if that is at least 24. Cost: linear in T times
+N.
 """
 
 from __future__ import annotations
@@ -39,11 +40,11 @@ from nirtorch_cli.running.arrays import Array, as_array
 WIDTH, HEIGHT = 80, 25
 _LEAST_WIDTH = 24
 _FEW = 12
-"""Up to so many neurons get a row each, where dots would do."""
+"""Up to this many neurons get a row each, even if dots would be possible."""
 _SHADED = 12
-"""Shades take so many rows at most."""
+"""The most rows of shades."""
 _FULL_OF_DOTS = 0.4
-"""The part of dots that are set from which on shades show more."""
+"""If a larger fraction of dots is set, shades are used."""
 _SHADES, _ASCII_SHADES = " ░▒▓█", " .:+*#@"
 _BARS = " ▁▂▃▄▅▆▇█"
 _BRAILLE = 0x2800
@@ -76,7 +77,7 @@ def rasters(
         trace: by NIR path and variable, arrays (T, B, *shape).
         dt: the length of a step in seconds.
         row: the batch row to show.
-        width, height: at most so many characters a line, and lines of neurons a node.
+        width, height: the most characters per line, and lines of neurons per node.
         ascii_only: for terminals that have no other characters; see `can_draw`.
     """
     nodes = {path: as_array(held["spikes"]) for path, held in trace.items() if "spikes" in held}
@@ -129,7 +130,7 @@ def raster(
 ) -> str:
     """Spikes (T, N), values neither 0 nor NaN, as lines: a title, neurons, times, a legend.
 
-    See `rasters` for the arguments; label_width: at least so much room for the neurons' numbers.
+    See `rasters` for the arguments; label_width: the least width of the neurons' indices.
 
     Example:
         >>> print(raster(np.eye(3), 1e-3, title="lif", ascii_only=True))
@@ -161,11 +162,11 @@ def raster(
 
 @dataclass(frozen=True)
 class _Drawing:
-    """Rows of characters. mark, means: one that may occur, or the first to the last of a scale,
-    and what it stands for.
+    """Rows of characters. mark, means: a character that may occur, or the first to the last of a
+    scale, and its meaning.
 
-    steps, neurons: how many a character stands for. mark_steps, mark_neurons: how many
-    `mark` does, which is less for a dot.
+    steps, neurons: how many a character stands for. mark_steps, mark_neurons: how many `mark`
+    stands for, which is less for a dot.
     """
 
     rows: list[str]
@@ -178,7 +179,7 @@ class _Drawing:
 
 
 def _drawing(fired: Array, cells: int, height: int, ascii_only: bool) -> _Drawing:
-    """The way to draw that says most. A character is one step, or an even number of them."""
+    """The most detailed drawing. A character is one step, or an even number of steps."""
     steps, neurons = fired.shape
     step = 1 if steps <= cells else 2 * part_size(steps, 2 * cells)
     if neurons > min(height, _FEW) and neurons <= 4 * height and not ascii_only:
@@ -201,7 +202,7 @@ def _bars(bins: Bins, ascii_only: bool) -> _Drawing:
         means = f"{mark} spikes"
     else:
         levels = " 123456789" if ascii_only else _BARS
-        # The last part may have fewer steps; it is drawn as if it went on like this.
+        # The last part may have fewer steps; its count is scaled up.
         least, most = (bins.steps * mean for mean in _extremes(bins))
         values = _levels(bins.means * bins.steps, least, most, levels)
         mark = _scale_text(levels, least, most)
@@ -228,7 +229,7 @@ def _shades(bins: Bins, ascii_only: bool) -> _Drawing:
     least, most = _extremes(bins)
     text = _text(_levels(bins.means, least, most, shades), shades)
     known = _range_text(f"{least:.3g}", f"{most:.3g}")
-    means = f"{known} spike{'' if known.endswith(' 1') else 's'} a step and neuron,"
+    means = f"{known} spike{'' if known.endswith(' 1') else 's'} per step and neuron,"
     mark = _scale_text(shades, least, most)
     return _Drawing(text, bins.steps, bins.neurons, mark, means, bins.steps, bins.neurons)
 
@@ -241,10 +242,10 @@ def _extremes(bins: Bins) -> tuple[float, float]:
 
 
 def _levels(values: Array, least: float, most: float, characters: str) -> Array:
-    """Numbers as places in a row of characters; the first is for 0 alone.
+    """Numbers as indices into a row of characters; the first is for 0 only.
 
-    The others each stand for an equal part of the numbers from the least to the most, up to
-    its end; if these are the same, the last stands for it.
+    The others divide the range from the least to the most equally; if these are equal, the last
+    one stands for it.
     """
     last = len(characters) - 1
     parts = np.ones(values.shape) if least == most else (values - least) / (most - least)
@@ -265,7 +266,7 @@ def _text(values: Array, characters: str) -> list[str]:
 
 
 def _neuron_rows(drawing: _Drawing, label: int, neurons: int, ascii_only: bool) -> Iterator[str]:
-    """The rows with the number of the first neuron in some of them."""
+    """The rows, some of them with the index of their first neuron."""
     bar, tick = "|+" if ascii_only else "│┤"
     every = 1 if drawing.neurons == 1 else 4
     for number, text in enumerate(drawing.rows):

@@ -1,6 +1,7 @@
-"""The spikes of a node as a panel: a mark for each, or an image of rates, or one line if none.
+"""The spikes of a node as a panel: a mark for each, an image of rates, or one line if there are
+none.
 
-In: values of one batch row, (T, N), in which what is neither 0 nor NaN is a spike. Out: a
+In: values of one batch row, (T, N); a value that is neither 0 nor NaN is a spike. Out: a
 `Panel`. Marks are drawn while they can be told apart: up to `_MOST_MARKS` in all, up to a third of
 the pixels across for each neuron that fired, and of many neurons up to `_MOST_MARKS_A_STEP` at
 each step with any. Cost: linear in T times N.
@@ -31,17 +32,17 @@ from nirtorch_cli.running.arrays import Array
 
 _MOST_MARKS = 10_000
 MOST_MARKS_A_ROW = PIXELS // 3
-"""With more of them, marks would touch each other."""
+"""With more marks, they would touch each other."""
 _MOST_MARKS_A_STEP, _MANY = 50, 100
-"""With more of them at a step, marks of more neurons than that would cover each other."""
+"""With more marks per step, those of many neurons would overlap."""
 _LEAST_HIGH = 2.2
 _LEAST = ((20, 8.0, 1.6), (200, 5.0, 1.3), (_MOST_MARKS, _LEAST_HIGH, 0.9))
-"""Up to so many marks are so many points high and wide at least: few would be overlooked."""
+"""Up to this many marks have at least this height and width in points, to be visible."""
 _SILENT_HEIGHT = 0.12
 
 
 def spike_panel(name: str, values: Array, times: Times) -> Panel:
-    """A raster of spikes (T, N), or where there are many an image of rates."""
+    """A raster of spikes (T, N), or an image of rates if there are many."""
     fired, gaps = is_spike(values), int(np.count_nonzero(is_nan(values)))
     neurons, spikes = fired.shape[1], int(np.count_nonzero(fired))
     rate = spikes / (fired.size * times.seconds) if fired.size else 0.0

@@ -1,9 +1,9 @@
-"""Values over time as lines: of some neurons, before the range of all.
+"""Values over time: lines for some neurons, in front of the range of all.
 
-In: values of one batch row, (T, N), for voltages thresholds and spikes, and which neurons are to
-be lines; by default those that do most (see `choice`). Out: a `Panel`.
-Where there are more steps than can be told apart, parts of time are drawn, each by its mean. The
-scale is that of the lines and their thresholds; a threshold that is far off is said beside them.
+In: values of one batch row, (T, N), for voltages also thresholds and spikes, and which neurons to
+draw as lines; by default the most active ones (see `choice`). Out: a `Panel`.
+If there are more steps than can be told apart, the means of parts of time are drawn. The scale
+covers the lines and their thresholds; a threshold that is far off is written beside them.
 Cost: linear in T times N, with at most five lines to draw.
 """
 
@@ -34,14 +34,14 @@ from nirtorch_cli.findings.text import counted
 from nirtorch_cli.running.arrays import Array
 
 _LONG_LINES, _LONG = 3, 200
-"""So many neurons are drawn as lines where these have more steps than that."""
+"""How many neurons are drawn as lines if there are more steps than this."""
 _HEIGHT, _CONSTANT, _TICK_ROW = 1.5, 0.4, 0.075
 _PARTS = PIXELS // 2
-"""So many parts of time are drawn, where there are more steps than pixels."""
+"""The number of parts of time that are drawn if there are more steps than pixels."""
 _THRESHOLD_ROOM = 10.0
-"""A threshold is drawn, if it is no further from the lines than so many times their range."""
+"""A threshold is drawn if its distance from the lines is at most this many times their range."""
 _BAND_ROOM = 3.0
-"""The range of all is shown in full, if it is no more than so many times that of the lines."""
+"""The range of all is shown in full if it is at most this many times that of the lines."""
 _MARGIN = 0.08
 _LARGEST = 1e300
 
@@ -57,14 +57,14 @@ def trace_panel(
     note: str = "",
     asked: Sequence[int] = (),
 ) -> Panel:
-    """Lines of up to five neurons of (T, N), and in grey from the least to the most of all.
+    """Lines of up to five neurons of (T, N), and the range of all in grey.
 
     Arguments:
         threshold: of each neuron, (N,).
         spikes: (T, N), marked above the lines, a row for each neuron.
-        what: what a line is; for `value` the axis is called so, too.
+        what: what a line is; for `value` also the label of the axis.
         note: more for the title.
-        asked: the neurons whose lines are drawn; those that do most if there are none.
+        asked: the neurons whose lines are drawn; the most active ones if empty.
     """
     steps, neurons = values.shape
     is_constant = bool(steps > 1 and neurons and (values == values[0, 0]).all())
@@ -86,7 +86,7 @@ def trace_panel(
 
 @dataclass(frozen=True)
 class _Traces:
-    """What is drawn. values: of all neurons, (T, N); the rest is of the chosen ones alone."""
+    """What is drawn. values: of all neurons, (T, N); the rest is only of the chosen ones."""
 
     name: str
     what: str
@@ -152,7 +152,7 @@ class _Traces:
             )
 
     def draw_spikes(self, axes: Any) -> None:
-        """The spikes of the neurons that are shown and fired, a row for each above the lines."""
+        """Draw the spikes of the shown neurons that fired, a row for each above the lines."""
         places = np.flatnonzero(self.fired.any(axis=0)).tolist()
         for row, place in enumerate(places):
             steps = np.flatnonzero(self.fired[:, place])
@@ -170,13 +170,13 @@ class _Traces:
 
 
 def _numbers(values: Array) -> Array:
-    """Values with NaN for what is no number, of a size that axes can show."""
+    """Values limited to a size that axes can show, with NaN for infinity."""
     finite = np.where(np.isfinite(values), values, np.nan)
     return np.clip(finite, -_LARGEST, _LARGEST) if finite.dtype.itemsize > 4 else finite
 
 
 def _means(lines: Array, starts: Array) -> Array:
-    """The mean of the numbers in each part of time, NaN where there are none."""
+    """The mean of the numbers in each part of time; NaN if there are none."""
     known = np.isfinite(lines)
     counts = np.add.reduceat(known, starts, axis=0, dtype=np.int64)
     shares = np.where(known, lines, 0.0) / np.repeat(
@@ -193,7 +193,7 @@ def _range_text(numbers: Array) -> str:
 
 
 def _draw_thresholds(axes: Any, levels: Array, low: float, high: float) -> tuple[float, float]:
-    """A line at each threshold that is not far off; returns the limits with these."""
+    """Draw a line at each threshold that is not far off; returns the limits that include these."""
     room = _THRESHOLD_ROOM * (high - low) or 1.0
     is_near = (levels >= low - room) & (levels <= high + room)
     is_one = len(np.unique(levels)) == 1

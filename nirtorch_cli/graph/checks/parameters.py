@@ -1,7 +1,7 @@
-"""Are the numbers of a node ones that its equation can be computed with?
+"""Can the equation of a node be computed with its numbers?
 
-In: nodes by NIR path. Out: findings. One small function a rule; each is given a node and the
-ranges of its parameters, so that every array is read once. Cost: linear in the parameters.
+In: nodes by NIR path. Out: findings. One small function per rule; each gets a node and the ranges
+of its parameters, so that every array is read once. Cost: linear in the parameters.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _NOT_COMPUTED_WITH = frozenset({"metadata", *SHAPES, *COUNTS, *SINGLE})
 
 @dataclass(frozen=True)
 class Range:
-    """Least and largest value of a parameter, NaN if it holds NaN."""
+    """Smallest and largest value of a parameter; NaN if it holds NaN."""
 
     low: float
     high: float
@@ -47,7 +47,7 @@ def examine(
     """What the rules find in the nodes of a graph and of those nested in it.
 
     Arguments:
-        is_known: whether a node of a type that nir does not have is no error all the same.
+        is_known: whether a node of a type that nir does not have is accepted.
     """
     for name, node in graph.nodes.items():
         if isinstance(node, nir.NIRGraph):
@@ -62,7 +62,7 @@ def examine(
 
 
 def numbers(node: nir.NIRNode) -> Iterator[tuple[str, np.ndarray]]:
-    """The parameters of a node that are numbers to calculate with, whatever type they have."""
+    """The numeric parameters of a node, of any type."""
     if primitive_of(node) is None:
         return
     for name, array in _arrays(node):
@@ -82,7 +82,7 @@ def range_of(values: np.ndarray) -> Range:
 
 
 def unknown_type(node: nir.NIRNode, ranges: Ranges) -> Iterator[Finding]:
-    """NIR005: a type that nir does not have, of which nobody but a map knows what it means."""
+    """NIR005: a type that nir does not have, and that only a map could know."""
     if isinstance(node, UnknownNode):
         yield node.finding()
 
@@ -96,7 +96,7 @@ def no_numbers(node: nir.NIRNode, ranges: Ranges) -> Iterator[Finding]:
 
 
 def unfit_parameters(node: nir.NIRNode, ranges: Ranges) -> Iterator[Finding]:
-    """NIR201: a bias that is not one for each output, channels that do not divide into groups."""
+    """NIR201: a bias without one value per output, or channels that do not divide into groups."""
     if type(node) not in (nir.Affine, nir.Conv1d, nir.Conv2d):
         return
     weight, bias = np.shape(node.weight), None if node.bias is None else np.shape(node.bias)
@@ -136,7 +136,7 @@ def infinite(node: nir.NIRNode, ranges: Ranges) -> Iterator[Finding]:
 
 
 def non_positive_tau(node: nir.NIRNode, ranges: Ranges) -> Iterator[Finding]:
-    """NIR303: a time constant that the equation cannot be divided by, or that grows."""
+    """NIR303: a time constant that is 0, or negative, so that the variable grows."""
     for name in time_constants_of(node):
         if name in ranges and ranges[name].low <= 0:
             text = f"a time constant of {ranges[name].low:g}; it must be more than 0"
@@ -144,7 +144,7 @@ def non_positive_tau(node: nir.NIRNode, ranges: Ranges) -> Iterator[Finding]:
 
 
 def impossible_delay(node: nir.NIRNode, ranges: Ranges) -> Iterator[Finding]:
-    """NIR309: a delay that would hear the future, or wait for ever."""
+    """NIR309: a delay that would need a future value, or wait for ever."""
     span = ranges.get("delay")
     if span is not None and (span.low < 0 or np.isinf(span.high)):
         odd = span.low if span.low < 0 else span.high
@@ -153,7 +153,7 @@ def impossible_delay(node: nir.NIRNode, ranges: Ranges) -> Iterator[Finding]:
 
 
 def reset_above_threshold(node: nir.NIRNode, ranges: Ranges) -> Iterator[Finding]:
-    """NIR304: a spike that does not bring the voltage below the threshold."""
+    """NIR304: a reset that does not bring the voltage below the threshold."""
     reset, threshold = ranges.get("v_reset"), ranges.get("v_threshold")
     if reset is None or threshold is None or reset.high < threshold.low:
         return
@@ -164,14 +164,14 @@ def reset_above_threshold(node: nir.NIRNode, ranges: Ranges) -> Iterator[Finding
 
 
 def never_fires(node: nir.NIRNode, ranges: Ranges) -> Iterator[Finding]:
-    """NIR305: an infinite threshold, or no way for the input to move the voltage above it."""
+    """NIR305: the threshold is infinite, or the input cannot move the voltage above it."""
     if "v_threshold" not in ranges:
         return
     threshold = _array(node, "v_threshold")
     silent = threshold == np.inf
     for gain in ("r", "w_in"):
         if gain in ranges and ranges[gain].low <= 0 <= ranges[gain].high:
-            # What rests at v_leak, or for IF at 0, stays there without any input.
+            # Without input the voltage stays at v_leak, or for IF at 0.
             rest = _array(node, "v_leak") if "v_leak" in ranges else 0.0
             silent = silent | ((_array(node, gain) == 0) & (rest <= threshold))
     if count := _count(silent):
@@ -211,11 +211,11 @@ _LIMITS = {
 
 
 def precision(nodes: Mapping[str, nir.NIRNode], dtype: str) -> Iterator[Finding]:
-    """NIR306, NIR307: what a module of some floating type does not keep of the parameters.
+    """NIR306, NIR307: digits and values of parameters that a floating type does not hold.
 
     Arguments:
         nodes: by NIR path.
-        dtype: the name of a floating type of torch; of others nothing is known.
+        dtype: the name of a floating type of torch; other names give no findings.
     """
     if dtype not in _LIMITS:
         return
@@ -229,7 +229,7 @@ def precision(nodes: Mapping[str, nir.NIRNode], dtype: str) -> Iterator[Finding]
             lost = _count((known > largest) | ((known != 0) & (known < smallest / 2)))
             if lost:
                 text = f"{lost} of {values.size} values do not fit in {dtype}"
-                hint = "they become 0 or infinite; choose a wider --dtype"
+                hint = "they become 0 or infinity; choose a wider --dtype"
                 yield Finding("NIR307", "warning", text, where, name, hint)
             elif _is_rounded(values, dtype):
                 rounded.append(name)

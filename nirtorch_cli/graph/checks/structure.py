@@ -1,4 +1,4 @@
-"""Is this graph one that can be executed? One small function a rule.
+"""Can this graph be executed? One small function per rule.
 
 In: a `nir.NIRGraph` with names as text. Out: findings, those of nested graphs included.
 Cost: linear in nodes and edges.
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 import nir
 
 from nirtorch_cli.findings.finding import Finding
-from nirtorch_cli.findings.text import listed, quoted
+from nirtorch_cli.findings.text import counted, listed, quoted
 from nirtorch_cli.graph.loops import Neighbours, neighbours
 from nirtorch_cli.reading.limits import MAX_NESTING
 
@@ -23,13 +23,13 @@ def examine(graph: nir.NIRGraph) -> list[Finding]:
 
 
 def _examined(graph: nir.NIRGraph, path: str, depth: int) -> Iterator[Finding]:
-    """`examine` for a graph nested in `depth` others; `path` has their names and its own."""
+    """`examine` for a graph nested in `depth` others; `path` holds their names and its own."""
     if depth > MAX_NESTING:
         yield Finding("NIR011", "error", f"graphs nested over {MAX_NESTING} deep", path)
         return
     found = [finding for rule in RULES for finding in rule(graph)]
     if not any(finding.severity == "error" for finding in found):
-        # What is not reached only follows from what is broken, if anything is.
+        # If anything is broken, unreachable nodes are only a consequence of it.
         found += [finding for rule in PATH_RULES for finding in rule(graph)]
     for finding in found:
         yield finding.inside(path) if path else finding
@@ -39,7 +39,7 @@ def _examined(graph: nir.NIRGraph, path: str, depth: int) -> Iterator[Finding]:
 
 
 def dangling_edges(graph: nir.NIRGraph) -> Iterator[Finding]:
-    """NIR101: an edge whose source or target is no node of the graph."""
+    """NIR101: an edge whose source or target is not a node of the graph."""
     lonely = unconnected(graph)
     if len(lonely) == 1:
         hint = f"{quoted(lonely[0])} has no edge: is it meant?"
@@ -52,8 +52,8 @@ def dangling_edges(graph: nir.NIRGraph) -> Iterator[Finding]:
         yield Finding(
             "NIR101",
             "error",
-            f"{len(edges)} of this graph's edges lead to or from {quoted(name)}, which is none "
-            f"of its nodes (first {quoted(source)} -> {quoted(target)})",
+            f"{counted(len(edges), 'edge')} to or from {quoted(name)}, which names no node "
+            f"(first {quoted(source)} -> {quoted(target)})",
             hint=hint,
         )
 
@@ -86,16 +86,17 @@ def ports(graph: nir.NIRGraph) -> Iterator[Finding]:
 
 
 def duplicate_edges(graph: nir.NIRGraph) -> Iterator[Finding]:
-    """NIR104: NIR's edges are a set, so an edge that is written twice counts once."""
+    """NIR104: NIR's edges are a set, so an edge that appears twice is used once."""
     for (source, target), count in Counter(graph.edges).items():
         if count > 1:
-            text = f"the edge {quoted(source)} -> {quoted(target)} stands there {count} times"
+            times = "twice" if count == 2 else f"{count:,} times"
+            text = f"the edge {quoted(source)} -> {quoted(target)} appears {times}"
             repair = "duplicate-edges"
             yield Finding("NIR104", "warning", text, target, hint="used once", repair=repair)
 
 
 def edges_into_inputs(graph: nir.NIRGraph) -> Iterator[Finding]:
-    """NIR105: an Input hears the outside only."""
+    """NIR105: an Input receives only what comes from outside the graph."""
     for source, target in graph.edges:
         if isinstance(graph.nodes.get(target), nir.Input):
             text = f"an Input with an edge from {quoted(source)}"
@@ -103,7 +104,7 @@ def edges_into_inputs(graph: nir.NIRGraph) -> Iterator[Finding]:
 
 
 def nodes_without_input(graph: nir.NIRGraph) -> Iterator[Finding]:
-    """NIR106: a node that no edge leads to; the sum of no inputs is zero."""
+    """NIR106: a node without an incoming edge; the sum of no inputs is zero."""
     fed = {target for _, target in graph.edges}
     for name, node in graph.nodes.items():
         if name not in fed and not isinstance(node, nir.Input):
@@ -115,7 +116,7 @@ def nodes_without_input(graph: nir.NIRGraph) -> Iterator[Finding]:
 
 
 def nested_ports(graph: nir.NIRGraph) -> Iterator[Finding]:
-    """NIR107: an edge names a nested graph and not its port, so there can be one each."""
+    """NIR107: an edge names a nested graph but not its port, so it can have only one of each."""
     for name, node in graph.nodes.items():
         if not isinstance(node, nir.NIRGraph):
             continue
@@ -132,7 +133,7 @@ def nested_ports(graph: nir.NIRGraph) -> Iterator[Finding]:
 
 
 def self_edges(graph: nir.NIRGraph) -> Iterator[Finding]:
-    """NIR113: a node that hears itself, a step later and without a weight."""
+    """NIR113: a node that receives its own output, a step later and without a weight."""
     for source, target in dict.fromkeys(graph.edges):
         if source == target and target in graph.nodes:
             text = "an edge leads from it to itself; it carries last step's value"
@@ -166,7 +167,7 @@ def outputs_out_of_reach(graph: nir.NIRGraph) -> Iterator[Finding]:
 
 
 def nodes_out_of_reach(graph: nir.NIRGraph) -> Iterator[Finding]:
-    """NIR110: loops that nothing leads into."""
+    """NIR110: loops without an edge from outside."""
     fed = {target for _, target in graph.edges}
     following = neighbours(graph.nodes, graph.edges)
     reached = _reached(following, [name for name in graph.nodes if name not in fed])
@@ -178,7 +179,7 @@ def nodes_out_of_reach(graph: nir.NIRGraph) -> Iterator[Finding]:
 
 
 def dead_ends(graph: nir.NIRGraph) -> Iterator[Finding]:
-    """NIR112: nodes that are computed in vain; those without input are reported as such."""
+    """NIR112: nodes whose result is not used; nodes without input are reported by NIR106."""
     coming = neighbours(graph.nodes, ((target, source) for source, target in graph.edges))
     useful = _reached(coming, _of_type(graph, nir.Output))
     idle = [
@@ -192,7 +193,7 @@ def dead_ends(graph: nir.NIRGraph) -> Iterator[Finding]:
 
 
 PATH_RULES = (outputs_out_of_reach, nodes_out_of_reach, dead_ends)
-"""The rules about what leads where, for graphs whose edges all lead somewhere."""
+"""The rules about paths, for graphs in which every edge joins two nodes."""
 
 
 def _of_type(graph: nir.NIRGraph, kind: type[nir.NIRNode]) -> list[str]:
@@ -200,7 +201,7 @@ def _of_type(graph: nir.NIRGraph, kind: type[nir.NIRNode]) -> list[str]:
 
 
 def _reached(following: Neighbours, starts: Iterable[str]) -> set[str]:
-    """What can be reached from some nodes, themselves included; to be asked, not iterated."""
+    """The nodes that can be reached from some, these included; for membership tests only."""
     waiting = list(starts)
     seen = set(waiting)
     while waiting:

@@ -1,4 +1,4 @@
-"""Does the length of a step suit the nodes? For those that the reference modules step.
+"""Does the length of a step suit the nodes? For the types that have reference modules.
 
 In: a node's NIR path, the node, and dt in the unit of its time constants. Out: findings.
 Cost: linear in the parameters.
@@ -16,16 +16,16 @@ from nirtorch_cli.graph.time_step import TimeStep
 from nirtorch_cli.primitives.table import is_of_role, time_constants_of
 
 _EVEN = 1e-3
-"""How far from a whole number of steps a delay may be: float32 files are a little off."""
+"""How far a delay may be from a whole number of steps: float32 files are a little off."""
 
 
 def time_steps(nodes: Mapping[str, nir.NIRNode], dt: float) -> Iterator[Finding]:
-    """NIR401, NIR402: forward Euler overshoots with dt > tau and diverges from 2 tau on."""
+    """NIR401, NIR402: forward Euler overshoots if dt > tau, and diverges if dt >= 2 tau."""
     for name, node in nodes.items():
         for parameter in time_constants_of(node):
             tau = np.asarray(getattr(node, parameter))
             if tau.dtype.kind not in "fiu":
-                continue  # its mapper says what is wrong with it
+                continue  # its mapper reports what is wrong
             known = tau[~np.isnan(tau)]
             if known.size == 0 or dt <= (shortest := float(known.min())):
                 continue
@@ -42,19 +42,19 @@ def time_steps(nodes: Mapping[str, nir.NIRNode], dt: float) -> Iterator[Finding]
 
 
 _MANY_STEPS = 1000
-"""A Delay of so many steps of a guessed dt is more likely one that counts steps."""
+"""A Delay of at least this many steps of a guessed dt more likely counts steps."""
 
 
 def delays_in_steps(nodes: Mapping[str, nir.NIRNode], step: TimeStep) -> Iterator[Finding]:
-    """NIR405: whole numbers for delays, and a dt that is but a guess."""
+    """NIR405: the delays are whole numbers, and dt is only a guess."""
     for name, node in nodes.items() if step.is_guess else ():
         delays = np.asarray(node.delay) if isinstance(node, nir.Delay) else np.empty(0)
         if delays.dtype.kind not in "fiu" or not delays.size:
             continue
         longest = float(delays.max())
         if longest >= _MANY_STEPS * step.dt and np.array_equal(delays, np.floor(delays)):
-            text = f"whole numbers up to {longest:g}, which look like numbers of steps"
-            hint = f"of the guessed dt {step.dt:g} that is {longest / step.dt:,.0f} steps; --dt 1 "
+            text = f"holds whole numbers up to {longest:g}, which look like numbers of steps"
+            hint = f"at the guessed dt {step.dt:g} that is {longest / step.dt:,.0f} steps; --dt 1 "
             hint += "takes them as they are"
             yield Finding("NIR405", "warning", text, name, "delay", hint)
 
@@ -66,15 +66,15 @@ _EPSILON = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23, "floa
 def lost_increments(
     nodes: Mapping[str, nir.NIRNode], dt: float, dtype: str, *, is_current: bool = False
 ) -> Iterator[Finding]:
-    """NIR308: steps that are too small for a floating type to add to a voltage at the threshold.
+    """NIR308: increments that are too small for a floating type to add to a voltage.
 
-    A variable covers dt/tau of its distance to equilibrium in a step. Where that part of the way
-    from v_leak to the threshold is less than the type tells apart there, a neuron is stuck below
-    the threshold, or comes there at another time.
+    In a step a variable covers dt/tau of its distance to equilibrium. If dt/tau of the way from
+    v_leak to the threshold is less than the spacing of the type's numbers there, the neuron gets
+    stuck below the threshold, or reaches it at another time.
 
     Arguments:
-        dtype: the name of a floating type of torch; of others nothing is known.
-        is_current: whether I and IF take a current, which is times dt.
+        dtype: the name of a floating type of torch; other names give no findings.
+        is_current: whether I and IF take a current, which is multiplied by dt.
     """
     epsilon = _EPSILON.get(dtype)
     for name, node in nodes.items() if epsilon is not None else ():
@@ -82,29 +82,29 @@ def lost_increments(
             lost = np.count_nonzero(steps < epsilon * grain) if steps.size else 0
             if lost:
                 text = (
-                    f"{lost} of {steps.size} neurons cannot add what a step of dt {dt:g} adds in "
+                    f"{lost} of {steps.size} neurons lose the increment of a step (dt {dt:g}) in "
                     f"{dtype}: {float(steps.min()):.2g} of the way to the threshold"
                 )
-                hint = "their voltage is stuck or wrong; choose a wider --dtype, or a longer --dt"
+                hint = "their voltage is stuck or wrong; choose a wider --dtype or a longer --dt"
                 yield Finding("NIR308", "warning", text, name, parameter, hint)
 
 
 def _increments(
     node: nir.NIRNode, dt: float, is_current: bool
 ) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """What a step adds, in parts of the way to the threshold, and how fine that has to be told."""
+    """The increment of a step as a fraction of the way to the threshold, and the scale there."""
     if not is_of_role(node, "neuron"):
         return
     with np.errstate(all="ignore"):
         threshold = np.abs(np.asarray(getattr(node, "v_threshold", 1.0), dtype=np.float64))
         leak = np.asarray(getattr(node, "v_leak", 0.0), dtype=np.float64)
         way = np.abs(np.asarray(getattr(node, "v_threshold", 1.0), dtype=np.float64) - leak)
-        # Numbers are as coarse as the largest that is met on the way.
+        # The largest number on the way decides how coarse the sum is.
         grain = np.maximum(np.maximum(threshold, np.abs(leak)) / way, 1.0)
         grain = np.where(np.isfinite(grain), grain, 0.0)
         if isinstance(node, (nir.I, nir.IF)):
             gain = np.abs(np.asarray(node.r, dtype=np.float64)) * (dt if is_current else 1.0)
-            part = np.where(gain > 0, gain / way, np.inf)  # what hears nothing is another rule's
+            part = np.where(gain > 0, gain / way, np.inf)  # no input at all is another rule's
             yield "r", part, grain
         for parameter in time_constants_of(node):
             tau = np.asarray(getattr(node, parameter), dtype=np.float64)
@@ -114,16 +114,16 @@ def _increments(
 
 
 def uneven_delays(nodes: Mapping[str, nir.NIRNode], dt: float) -> Iterator[Finding]:
-    """NIR403: a delay is a whole number of steps, so another is rounded."""
+    """NIR403: a delay that is not a whole number of steps is rounded."""
     for name, node in nodes.items():
         if not isinstance(node, nir.Delay):
             continue
         delays = np.asarray(node.delay)
         if delays.dtype.kind not in "fiu" or not np.all(np.isfinite(delays)):
-            continue  # its mapper says what is wrong with it
+            continue  # its mapper reports what is wrong
         steps = delays.astype(np.float64).reshape(-1) / dt
         uneven = steps[np.abs(steps - np.round(steps)) > _EVEN * np.maximum(steps, 1)]
         if uneven.size:
-            text = f"{uneven.size} of {steps.size} delays are no multiple of dt {dt:g}"
+            text = f"{uneven.size} of {steps.size} delays are not a multiple of dt {dt:g}"
             hint = f"rounded: the first is {uneven[0]:.4g} steps; choose a --dt that divides it"
             yield Finding("NIR403", "warning", text, name, "delay", hint)

@@ -1,8 +1,8 @@
 """A node to its torch module, with copies of its weights and constants in the file's precision.
 
-In: a node and the `Dynamics`. Out: a module, or None where the input is passed on. `build` asks the
-table; the functions below it are what the table names for types of which no class here takes the
-parameters as they are.
+In: a node and the `Dynamics`. Out: a module, or None where the input is passed on. `build` looks a
+type up in the table; the functions below it build the modules of types that are not a `Neuron`
+class.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from nirtorch_cli.primitives.table import Primitive
 
 
 def build(primitive: Primitive, node: Any, dynamics: Dynamics) -> torch.nn.Module | None:
-    """The module of a node by what its type is; None where the input is passed on.
+    """The module of a node, as its type says; None if the input is passed on.
 
     Raises:
         TypeError: a parameter is not real numbers.
-        ValueError: a parameter is none that the module can take.
+        ValueError: the module cannot take a parameter.
     """
     builder: Any = primitive.builder()
     if builder is None:
@@ -43,7 +43,7 @@ def build(primitive: Primitive, node: Any, dynamics: Dynamics) -> torch.nn.Modul
 
 
 def tensor(value: Any) -> Tensor:
-    """A copy of a NIR parameter as a tensor, in its own precision; numbers become floating.
+    """A copy of a NIR parameter as a tensor, in its own precision; integers become floating.
 
     Raises:
         TypeError: the parameter is not real numbers.
@@ -52,16 +52,16 @@ def tensor(value: Any) -> Tensor:
     if array.dtype.kind not in "fiub":
         raise TypeError(f"parameters of type {array.dtype} are not real numbers")
     single_or_half = array.dtype.kind == "f" and array.dtype.itemsize <= 4
-    # Also the machine's byte order: a file may hold another, which torch refuses.
+    # In this machine's byte order, since torch refuses another.
     native = array.dtype.newbyteorder("=") if single_or_half else np.dtype(np.float64)
     return torch.from_numpy(np.array(array, dtype=native, order="C"))
 
 
 def linear(node: nir.Linear | nir.Affine, dynamics: Dynamics) -> torch.nn.Module:
-    """A matrix on the last axis, with a bias if it is Affine; of a stack, one for each row."""
+    """A matrix on the last axis, with a bias if it is Affine; or a stack of matrices."""
     weight = tensor(node.weight)
     bias = tensor(node.bias) if isinstance(node, nir.Affine) else None
-    if bias is not None:  # for a stack of matrices it may be one row for all of them
+    if bias is not None:  # a stack of matrices may share one row of biases
         bias = torch.broadcast_to(bias, weight.shape[:-1]).contiguous()
     if weight.dim() != 2:
         return StackedLinear(weight, bias)
@@ -71,8 +71,8 @@ def linear(node: nir.Linear | nir.Affine, dynamics: Dynamics) -> torch.nn.Module
 def _plain_linear(weight: Tensor, bias: Tensor | None) -> torch.nn.Linear:
     """A `torch.nn.Linear` with these weights.
 
-    Its constructor would draw random ones first, from the global generator on which the
-    user's own results depend, and takes most of a conversion's time to do so.
+    Its constructor would first draw random weights, which takes most of a conversion's time and
+    changes the global generator on which a user's results depend.
     """
     module = torch.nn.Linear.__new__(torch.nn.Linear)
     torch.nn.Module.__init__(module)
@@ -95,13 +95,13 @@ def scale(node: nir.Scale, dynamics: Dynamics) -> torch.nn.Module:
 
 
 def convolution(node: nir.Conv1d | nir.Conv2d, dynamics: Dynamics) -> torch.nn.Module:
-    """A convolution, the kernel in NIR's axes, which are torch's."""
+    """A convolution; NIR's kernel has torch's axes."""
     weight = tensor(node.weight)
     bias = None if node.bias is None else tensor(node.bias)
     size: Callable[[Any], Any] = single if isinstance(node, nir.Conv1d) else pair
     groups, mode = single(node.groups), padding_mode(node.padding)
     kind: type[Any] = Conv1d if isinstance(node, nir.Conv1d) else Conv2d
-    # On "meta" nothing is drawn or allocated for weights that are replaced at once.
+    # On "meta" nothing is drawn or allocated; the weights are replaced right after.
     module = kind(
         weight.shape[1] * groups,
         weight.shape[0],

@@ -1,4 +1,4 @@
-"""CubaLI and CubaLIF: leaky integrators whose input passes a synapse first.
+"""CubaLI and CubaLIF: leaky integrators whose input first passes through a synapse.
 
     tau_syn di/dt = -i + w_in x
     tau_mem dv/dt = (v_leak - v) + r i
@@ -64,7 +64,7 @@ class CubaLI(Neuron):
         return i_next, relaxed + self.r * (i - j) * self.cross_gain()
 
     def cross_gain(self) -> Tensor:
-        """What the current's decay adds to the voltage in one exact step.
+        """The gain k with which the old current acts on the voltage in one exact step.
 
         With m = dt/tau_mem and s = dt/tau_syn it is m (exp(-s) - exp(-m)) / (m - s), here
         as m exp(-min(m, s)) (1 - exp(-|d|)) / |d|, d = m - s, which neither overflows nor
@@ -96,7 +96,7 @@ class CubaLI(Neuron):
         i, v = self.variables(x[0], state).values()
         j, decay, gain = scaled(self.w_in, x), self.gain("tau_syn"), self.gain("tau_mem")
         is_euler = self.dynamics.integration == "euler"
-        # An exact step of the voltage reads j once more.
+        # An exact step of the voltage reads j a second time.
         synapse = Leaky(j, decay, is_own=is_euler and j is not x)
         currents = integrated(synapse, i, (decay,))
         last = currents[-1].clone()

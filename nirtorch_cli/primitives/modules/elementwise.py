@@ -57,7 +57,7 @@ class Delay(torch.nn.Module):
         self.measure()
 
     def measure(self) -> None:
-        """Settle how much history is kept; here, as reading `steps` at each step is slow."""
+        """Set how much history is kept; done once, as reading `steps` at each step is slow."""
         self.longest = int(self.steps.max()) if self.steps.numel() else 0
         self.is_uniform = bool((self.steps == self.longest).all())
 
@@ -87,7 +87,7 @@ class Delay(torch.nn.Module):
         require_fit(self.steps, x[0])
         count, shape = len(x), (self.longest, *x.shape[1:])
         past = x.new_zeros(shape) if state is None else remembered(state, "history", shape, x[0])
-        known = torch.cat([past.flip(0), x])  # oldest first
+        known = torch.cat([past.flip(0), x])  # the oldest first
         if self.is_uniform:
             y = known[:count]
         else:

@@ -1,9 +1,9 @@
-"""When a population fires, and what a spike leaves of its voltage, over many time steps.
+"""Threshold and reset of a layer of neurons over many time steps.
 
-In: an `Advance` and the voltage before. Out: spikes for all steps, the voltage after them, and that
-after each if it is watched. Step by step as a module's own forward does it; or in place, where no
-gradient is asked for, with comparisons that write floating zeros and ones, for which torch has
-vector code. The numbers are the same, bit for bit. Cost: linear in steps and neurons.
+In: an `Advance` and the voltage before. Out: the spikes of all steps, the voltage after them, and
+the voltage after each step if it is recorded. Either step by step, as a module's own forward does
+it; or, if no gradient is needed, in place, with comparisons that write 0.0 and 1.0, for which torch
+has vector code. The numbers are the same, bit for bit. Cost: linear in steps and neurons.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from nirtorch_cli.primitives.modules.recurrence import Advance, spread
 from nirtorch_cli.primitives.modules.surrogate import Derivative, spike
 
 Fired = tuple[Tensor, Tensor, Tensor | None]
-"""Spikes of all steps, the voltage after them, and that after each if it is watched."""
+"""Spikes of all steps, the voltage after them, and that after each step if it is recorded."""
 
 
 class OverflowedError(ArithmeticError):
-    """A voltage became infinite: a reset in place would make it no number, forward's does not."""
+    """A voltage became infinite: the reset in place would make it NaN, that of forward does not."""
 
 
 @dataclass(frozen=True)
 class Firing:
-    """When a population fires and what is left of its voltage then.
+    """When a neuron fires, and the voltage that a spike leaves.
 
     is_difference: a spike lowers v by `threshold - reset`; otherwise it sets v to `reset`.
     """
@@ -44,7 +44,7 @@ class Firing:
         return torch.where(z.detach() > 0, self.reset, v)
 
     def step_by_step(self, advance: Advance, v: Tensor, watch: bool) -> Fired:
-        """The steps as the module's own forward does them."""
+        """Run the steps as the module's own forward does."""
         outputs, watched = [], []
         for step in range(len(advance.drive)):
             v = advance(v, step)
@@ -56,13 +56,13 @@ class Firing:
         return torch.stack(outputs), v, torch.stack(watched) if watch else None
 
     def in_place(self, advance: Advance, v: Tensor, watch: bool) -> Fired:
-        """The steps in place, where no gradient is asked for.
+        """Run the steps in place; for runs without gradients.
 
         Raises:
-            OverflowedError: a voltage was infinite; to be run step by step.
+            OverflowedError: a voltage was infinite; run step by step instead.
         """
         drive = advance.drive
-        # Each step's drive is read before its spikes are written.
+        # The input of each step is read before its spikes are written.
         spikes = drive if advance.is_own else torch.empty_like(drive)
         voltages = torch.empty_like(drive) if watch else None
         slots = None if voltages is None else voltages.unbind(0)
@@ -78,7 +78,7 @@ class Firing:
         return spikes, v, voltages
 
     def leaving(self, like: Tensor) -> Callable[[Tensor, Tensor, Tensor], None]:
-        """A function that writes what spikes z leave of voltages u into v."""
+        """A function that writes the voltages that spikes z leave of u into v."""
         if self.is_difference:
             difference = spread(self.threshold - self.reset, like)
 
@@ -89,7 +89,7 @@ class Firing:
         reset, is_zero = self.reset, not self.reset.any()
 
         def leave(u: Tensor, z: Tensor, v: Tensor) -> None:
-            torch.addcmul(u, z, u, value=-1, out=v)  # z is 0 or 1: nothing is rounded
+            torch.addcmul(u, z, u, value=-1, out=v)  # z is 0 or 1, so nothing is rounded
             if not is_zero:
                 v.addcmul_(z, reset)
 
@@ -110,7 +110,7 @@ class Firing:
 
         def to_zero(v: Tensor, z: Tensor) -> None:
             compare(v, threshold, out=z)
-            v.addcmul_(z, v, value=-1)  # z is 0 or 1: nothing is rounded
+            v.addcmul_(z, v, value=-1)  # z is 0 or 1, so nothing is rounded
 
         def to_reset(v: Tensor, z: Tensor) -> None:
             to_zero(v, z)

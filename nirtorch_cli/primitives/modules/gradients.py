@@ -1,9 +1,18 @@
-"""A population over many time steps with a gradient: backpropagation through time, by hand.
+"""Neurons over many time steps with gradients: hand-written backpropagation through time.
 
-In: an `Advance`, whose drive or first voltage has a gradient, and how it fires. Out: what a step
-at a time gives, bit for bit, and its gradients to rounding. Forwards it is the loop in place, which
-keeps the voltages before the reset; backwards two kernels a step, where autograd would take a
-dozen for what each step left behind. A second derivative is had by autograd, step by step.
+In: an `Advance`, whose input or first voltage needs a gradient, and how it fires. Out: the numbers
+of a step-by-step run, bit for bit, and its gradients to rounding. The forward pass is the loop in
+place, which keeps the voltages before the reset; the backward pass takes two kernels per step,
+where autograd would take a dozen. Second derivatives are left to autograd, step by step.
+
+           drive[t]                     drive[t+1]
+              | gain                       | gain
+    v --(1 - gain)--> u --(reset)--> v --(1 - gain)--> u --(reset)--> v
+                      |                                |
+                      z = u > threshold                z          the spikes, the output
+
+The loss reaches u from its spike z, and from the voltage v after the reset. The backward pass goes
+from the last step to the first, with one tensor dL/dv that is updated at each step.
 
 With u = v + gain (drive - v) + kick before the reset and z = u > threshold, with the surrogate
 derivative s(u - threshold) in place of that of z, and none through the reset itself:
@@ -12,8 +21,22 @@ derivative s(u - threshold) in place of that of z, and none through the reset it
     dL/du = s dL/dz + dL/dv                v = u - (threshold - reset) z ("subtract")
     dL/dv before = (1 - gain) dL/du,  dL/ddrive = gain dL/du,  dL/dkick = dL/du
 
+Example, the gradient of two spikes, by hand and by autograd:
+
+>>> from nirtorch_cli.primitives.modules.recurrence import Leaky
+>>> one, u = torch.ones(1), torch.tensor([[1.5], [0.8]], requires_grad=True)
+>>> firing = Firing(one, 0 * one, is_difference=True, derivative=lambda x: 1 / (1 + x * x))
+>>> found = []
+>>> for run in (firing.step_by_step, lambda *arguments: fired(*arguments[:2], firing, False)):
+...     spikes, _, _ = run(Leaky(u, 0.5 * one), 0.9 * one, False)
+...     found += torch.autograd.grad(spikes.sum(), u)
+>>> found[0].flatten()
+tensor([0.6808, 0.4000])
+>>> torch.allclose(*found)
+True
+
 Source: Neftci, Mostafa, Zenke 2019, doi:10.1109/MSP.2019.2931595, section "Surrogate gradients".
-Cost: linear in steps and neurons, and the memory of the drive, voltages and spikes of all steps.
+Cost: linear in steps and neurons; memory for the inputs, voltages and spikes of all steps.
 """
 
 from __future__ import annotations
@@ -32,9 +55,9 @@ Gradients = tuple[Tensor | None, ...]
 
 
 def is_learning(advance: Advance, v: Tensor, constants: Iterable[Tensor]) -> bool:
-    """Whether gradients are asked for that are written here: none of a constant's.
+    """Whether the gradients that are needed are written here.
 
-    Nor those of `torch.func`, which transforms what autograd would do.
+    Those of constants are not, nor those of `torch.func`, which transforms autograd's own.
     """
     read = [advance.drive, v, *([] if advance.kicks is None else [advance.kicks])]
     fixed = [*constants, *([] if advance.gain is None else [advance.gain])]
@@ -46,10 +69,10 @@ def is_learning(advance: Advance, v: Tensor, constants: Iterable[Tensor]) -> boo
 
 
 def fired(advance: Advance, v: Tensor, firing: Firing, watch: bool) -> Fired:
-    """Spikes of all steps, the voltage after them, and that after each if it is watched.
+    """Spikes of all steps, the voltage after them, and that after each step if it is recorded.
 
     Raises:
-        OverflowedError: a voltage was infinite; to be run step by step.
+        OverflowedError: a voltage was infinite; run step by step instead.
     """
     spikes, last, after = _Fired.apply(advance.drive, advance.kicks, v, advance, firing, watch)  # type: ignore[no-untyped-call]
     return spikes, last, after
@@ -96,7 +119,7 @@ class _Fired(torch.autograd.Function):
         drive, kicks, v, before, spikes = ctx.saved_tensors
         firing, gain = ctx.firing, ctx.gain
         given = (of_spikes, of_last, of_after)
-        if torch.is_grad_enabled():  # somebody wants the gradient of this gradient
+        if torch.is_grad_enabled():  # a second derivative is needed
             advance = ctx.advance.of(drive, gain, kicks)
             made = firing.step_by_step(advance, v, ctx.watch)
             return (*_by_autograd(made, given, (drive, kicks, v)), None, None, None)
@@ -155,7 +178,7 @@ class _Integrated(torch.autograd.Function):
 def _by_autograd(
     made: tuple[Tensor | None, ...], given: tuple[Tensor | None, ...], read: Gradients
 ) -> Gradients:
-    """The gradients of what was read, with a graph of their own."""
+    """The gradients of the tensors that were read, with a graph for second derivatives."""
     pairs = [(one, gradient) for one, gradient in zip(made, given, strict=True)
              if one is not None and gradient is not None and one.requires_grad]  # fmt: skip
     wanted = [x for x in read if x is not None and x.requires_grad]

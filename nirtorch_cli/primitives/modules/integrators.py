@@ -41,7 +41,7 @@ class I(Neuron):  # noqa: E742 (NIR's name)
         return previous(state, "v", x) + self.charge(x)
 
     def charge(self, x: Tensor) -> Tensor:
-        """What an input adds to the voltage in a step."""
+        """The increment of the voltage for the input of a step."""
         return self.r * (x if self.dynamics.integrator_input == "charge" else self.dynamics.dt * x)
 
     def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:

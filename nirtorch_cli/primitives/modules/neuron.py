@@ -1,7 +1,7 @@
-"""What all stateful neurons share: their constants, their first state, their step, their reset.
+"""What all stateful neurons share: constants, first state, step and reset.
 
-Shapes: the constants of a neuron have the NIR shape (or broadcast to it), the input has
-any number of batch axes in front of that. Time constants and dt are in the same unit.
+Shapes: the constants of a neuron have the NIR shape (or broadcast to it); the input has any number
+of batch axes in front of it. Time constants and dt are in the same unit.
 """
 
 from __future__ import annotations
@@ -29,7 +29,30 @@ State = dict[str, Tensor]
 
 
 class Stepper:
-    """Neurons whose steps come one by one, with variables that are changed in place."""
+    """Neurons that are run one step at a time, with variables that are changed in place.
+
+        x of a step --advance--> v, i   (the same tensors at every step)
+                                 |
+                               fire  --> y   (a buffer of the caller: the spikes)
+                                 |
+                                 v   reset, again in place
+
+    A loop calls it once per step: the members of the loop need its output before the next step.
+    The variables belong to the stepper, so `forward`'s rule that a state is never changed holds:
+    they are copies of the state before, and become the state after.
+
+    >>> import torch
+    >>> from nirtorch_cli.primitives.modules.leaky import LIF
+    >>> one = torch.ones(2)
+    >>> constants = {"tau": one, "r": one, "v_leak": 0 * one}
+    >>> neuron = LIF({**constants, "v_threshold": one, "v_reset": 0 * one}, Dynamics(dt=0.5))
+    >>> x, y = torch.tensor([1.0, 3.0]), torch.empty(2)
+    >>> step = neuron.stepper(x, None)
+    >>> step(x, y), step.v
+    (tensor([0., 1.]), tensor([0.5000, 0.0000]))
+    >>> step(x, y), step.v
+    (tensor([0., 1.]), tensor([0.7500, 0.0000]))
+    """
 
     def __init__(
         self,
@@ -50,17 +73,17 @@ class Stepper:
 
     @property
     def is_finite(self) -> bool:
-        """Whether nothing overflowed: a reset in place makes no number of infinity."""
+        """Whether no voltage overflowed: a reset in place would turn infinity into NaN."""
         return bool(torch.isfinite(self.v).all())
 
 
 class Neuron(torch.nn.Module, abc.ABC):
     """A layer of neurons. Its constants are buffers under their NIR names.
 
-    They are read at every step, so a constant may be changed, loaded from a state dict,
-    or replaced by a trainable parameter of the same name.
+    They are read at every step, so a constant may be changed, loaded from a state dict, or replaced
+    by a trainable parameter of the same name.
 
-    What a class of one's own must say is `forward`, one step; see `nirtorch_cli.register`:
+    A subclass only needs `forward`, one step; see `nirtorch_cli.register`:
 
         class Leak(Neuron):
             def forward(self, x, state=None):
@@ -70,11 +93,11 @@ class Neuron(torch.nn.Module, abc.ABC):
     """
 
     kept: dict[str, Tensor] | None = None
-    """Gains by the names of their time constants, where these are `settled`."""
+    """Gains by the names of their time constants, while these are `settled`."""
 
     computed: dict[str, tuple[Tensor, Tensor, Dynamics]] | None = None
-    """Gains beside the time constants that they were computed for: to compare one is quicker than
-    to compute the other. What a constant holds decides, however it came there."""
+    """Gains with the time constants that they were computed from: comparing a constant is faster
+    than computing its gain. Only its value counts, so that any way to change it is noticed."""
 
     def __init__(self, constants: Mapping[str, Tensor], dynamics: Dynamics) -> None:
         super().__init__()
@@ -103,9 +126,9 @@ class Neuron(torch.nn.Module, abc.ABC):
         return f"{tuple(shape)}, {steps}"
 
     def wide(self, name: str) -> Tensor:
-        """A time constant in float64: as it was before it was rounded, where it still is that.
+        """A time constant in float64: its value before it was rounded, if it was not changed since.
 
-        A module in half precision holds 0 or infinity for many a tau whose dt/tau it could hold.
+        In half precision a tau may become 0 or infinity although dt/tau can be represented.
         """
         held: Tensor = getattr(self, name)
         widest = torch.float32 if held.device.type == "mps" else torch.float64
@@ -115,7 +138,7 @@ class Neuron(torch.nn.Module, abc.ABC):
         return torch.where(exact.to(held.dtype) == held, exact.to(widest), held.to(widest))
 
     def _apply(self, *arguments: Any, **keywords: Any) -> Any:
-        """Move and cast, and remember time constants that are rounded by that."""
+        """Move and cast, and remember time constants that are rounded by the cast."""
         names = [n for n in self._buffers if n.startswith("tau") and not getattr(self, n).is_meta]
         before = {name: self.wide(name) for name in names}
         done = super()._apply(*arguments, **keywords)  # type: ignore[no-untyped-call]
@@ -129,14 +152,14 @@ class Neuron(torch.nn.Module, abc.ABC):
         return done
 
     def ratio(self, name: str) -> Tensor:
-        """dt/tau in float64, to be rounded when all else is done."""
+        """dt/tau in float64; rounded only at the end."""
         return self.dynamics.dt / self.wide(name)
 
     def gain(self, name: str) -> Tensor:
-        """The part of its distance to equilibrium that a variable covers in one step.
+        """The fraction of its distance to equilibrium that a variable covers in one step.
 
         Arguments:
-            name: of the variable's time constant, in whose type it is.
+            name: of the variable's time constant; the result has its type.
         """
         kept = None if self.kept is None else self.kept.get(name)
         if kept is not None:
@@ -161,14 +184,14 @@ class Neuron(torch.nn.Module, abc.ABC):
         return {**self.__dict__, "computed": None}
 
     def settled(self) -> Neuron:
-        """The same neurons for many steps during which no constant changes: gains are kept."""
+        """The same neurons for steps during which no constant changes: gains are computed once."""
         settled = copy.copy(self)
         settled.kept = {}
         return settled
 
     is_whole: ClassVar[bool] = False
-    """Whether a class has `over_time` and `in_place` with the numbers of its `forward`. Each class
-    says so for itself: one derived from it that changes how it steps does not inherit them."""
+    """Whether the `over_time` and `in_place` of a class give the numbers of its `forward`. Each
+    class says so for itself: a subclass that changes `forward` does not inherit it."""
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)
@@ -182,15 +205,15 @@ class Neuron(torch.nn.Module, abc.ABC):
     def over_time(
         self, x: Tensor, state: State | None = None, watch: Collection[str] = ()
     ) -> tuple[Tensor, State, State]:
-        """Many steps: as many calls of the module, one after the other, with the same numbers.
+        """Many steps at once: the numbers of as many calls of the module, one after the other.
 
         Arguments:
             x: the inputs, (T, *batch, *shape), T at least 1.
             state: the state before them; None for the resting state.
-            watch: names of variables, of those in the state.
+            watch: the variables of the state to record, by name.
 
         Returns:
-            The outputs (T, *batch, *shape), the state after the last step, and the watched
+            The outputs (T, *batch, *shape), the state after the last step, and the recorded
             variables after each step (T, *batch, *shape), by name.
 
         Raises:
@@ -199,13 +222,13 @@ class Neuron(torch.nn.Module, abc.ABC):
         raise NotImplementedError
 
     def in_place(self, x: Tensor, variables: State) -> Callable[[Tensor], None]:
-        """A function that advances variables, which have the shape of x, by a step's input."""
+        """A function that advances the variables, which have the shape of x, in place by a step."""
         raise NotImplementedError
 
     def stepper(self, x: Tensor, state: State | None) -> Stepper | None:
-        """These neurons for inputs that come one by one, like x, where no gradient is asked for.
+        """A stepper for inputs like x that come one by one.
 
-        None where there is more to do: a gradient, or constants of another type than x.
+        None if a gradient is needed, or constants have another type than x.
         """
         variables = self.variables(x, state)
         if x.is_meta or not is_free(x, (*self.buffers(), *self.parameters(), *variables.values())):
@@ -214,30 +237,30 @@ class Neuron(torch.nn.Module, abc.ABC):
         return Stepper(variables, self.in_place(x, variables), self.fire_in_place(x))
 
     def variables(self, x: Tensor, state: State | None) -> State:
-        """The variables before a step, in the shape of its input x: as left, or at rest."""
+        """The variables before a step, in the shape of its input x: from the state, or at rest."""
         raise NotImplementedError
 
     def fire_in_place(self, x: Tensor) -> Callable[[Tensor, Tensor], None] | None:
-        """A function that writes spikes and resets voltages; None without spikes."""
+        """A function that writes spikes and resets voltages; None for neurons without spikes."""
         return None
 
     def voltages(
         self, advance: Advance, v: Tensor, constants: Collection[Tensor], watch: Collection[str]
     ) -> tuple[Tensor, Tensor, State]:
-        """Output after each of the steps, the voltage after all, and what is watched of it."""
+        """The output of each step, the voltage after the last, and the recorded voltages."""
         after = integrated(advance, v, constants)
         return after, after[-1].clone(), {"v": after} if "v" in watch else {}
 
 
 class SpikingNeuron(Neuron):
-    """What the populations that fire share: threshold and reset, buffers under these names."""
+    """What neurons that fire share: threshold and reset, which are buffers."""
 
     v_threshold: Tensor
     v_reset: Tensor
 
     @property
     def firing(self) -> Firing:
-        """When it fires, and what a spike leaves of its voltage."""
+        """Its threshold and its reset."""
         is_difference = self.dynamics.reset == "subtract"
         return Firing(self.v_threshold, self.v_reset, is_difference, self.derivative)
 
@@ -257,7 +280,7 @@ class SpikingNeuron(Neuron):
 
 
 def is_plain(tensor: Tensor) -> bool:
-    """Whether the numbers of a tensor can be looked at: it is on the CPU, and nothing traces it."""
+    """Whether the numbers of a tensor can be read: it is on the CPU, and nothing traces it."""
     return (
         type(tensor) is Tensor
         and tensor.device.type == "cpu"
@@ -271,9 +294,9 @@ def is_plain(tensor: Tensor) -> bool:
 def previous(
     state: Mapping[str, Any] | None, name: str, x: Tensor, resting: Tensor | float = 0.0
 ) -> Tensor:
-    """A variable before this step: as the last step left it, or `resting` at the first.
+    """A variable before this step: from the state, or `resting` at the first step.
 
-    A resting value takes its batch axes, dtype and device from the input x.
+    The resting value gets its batch axes, dtype and device from the input x.
 
     Raises:
         StateError: the state has no such variable, or belongs to an input of another shape.
@@ -284,7 +307,7 @@ def previous(
 
 
 def remembered(state: Mapping[str, Any], name: str, shape: tuple[int, ...], x: Tensor) -> Tensor:
-    """A tensor of last step's state, which must have this shape.
+    """A tensor of the last step's state, which must have this shape.
 
     Raises:
         StateError: the state has no such tensor, or one of another shape.
@@ -308,7 +331,7 @@ def require_fit(constants: Tensor, x: Tensor) -> None:
     """
     sizes, given = constants.shape, x.shape[x.dim() - constants.dim() :]
     if sizes == given:
-        return  # nearly always, and quick
+        return  # the common case, and fast
     if len(sizes) != len(given) or any(s not in (1, g) for s, g in zip(sizes, given)):
         raise misfit("its parameters have the shape", sizes, x)
 
@@ -316,6 +339,6 @@ def require_fit(constants: Tensor, x: Tensor) -> None:
 def misfit(
     what: str, shape: tuple[int, ...], x: Tensor, hint: str = "nothing is broadcast here"
 ) -> StateError:
-    """The error for an input x beside something of another shape."""
+    """The error for an input x that does not fit something of another shape."""
     text = f"a node's input has the shape {tuple(x.shape)}, but {what} {tuple(shape)}"
     return StateError("NIR602", text, hint=hint)

@@ -11,11 +11,11 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, pad
 
 _SUMMED_AS_THEY_ARE = (torch.float32, torch.float64)
-"""Half precision is summed in float32, by torch's own pooling."""
+"""Half precision goes through torch's own pooling, which sums in float32."""
 
 
 def summed(x: Tensor, axis: int, length: int) -> Tensor:
-    """The sums of so many values in a row along an axis; a rest at its end is left out.
+    """The sums of `length` consecutive values along an axis; a remainder at its end is left out.
 
     On a CPU this takes a seventh of the time of pooling, which has no vector code for it.
     """

@@ -1,8 +1,8 @@
-"""How a variable of neurons goes from step to step, all else being done before.
+"""The recurrence of a neuron's variable from step to step, once its input is known for all steps.
 
-In: what drives the variable, for all steps, with time as the first axis. Out: an `Advance`,
-`Leaky` or `Summing`, a kernel or two a step in the arithmetic of `forward`, so that the numbers
-are the same, bit for bit; and small functions that save passes and kernels.
+In: the input of the variable for all steps, with time as the first axis. Out: an `Advance`,
+`Leaky` or `Summing`: one or two kernels per step, in the same arithmetic as `forward`, so that the
+numbers are equal, bit for bit; and small functions that save passes and kernels.
 
 Cost: linear in steps and neurons.
 """
@@ -17,14 +17,14 @@ from torch import Tensor
 
 
 def approach(v: Tensor, target: Tensor, gain: Tensor) -> Tensor:
-    """v + gain (target - v), in one kernel where all are of one type."""
+    """v + gain (target - v), in one kernel if all have one type."""
     if v.dtype == target.dtype == gain.dtype:
         return torch.lerp(v, target, gain)
     return v + gain * (target - v)
 
 
 def scaled(factor: Tensor, x: Tensor, offset: Tensor | None = None) -> Tensor:
-    """offset + factor x, for all steps; without the passes over x that would change nothing."""
+    """offset + factor x, for all steps; factors of 1 and offsets of 0 take no pass over x."""
     product = x if _is(factor, 1, x) else factor * x
     return product if offset is None or _is(offset, 0, product) else offset + product
 
@@ -32,9 +32,9 @@ def scaled(factor: Tensor, x: Tensor, offset: Tensor | None = None) -> Tensor:
 def scaling(
     factor: Tensor, like: Tensor, offset: Tensor | None = None
 ) -> Callable[[Tensor], Tensor]:
-    """`scaled` as a function of x, for many x in the shape of one.
+    """`scaled` as a function of x, for many x of the same shape.
 
-    What it returns is x itself, or is written over by the next call.
+    It returns x itself, or a buffer that the next call overwrites.
     """
     repeated = None if _is(factor, 1, like) else spread(factor, like)
     shift = None if offset is None or _is(offset, 0, like) else spread(offset, like)
@@ -49,12 +49,12 @@ def scaling(
 
 
 def spread(constant: Tensor, like: Tensor) -> Tensor:
-    """A constant in the shape of the values that it meets at each step: kernels are quicker so."""
+    """A constant expanded to the shape of a step, which makes kernels faster."""
     return constant.expand(like.shape).contiguous()
 
 
 def _is(constant: Tensor, value: float, x: Tensor) -> bool:
-    """Whether a constant has one value, which leaves x as it is; asked only of what is no graph."""
+    """Whether a constant is `value` everywhere, so that x needs no pass; False if unsure."""
     if (
         constant.is_meta
         or constant.dtype != x.dtype
@@ -65,11 +65,11 @@ def _is(constant: Tensor, value: float, x: Tensor) -> bool:
 
 
 class Advance(Protocol):
-    """How a variable goes from one step to the next, its drive known for all steps.
+    """The update of a variable from one step to the next, for known inputs of all steps.
 
-    gain: the part of the distance to the drive that is covered in a step; None where the drive
-    is added whole. kicks: what is added after that. is_own: whether the drive is nobody else's,
-    and can be written over.
+    gain: the fraction of the distance to the input that is covered in a step; None if the input is
+    added as a whole. kicks: increments that are added after that. is_own: whether nothing else
+    uses the input, so that it can be overwritten.
     """
 
     @property
@@ -88,11 +88,11 @@ class Advance(Protocol):
         """The same, in place."""
 
     def onto(self, v: Tensor, step: int, after: Tensor) -> None:
-        """The same, written elsewhere."""
+        """The same, written into another tensor."""
 
     @classmethod
     def of(cls, drive: Tensor, gain: Tensor | None, kicks: Tensor | None) -> Advance:
-        """One of this kind."""
+        """An `Advance` of this class."""
 
 
 def each(advance: Advance, v: Tensor) -> Tensor:
@@ -105,7 +105,7 @@ def each(advance: Advance, v: Tensor) -> Tensor:
 
 
 class Leaky:
-    """v + gain (drive - v), then + kick: a leaky integrator, euler or exact."""
+    """v + gain (drive - v) + kick: a leaky integrator, euler or exact."""
 
     def __init__(
         self, drive: Tensor, gain: Tensor, kicks: Tensor | None = None, is_own: bool = False
@@ -160,7 +160,7 @@ class Summing:
 
 
 def is_free(v: Tensor, tensors: Iterable[Tensor]) -> bool:
-    """Whether work can be done in place: no gradient is asked for, and all is of one type."""
+    """Whether work can be done in place: no gradient is needed, and all have one type."""
     everything = (v, *tensors)
     return all(part.dtype == v.dtype for part in everything) and not (
         torch.is_grad_enabled() and any(part.requires_grad for part in everything)

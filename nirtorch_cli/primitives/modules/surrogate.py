@@ -68,7 +68,7 @@ class _Spike(torch.autograd.Function):
 
 
 class _TransformedSpike(torch.autograd.Function):
-    """The same in the form that `torch.func` takes, each call of which takes much longer."""
+    """The same in the form that `torch.func` needs, which is much slower per call."""
 
     generate_vmap_rule = True
 

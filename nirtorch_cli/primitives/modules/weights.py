@@ -9,7 +9,8 @@ from nirtorch_cli.primitives.modules.neuron import misfit
 
 
 class StackedLinear(torch.nn.Module):
-    """y[..., o] = sum_i weight[..., o, i] x[..., i] + bias[..., o], a matrix for each place.
+    """y[..., o] = sum_i weight[..., o, i] x[..., i] + bias[..., o], a matrix for each index of the
+    stack.
 
     Parameters: weight of shape (*stack, out, in), and bias of shape (*stack, out) or None.
     The input has the shape (*batch, *stack, in), the output (*batch, *stack, out).

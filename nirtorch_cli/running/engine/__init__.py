@@ -1,8 +1,8 @@
 """The engine behind `run_sequence`: many steps of a converted module at once.
 
-`stages` finds what of a step can run over all of time and what must go step by step;
-`sequencer` runs it stage by stage. What a stage is decides how: `framewise` gives all frames to a
-stateless layer, reference neurons have loops of their own (`primitives.modules.stepping`), `loop`
-takes the members of a loop step by step. `compiler` makes programs of loops that `unrolling` wrote
-out.
+`stages` finds which parts of a step can run over all of time and which must run step by step;
+`sequencer` runs these stages one after the other, each in its own way: `framewise` gives all frames
+to a stateless layer at once, reference neurons have their own loop over time
+(`primitives.modules.stepping`), and `loop` runs the members of a loop together, step by step.
+`compiler` compiles loops, which `unrolling` writes out as one graph.
 """

@@ -1,14 +1,14 @@
-"""The loops of neurons over time, compiled: many steps become a few kernels.
+"""Compiles the loops of neurons over time: many steps become a few kernels.
 
-In: a `Loop` and a way to run it plainly. Out: what that gives, to rounding (a compiler orders the
-arithmetic of a step as it likes). `torch.compile` makes a program of so many steps at a time,
-which takes seconds, for each loop and size of its input; the first step and the few that are left
-over are run plainly. Whatever goes wrong there, a missing C++ compiler above all, is noted
-and changes nothing but the time.
+In: a `Loop` and a function that runs it without compiling. Out: the same result, to rounding (a
+compiler may reorder the arithmetic of a step). `torch.compile` makes one program for a number of
+steps, which takes seconds, for each loop and size of its input; the first step and the remaining
+ones are run without it. If compiling fails, for example because there is no C++ compiler, that is
+reported and the run only takes longer.
 
-It pays in training loops, and on a GPU, which waits for each kernel to start. On a CPU a neuron in
-no loop has its gradient by hand (`primitives.modules.gradients`), and without gradients little is
-won in loops and small layers over many steps; the others are left as they are.
+Compiling pays when training loops, and on a GPU, where each kernel takes time to start. On a CPU, a
+neuron outside of loops has a hand-written gradient (`primitives.modules.gradients`), and without
+gradients only loops and small layers over many steps gain a little; the others are not compiled.
 """
 
 from __future__ import annotations
@@ -31,26 +31,26 @@ from nirtorch_cli.running.engine.unrolling import Unrolled, unrolled
 
 State = Mapping[str, Any]
 Plainly = Callable[[Loop, State | None, int], StageRun]
-"""Runs a loop, from the state of its module, for so many steps."""
+"""Runs a loop from the state of its module, for a number of steps."""
 
 FEWEST_STEPS = 8
-"""With fewer there is nothing to be won."""
+"""With fewer steps compiling saves no time."""
 MOST_NUMBERS = 8192
-"""A step of more numbers than that takes a CPU longer than its kernels take to start."""
+"""On a CPU, a step of more numbers takes longer than its kernels take to start."""
 
 
 class Compiler:
-    """Compiles loops of neurons with `torch.compile`, and keeps what it compiled.
+    """Compiles loops of neurons with `torch.compile`, and keeps the programs.
 
-    Hand the same one to every `run_sequence` of a module.
+    Pass the same compiler to every `run_sequence` of a module.
 
     Attributes:
-        steps: how many steps at most become one program.
-        backend: what torch.compile is to use.
-        told: is called with what is about to be compiled, which takes seconds.
+        steps: the most steps in one program.
+        backend: of torch.compile.
+        told: called with a text before something is compiled, which takes seconds.
         programs: how many programs there are.
-        seconds: how long compiling them took, with their first runs.
-        problem: why nothing is compiled any more; None as long as all went well.
+        seconds: how long compiling took, first runs included.
+        problem: why compiling was given up; None if it was not.
     """
 
     def __init__(
@@ -72,18 +72,18 @@ class Compiler:
         return sum(map(len, self._programs.values()))
 
     def run(self, loop: Loop, before: State | None, steps: int, plainly: Plainly) -> StageRun:
-        """What `plainly` gives, to rounding."""
-        before = loop.before(before)  # of a large module's state only what the loop reads
+        """Run a loop; the result is that of `plainly`, to rounding."""
+        before = loop.before(before)  # only the entries of the state that the loop reads
         if self.problem is not None or not self.pays(loop, before, steps):
             return plainly(loop, before, steps)
-        # The first step, run plainly, says what does not fit, and makes the state if there is none.
+        # The first step, not compiled, finds misfits, and makes the state if there is none.
         parts = [plainly(loop.part(0, 1), before, 1)]
         key, start = _key(loop, before), 1
         try:
             for length in self.lengths(steps - 1):
                 parts.append(self.program(key, loop, length, start, parts[-1].state))
                 start += length
-        except Exception as error:  # a compiler fails in many ways, and is not needed
+        except Exception as error:  # a compiler may fail in any way, and the run can do without it
             self.problem = _reason(error)
             return plainly(loop, before, steps)
         if start < steps:
@@ -91,7 +91,7 @@ class Compiler:
         return _joined(parts)
 
     def pays(self, loop: Loop, before: State | None, steps: int) -> bool:
-        """Whether a loop can be compiled, and gains by it."""
+        """Whether a loop can be compiled, and is faster then."""
         values = list(loop.arriving.values())
         if steps <= FEWEST_STEPS or not loop.is_plain:
             return False
@@ -104,9 +104,9 @@ class Compiler:
         return steps > self.steps and all(value[0].numel() <= MOST_NUMBERS for value in values)
 
     def lengths(self, steps: int) -> Iterator[int]:
-        """Into which programs to cut so many steps, so that few are left over.
+        """The lengths of the programs for a number of steps, so that few steps are left over.
 
-        Halves of the longest, so that sequences of all lengths share a few programs.
+        They are halves of the longest, so that sequences of any length share a few programs.
         """
         length, left = self.steps, steps
         while left >= max(FEWEST_STEPS, steps // 8) and length >= FEWEST_STEPS:
@@ -117,7 +117,7 @@ class Compiler:
                 length //= 2
 
     def program(self, key: Any, loop: Loop, length: int, start: int, state: State) -> StageRun:
-        """The next steps by a program, which is made if there is none."""
+        """Run the next steps by a program, which is compiled if there is none yet."""
         programs = self._programs.setdefault(key, {})
         part = loop.part(start, start + length)
         if length in programs:
@@ -128,7 +128,7 @@ class Compiler:
         form = unrolled(loop, length)
         call = torch.compile(form.module, backend=self.backend, dynamic=False, fullgraph=True)
         with warnings.catch_warnings(), _partitioned_in_time(), _small_numbers_kept():
-            warnings.simplefilter("ignore")  # torch's own, of what it compiles
+            warnings.simplefilter("ignore")  # torch's own warnings about what it compiles
             done = form.result(call(*form.arguments(part, state)))
         programs[length] = form, call
         self.seconds += time.perf_counter() - started
@@ -136,9 +136,9 @@ class Compiler:
 
 
 def _partitioned_in_time() -> AbstractContextManager[Any]:
-    """While open, torch looks for no values to recompute that are used far from each other.
+    """While open, torch does not look for values to recompute that are used far apart.
 
-    Of a long chain of steps that takes releases up to 2.5 at least exponential time.
+    For a long chain of steps this search takes exponential time, at least up to torch 2.5.
     """
     config: Any = importlib.import_module("torch._functorch.config")
     if not hasattr(config, "ban_recompute_used_far_apart"):
@@ -149,7 +149,7 @@ def _partitioned_in_time() -> AbstractContextManager[Any]:
 
 @contextlib.contextmanager
 def _small_numbers_kept() -> Iterator[None]:
-    """Undo what loading a program of older releases does to the processor: flush small numbers."""
+    """Undo a side effect of loading a program in older releases: small numbers become 0."""
     had_small_numbers = _has_small_numbers()
     try:
         yield
@@ -163,7 +163,7 @@ def _has_small_numbers() -> bool:
 
 
 def _has_gradients_by_hand(loop: Loop) -> bool:
-    """Whether it is one reference neuron, none of whose constants is trained: see `gradients`."""
+    """Whether it is a single reference neuron without trained constants: see `gradients`."""
     modules = list(loop.modules.values())
     if len(modules) != 1 or not is_reference(modules[0]):
         return False
@@ -173,7 +173,7 @@ def _has_gradients_by_hand(loop: Loop) -> bool:
 
 
 def _key(loop: Loop, before: State | None) -> Any:
-    """What a program is for: the calls as they are now, what they take, and what is asked for."""
+    """What identifies a program: the calls, their inputs, and the needed values."""
     calls = tuple((node, str(node.args), str(node.kwargs)) for node in loop.nodes)
     taken = tuple(
         (values.shape[1:], values.dtype, values.device) for values in loop.arriving.values()
@@ -183,7 +183,7 @@ def _key(loop: Loop, before: State | None) -> Any:
 
 
 def _joined(parts: Sequence[StageRun]) -> StageRun:
-    """Parts of time, one after the other."""
+    """Consecutive parts of time, joined."""
 
     def joined(values: list[Tensor]) -> Tensor:
         return values[0] if len(values) == 1 else torch.cat(values)
@@ -197,6 +197,6 @@ def _joined(parts: Sequence[StageRun]) -> StageRun:
 
 
 def _reason(error: Exception) -> str:
-    """The first line that says something of why there is no program."""
+    """The first line of an error that says why there is no program."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[0] if lines else 'no reason given'}"

@@ -1,9 +1,8 @@
-"""Which modules may take the frames of all time steps at once.
+"""Runs a stateless module over all time steps: in one call if possible.
 
-In: a module and what it is about to be given. Out: the same output as of a call for each step.
-Only modules that are known to look at each frame by itself are called once; any other may
-remember something from call to call, and is called step by step. So is one that somebody hooks
-into, and one that behaves otherwise in training.
+In: a module and its inputs. Out: the same output as one call per step. Only modules that are known
+to treat each frame independently are called once. Any other may keep something from call to call,
+and is called step by step; so is a module with hooks, and one that mixes frames in training.
 """
 
 from __future__ import annotations
@@ -24,26 +23,26 @@ _ANY_AXES: tuple[type[nn.Module], ...] = (
     *(nn.Identity, nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Sigmoid),
     *(nn.Tanh, nn.Softplus, nn.Hardtanh, nn.LayerNorm),
 )
-"""They take any number of axes in front of those that they act on."""
+"""Modules that take any number of axes in front of those that they act on."""
 
 _ONE_BATCH_AXIS: tuple[type[nn.Module], ...] = (
     *(nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.AvgPool1d, nn.AvgPool2d, nn.MaxPool1d, nn.MaxPool2d),
     *(nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.Flatten, nn.Unflatten, nn.GroupNorm),
 )
-"""They take one axis in front, that of the batch."""
+"""Modules that take one axis in front, the batch."""
 
 _UNLESS_TRAINING: tuple[type[nn.Module], ...] = (
     *(nn.BatchNorm1d, nn.BatchNorm2d, nn.Dropout, nn.Dropout1d, nn.Dropout2d),
 )
-"""As those of one batch axis, but in training frames depend on each other, or on chance."""
+"""Modules that take one batch axis; in training their frames depend on each other, or on chance."""
 
 
 def over_frames(
     module: nn.Module, x: Tensor, batch_axes: int, call: Callable[..., Tensor]
 ) -> Tensor:
-    """A stateless module's outputs for inputs (T, *batch, *shape), `batch_axes` of them batch.
+    """A stateless module's outputs for inputs (T, *batch, *shape) with `batch_axes` batch axes.
 
-    call: what is called for each step, where that is how it must be run.
+    call: what to call for each step, if the module must be called step by step.
     """
     if _takes_any_axes(module):
         return _called(module, x)
@@ -54,22 +53,22 @@ def over_frames(
 
 
 def stepped(call: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
-    """A call for each step, and their outputs side by side."""
+    """The stacked outputs of a call for each step."""
     return torch.stack([call(*step) for step in zip(*(x.unbind(0) for x in inputs), strict=True)])
 
 
 def is_framewise(module: nn.Module) -> bool:
-    """Whether a module is known to look at each frame by itself, and nobody looks at it."""
+    """Whether a module is known to treat each frame independently, and has no hooks."""
     return _takes_any_axes(module) or _takes_a_batch(module)
 
 
 def applied(
     module: nn.Module, like: Tensor, room: Tensor | None = None
 ) -> Callable[[Tensor], Tensor]:
-    """A framewise module as a function of many inputs in the shape of one.
+    """A framewise module as a function, for many inputs of the same shape.
 
-    room: where outputs may be written, each over the one before. Matrices of torch are
-    multiplied as they would multiply themselves, without the way there.
+    room: a buffer for outputs, which each call overwrites. For torch's own linear layers the
+    multiplication is called directly, without the overhead of calling the module.
     """
     if type(module) is not nn.Linear or like.dim() != 2:
         return module.forward
@@ -80,7 +79,7 @@ def applied(
 
 
 def has_hooks(module: nn.Module) -> bool:
-    """Whether somebody wants to see each call."""
+    """Whether a module has hooks, which must see each call."""
     names = ("forward_hooks", "forward_pre_hooks", "backward_hooks", "backward_pre_hooks")
     return any(
         getattr(module, f"_{name}", None) or getattr(all_modules, f"_global_{name}", None)
@@ -89,7 +88,7 @@ def has_hooks(module: nn.Module) -> bool:
 
 
 def _takes_any_axes(module: nn.Module) -> bool:
-    if type(module) is nn.Flatten:  # counted from the back
+    if type(module) is nn.Flatten:  # with axes counted from the back
         return module.start_dim < 0 and module.end_dim < 0 and not has_hooks(module)
     if type(module) is nn.Sequential:
         return not has_hooks(module) and all(map(_takes_any_axes, module))

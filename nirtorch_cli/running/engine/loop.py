@@ -1,12 +1,12 @@
-"""The members of a loop, which wait for each other, step by step together.
+"""Runs the members of a loop, which depend on each other, together, step by step.
 
 In: the calls of a loop in the order of a step, the values that arrive from outside for all steps,
 and the state before. Out: a `StageRun`: the values that are needed outside, for all steps, the
-state after, and what was watched.
+state after, and what was recorded.
 
-A step costs what its kernels cost and little more: calls are bound once to what they read, and
-the reference neurons keep their variables and change them in place, where no gradient is asked
-for (`Neuron.stepper`). Cost: linear in steps and calls.
+A step costs little more than its kernels: each call is bound once to the values that it reads, and
+if no gradient is needed, the reference neurons keep their variables and change them in place
+(`Neuron.stepper`). Cost: linear in steps and calls.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from nirtorch_cli.running.recording import held, held_names
 STATE_READERS = (state.entry, state.previous_output)
 
 _STATE = "state"
-"""Where the values of a step have the state before it."""
+"""The key, among the values of a step, of the state before it."""
 
 Values = dict[Any, Any]
 Call = Callable[[Values], Any]
@@ -39,17 +39,17 @@ StepCall = Callable[[Values, int], Any]
 
 
 def is_reference(module: torch.nn.Module) -> bool:
-    """Whether a module is a neuron that steps in place as well, and has no hooks."""
+    """Whether a module is a neuron that can also step in place, and has no hooks."""
     return isinstance(module, Neuron) and type(module).is_whole and not has_hooks(module)
 
 
 @dataclass(frozen=True)
 class StageRun:
-    """What came out of the calls of a stage over some steps.
+    """The results of a stage's calls over some steps.
 
-    values: by call, with time first; of one that gives an output and a state, the output.
-    state: by key, after the last step. watched: by the path of a node and the name of a variable,
-    with time first.
+    values: by call, with time first; for a call that gives an output and a state, the output.
+    state: by key, after the last step. watched: what was recorded, by the path of a node and the
+    name of a variable, with time first.
     """
 
     values: Mapping[Node, Tensor]
@@ -58,17 +58,17 @@ class StageRun:
 
 
 class Watched:
-    """Variables of one node's state, gathered step by step."""
+    """Variables of one node's state, recorded step by step."""
 
     def __init__(self, path: str, names: Mapping[str, str]) -> None:
         self.path, self.names = path, names
         self.values: dict[str, list[Tensor]] = {name: [] for name in names}
 
     def see(self, after: Any, copied: bool = False) -> None:
-        """Take the variables from a state; `copied` if it will be changed in place.
+        """Record the variables of a state; `copied` if it will be changed in place.
 
         Raises:
-            UsageError: a module of somebody else keeps no such variable.
+            UsageError: a mapped module keeps no such variable.
         """
         for name, values in self.values.items():
             value = held(after, self.names[name])
@@ -88,10 +88,10 @@ class Loop:
     """A loop of calls.
 
     nodes: the calls, in the order of a step. arriving: values from outside, with time first.
-    carried: which call gives each entry of the state that the loop reads. needed: the calls
-    whose values are wanted. modules: what the calls of modules name. calls: every call as a
-    function. watch: by the key of a state, the path of its node, and by NIR's name of each variable
-    what the module calls it.
+    carried: for each entry of the state that the loop reads, the call that gives it. needed: the
+    calls whose values are needed. modules: the modules that are called, by name. calls: every call
+    as a function. watch: by the key of a state, the path of its node, and the module's own name of
+    each variable by NIR's name.
     """
 
     nodes: Sequence[Node]
@@ -109,18 +109,18 @@ class Loop:
 
     @property
     def is_plain(self) -> bool:
-        """Whether it can be tried in other ways, and run again: no call leaves a trace."""
+        """Whether it can be run in other ways, or again, because no call has side effects."""
         return all(is_reference(m) or is_framewise(m) for m in self.modules.values())
 
     def before(self, before: Mapping[str, Any] | None) -> dict[str, Any] | None:
-        """What the loop reads of a module's state."""
+        """The entries of a module's state that the loop reads."""
         return None if before is None else {key: state.entry(before, key) for key in self.carried}
 
     def run(self, before: Mapping[str, Any] | None, steps: int) -> StageRun:
         """Run all steps.
 
         Raises:
-            StateError: the state before has not what the loop reads, or in another shape.
+            StateError: the state before lacks what the loop reads, or has it in another shape.
         """
         first = self.before(before)
         if self.is_plain and not self.wants_gradients(first):
@@ -130,7 +130,7 @@ class Loop:
         return self.with_states(first, steps).finished()
 
     def wants_gradients(self, first: Mapping[str, Any] | None) -> bool:
-        """Whether anything that the loop reads has a gradient to be followed."""
+        """Whether anything that the loop reads needs a gradient."""
         if not torch.is_grad_enabled():
             return False
         parts = [part.values() if isinstance(part, Mapping) else [part]
@@ -139,10 +139,10 @@ class Loop:
         read = itertools.chain(self.arriving.values(), own, *parts)
         return any(isinstance(value, Tensor) and value.requires_grad for value in read)
 
-    # ---- as the graph says it
+    # ---- as in the graph
 
     def with_states(self, now: dict[str, Any] | None, steps: int) -> _Gathered:
-        """Every call takes a state and gives a new one."""
+        """Run the steps with calls that take a state and return a new one."""
         done = _Gathered(self)
         program = [(node, self.call_of(node)) for node in self.nodes]
         feeds = [(node, values.unbind(0)) for node, values in self.arriving.items()]
@@ -191,7 +191,7 @@ class Loop:
     # ---- in place
 
     def in_place(self, first: dict[str, Any] | None, steps: int) -> _Gathered | None:
-        """The same with neurons that keep their variables; None if that is not to be done."""
+        """The same with neurons that keep their variables; None if that is not possible."""
         done = _Gathered(self)
         neurons = {n: cast(Neuron, m) for n, m in self.modules.items() if is_reference(m)}
         keys = {node: cast(Any, node.kwargs["state"]).args[1] for node in neurons}
@@ -201,7 +201,7 @@ class Loop:
         values[_STATE] = first
         steppers: dict[Node, Stepper] = {}
         outputs: dict[Node, Tensor] = {}
-        for node in self.nodes:  # the first step, which shows shapes and types
+        for node in self.nodes:  # the first step shows shapes and types
             if node in neurons:
                 x = values[node.args[0]]
                 stepper = neurons[node].stepper(x, None if first is None else first[keys[node]])
@@ -239,13 +239,13 @@ class Loop:
         return done
 
     def pair_of(self, node: Node) -> Node | None:
-        """The call of which a value is the output, or itself if it is that call."""
+        """The call whose output a value is; the node itself if it is that call."""
         if node.target is operator.getitem and node.args[1] == 0:
             return cast(Node, node.args[0])
         return node if is_pair(node) else None
 
     def is_inner(self, node: Node, neurons: Collection[Node]) -> bool:
-        """Whether a call only moves the state of neurons, which keep it themselves."""
+        """Whether a call only passes on the state of neurons, which keep it themselves."""
         if node.target is state.entry:
             return any(user in neurons for user in node.users)
         is_choice = bool(node.target is operator.getitem)
@@ -258,10 +258,9 @@ class Loop:
         first: Values,
         kept: Collection[Node],
     ) -> Iterator[tuple[Node, StepCall]]:
-        """The calls of a step after the first, when shapes are known to fit.
+        """The calls of the steps after the first, when shapes are known to fit.
 
-        Where the value of the `first` step is read at once and not `kept`, the next ones are
-        written over it.
+        If a value of the `first` step is used at once and not `kept`, later steps overwrite it.
         """
         for node in self.nodes:
             args: Any = node.args
@@ -279,7 +278,7 @@ class Loop:
             elif node.target is operator.getitem:
                 yield node, _choosing(*args)
             elif node.target in state.CHECKS:
-                yield node, _passing(args[0])  # what it checked depends on shapes and types alone
+                yield node, _passing(args[0])  # its check depends on shapes and types only
             elif node in self.modules and len(args) == 1 and not node.kwargs:
                 yield node, _calling(applied(self.modules[node], first[args[0]], room), args[0])
             else:
@@ -287,7 +286,7 @@ class Loop:
 
 
 class _Gathered:
-    """What comes out of a loop, step by step."""
+    """Collects the results of a loop, step by step."""
 
     def __init__(self, loop: Loop) -> None:
         self.parts: dict[Node, list[Tensor]] = {node: [] for node in loop.needed}
@@ -296,7 +295,7 @@ class _Gathered:
         self.state: dict[str, Any] = {}
 
     def finished(self) -> StageRun:
-        """All of it, with time first."""
+        """All results, with time first."""
         values = {
             node: self.whole[node] if node in self.whole else torch.stack(parts)
             for node, parts in self.parts.items()

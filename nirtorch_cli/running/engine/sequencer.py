@@ -1,15 +1,14 @@
-"""A converted module over many steps at once, stage by stage instead of step by step.
+"""Runs a converted module over many steps, stage by stage instead of step by step.
 
 In: a module, inputs with time as their first axis, a state. Out: its outputs over time and the
-state after the last step, as if it had been called for each step; on the way, what is watched
-goes to a `Trace`.
+state after the last step, as if it had been called for each step; what is recorded goes to a
+`Trace`.
 
-Stateless calls get all steps at once (`framewise`), reference neurons their own loop over time
-(`over_time`), other stateful modules a loop of calls, and only the members of a loop go step by
-step together. A value is let go when the last stage that needs it has run.
+Stateless calls get all steps at once (`framewise`), reference neurons run their own loop over time
+(`over_time`), other stateful modules are called for each step, and the members of a loop run
+together, step by step. A value is freed when the last stage that needs it has run.
 
-What is the same as step by step bit for bit, and what to rounding only, stands in
-`running.session`.
+`running.session` says which results equal those of single steps bit for bit, and which to rounding.
 """
 
 from __future__ import annotations
@@ -42,25 +41,25 @@ from nirtorch_cli.running.engine.stages import Condensed, Stage, condensed
 from nirtorch_cli.running.recording import OF_OUTPUTS, Wanted, own_names
 
 _ALL_FRAMES = (state.add, state.silence, state.checked_output)
-"""They take any axes in front, one of time too."""
+"""Functions that take any leading axes, such as time."""
 
 State = dict[str, Any]
 
 
 @dataclass
 class Trace:
-    """What was watched, by node and variable, in parts that follow each other."""
+    """What was recorded, by node and variable, in consecutive parts."""
 
     wanted: Wanted
     parts: dict[str, dict[str, list[Tensor]]] = field(default_factory=dict)
     counts: dict[str, Tensor] = field(default_factory=dict)
 
     def begin(self) -> None:
-        """Forget what was recorded: another run begins."""
+        """Forget what was recorded, for a new run."""
         self.parts, self.counts = {}, {}
 
     def watched(self, path: str) -> set[str]:
-        """The variables that are wanted of a node."""
+        """The variables of a node that are recorded."""
         return self.wanted.get(path, set())
 
     def add(self, path: str, variable: str, values: Tensor) -> None:
@@ -77,7 +76,7 @@ class Trace:
             self.counts[path] = self.counts[path] + count if path in self.counts else count
 
     def joined(self) -> dict[str, dict[str, Tensor]]:
-        """All parts side by side, in the order in which they were asked for."""
+        """All parts joined, in the order in which they were asked for."""
         found: dict[str, dict[str, Tensor]] = {}
         for path in self.wanted:
             parts = self.parts.get(path, {})
@@ -88,7 +87,7 @@ class Trace:
 
 
 def _spikes(values: Tensor) -> Tensor:
-    """What of an output is a spike: all but 0 and NaN."""
+    """Where an output is a spike: neither 0 nor NaN."""
     return values.abs() > 0 if values.is_floating_point() else values
 
 
@@ -122,7 +121,7 @@ class Sequencer:
         self.last_use = self.lifetimes(self.form)
 
     def watched_outputs(self, found: Mapping[Node, list[str]]) -> dict[Node, list[str]]:
-        """Of the nodes that have outputs those that are watched, with the paths of these."""
+        """The nodes whose outputs are recorded, with their paths."""
         paths = {node: [self.prefix + name for name in names] for node, names in found.items()}
         watched = {
             node: [path for path in of_node if self.trace.watched(path).intersection(OF_OUTPUTS)]
@@ -131,7 +130,7 @@ class Sequencer:
         return {node: of_node for node, of_node in watched.items() if of_node}
 
     def lifetimes(self, form: Condensed) -> list[list[Node]]:
-        """For each stage the values that nobody needs after it."""
+        """For each stage the values that are not needed after it."""
         needed_to_the_end = set(_values(form.outputs)) | set(form.carried.values())
         last: dict[Node, int] = {}
         for number, stage in enumerate(form.stages):
@@ -163,7 +162,7 @@ class Sequencer:
         return {name: work.values[node] for name, node in form.outputs.items()}, after
 
     def see(self, node: Node, values: Any) -> None:
-        """Note a node's output, if it is watched."""
+        """Record a node's output, if it is asked for."""
         for path in self.outputs.get(node, ()):
             self.trace.add_output(path, values)
 
@@ -173,7 +172,7 @@ class Sequencer:
     def called_step_by_step(
         self, inputs: tuple[Tensor, ...], before: Mapping[str, Any] | None
     ) -> tuple[Any, State]:
-        """The module as somebody edited it, of which no more is known."""
+        """Run an edited module, whose stages are not known, step by step."""
         if any(path.startswith(self.prefix) for path in self.trace.wanted):
             text = "the module's fx graph was edited, so that nothing in it can be recorded"
             raise UsageError("NIR604", text, self.prefix.rstrip("/") or None)
@@ -191,7 +190,7 @@ def _values(outputs: Mapping[str, Node] | Node) -> list[Node]:
 
 
 def _handed_over(form: Condensed) -> Iterator[Node]:
-    """What the new state holds that is not read where it is made."""
+    """The values in the new state that are not read in the stage that makes them."""
     made = {node: number for number, stage in enumerate(form.stages) for node in stage.nodes}
     read = {key: number for number, stage in enumerate(form.stages) for key in _keys(stage)}
     for key, node in form.carried.items():
@@ -200,7 +199,7 @@ def _handed_over(form: Condensed) -> Iterator[Node]:
 
 
 def _output_nodes(module: ConvertedModule, form: Condensed) -> dict[Node, list[str]]:
-    """The fx nodes that have the outputs of NIR nodes, with the names of those."""
+    """The fx nodes that hold the outputs of NIR nodes, with the names of these."""
     found: dict[Node, list[str]] = {}
     names, ends = module.meta["names"], module.meta["outputs"]
     for argument in form.arguments:
@@ -235,7 +234,7 @@ class _Chunk:
     # ---- the kinds of stages
 
     def frames(self, stage: Stage) -> None:
-        """One call without memory, for all steps."""
+        """A stateless call, for all steps."""
         (node,) = stage.nodes
         target: Any = node.target
         inputs = [self.values[one] for one in node.all_input_nodes]
@@ -251,7 +250,7 @@ class _Chunk:
         self.keep(node, value)
 
     def on_its_inputs(self, node: Node) -> Callable[..., Tensor]:
-        """A call as a function of just the values that it reads, one step of each."""
+        """A call as a function of the values that it reads, for one step."""
         names, function = node.all_input_nodes, self.caller(node)
 
         def call(*inputs: Tensor) -> Tensor:
@@ -265,7 +264,7 @@ class _Chunk:
         return call
 
     def checked_caller(self, node: Node) -> Callable[..., Any]:
-        """A call of a module that has no state, with the check of each step behind it."""
+        """The call of a module without state, followed by the check of each step."""
         check, call = state.result_of(node), self.caller(node)
         if check is node:
             return call
@@ -273,7 +272,7 @@ class _Chunk:
         return lambda x: target(call(x), x, *check.args[2:])
 
     def alone(self, stage: Stage) -> None:
-        """A stateful module: its steps follow each other, and wait for nothing else."""
+        """A stateful module, whose steps depend only on each other."""
         reading, node = stage.nodes[:2]
         result = state.result_of(node)
         name, key = str(node.target), str(reading.args[1])
@@ -298,7 +297,7 @@ class _Chunk:
         self.take(self.over_time(self.loop_of(stage, needed), Loop.run))
 
     def loop_of(self, stage: Stage, needed: Collection[Node]) -> Loop:
-        """What a stage needs to run step by step."""
+        """The loop of a stage, for running it step by step."""
         read = dict.fromkeys(one for node in stage.nodes for one in node.all_input_nodes)
         inside = {*stage.nodes}
         outside = [one for one in read if one in self.values and one not in inside]
@@ -313,13 +312,13 @@ class _Chunk:
         )
 
     def over_time(self, loop: Loop, plainly: Plainly) -> StageRun:
-        """All steps of a loop, compiled if that is wanted and can be."""
+        """All steps of a loop, compiled if that is asked for and possible."""
         if self.owner.compiler is None:
             return plainly(loop, self.before, self.steps)
         return self.owner.compiler.run(loop, self.before, self.steps, plainly)
 
     def take(self, done: StageRun) -> None:
-        """What came out of a stage."""
+        """Keep the results of a stage."""
         self.states.update(done.state)
         for path, variables in done.watched.items():
             for variable, values in variables.items():
@@ -328,7 +327,7 @@ class _Chunk:
             self.keep(node, (values, None) if is_pair(node) else values)
 
     def earlier(self, stage: Stage) -> None:
-        """The value of the step before, of something that does not wait for it."""
+        """The value of the step before, of a node that does not depend on it."""
         (node,) = stage.nodes
         arguments: Any = node.args
         _, key, reference, shape, rank = arguments
@@ -337,7 +336,7 @@ class _Chunk:
         self.keep(node, torch.cat([first.unsqueeze(0), source[:-1]]))
 
     def watched_states(self, stage: Stage) -> Iterator[tuple[str, tuple[str, dict[str, str]]]]:
-        """By the key of a state: its node, and what is recorded of it under which name."""
+        """By the key of a state: its node, and the recorded variables under both names."""
         for node in stage.nodes:
             if node.target is state.entry:
                 key = str(node.args[1])
@@ -346,7 +345,7 @@ class _Chunk:
                     yield key, (path, own_names(self.owner.module.get_submodule(key), watch))
 
     def caller(self, node: Node) -> Callable[..., Any]:
-        """What a node calls; of a module its input and, if it has one, its state."""
+        """The function that a node calls; a module as a function of its input and state."""
         if node.op == "call_module":
             module = self.submodule(node)
             if str(node.target) in self.owner.nested and not has_hooks(module):
@@ -362,7 +361,7 @@ class _Chunk:
             self.owner.see(node, value)
 
     def after(self, key: str, node: Node | None) -> Any:
-        """What an entry of the new state holds after the last step."""
+        """The value of an entry of the new state after the last step."""
         if node is None:
             return None
         if key in self.states:
@@ -376,13 +375,13 @@ class _Chunk:
         return torch.fx.node.map_arg(arguments, self.values.__getitem__)
 
     def batch_axes(self, node: Node, x: Any) -> int:
-        """How many axes of a node's input stand for the batch."""
+        """The number of batch axes of a node's input."""
         shape = self.owner.module.meta["shapes"].get(node.target, (None, None))[0]
         return -1 if shape is None else x.dim() - 1 - len(shape)
 
 
 def own_loop(loop: Loop, before: Mapping[str, Any] | None, steps: int) -> StageRun:
-    """All steps of one stateful module: in a loop of its own, or a call for each."""
+    """All steps of one stateful module: in its own loop, or by a call for each step."""
     ((node, module),) = loop.modules.items()
     ((key, _),) = loop.carried.items()
     (inputs,) = (loop.arriving[one] for one in node.all_input_nodes if one in loop.arriving)

@@ -1,11 +1,41 @@
-"""What of a converted module's step can run over all of time, and what must go step by step.
+"""Divides a step of a converted module into stages, each of which can run over all of time.
 
-In: the fx graph of a converted module. Out: its `Stage`s in order: once a stage has run for all
-steps, the next can. Two calls that wait for each other, within a step or over the state from
-one to the next, stand in one stage.
+In: the fx graph of a converted module. Out: its `Stage`s in order: when a stage has run for all
+steps, the next one can. Two calls that depend on each other, within a step or through the state
+from one step to the next, are in the same stage.
 
-The graph is looked at as it is, so that one which somebody edited is run as edited; of one that
-does not end as `wiring` ends it nothing is known, and all of it is one stage. Cost: linear.
+                    +-----+
+                    v     |         w has no memory and waits for nothing: "frames", one call for
+    in -> w ------> lif -> rec      all steps. lif needs the rec of the step before, which needs
+                    |               the spikes of lif: these two are "together", step by step. When
+                    v               they are done, w2 is "frames" again, and lif2 is "alone".
+                    w2 -> lif2
+
+    time     1 2 3 4           1 2 3 4           1 2 3 4           1 2 3 4
+    stage   [   w   ]  then   lif,rec ...  then  [  w2   ]  then   lif2 ...
+
+Example:
+    >>> import nir, numpy, nirtorch_cli
+    >>> one, eye = numpy.ones(2), numpy.eye(2)
+    >>> lif = lambda: nir.LIF(tau=one, r=one, v_leak=0 * one, v_threshold=one, v_reset=0 * one)
+    >>> nodes = {"in": nir.Input(numpy.array([2])), "w": nir.Linear(eye), "lif": lif(),
+    ...          "rec": nir.Linear(eye), "w2": nir.Linear(eye), "lif2": lif(),
+    ...          "out": nir.Output(numpy.array([2]))}
+    >>> edges = [("in", "w"), ("w", "lif"), ("lif", "rec"), ("rec", "lif"), ("lif", "w2"),
+    ...          ("w2", "lif2"), ("lif2", "out")]
+    >>> module = nirtorch_cli.nir_to_torch(nir.NIRGraph(nodes, edges), {})
+    >>> for stage in condensed(module.graph).stages:
+    ...     print(stage.kind, [node.target for node in stage.nodes if node.op == "call_module"])
+    frames ['w']
+    together ['rec', 'lif']
+    frames ['w2']
+    alone ['lif2']
+    frames []
+
+(The last stage takes the spikes out of what lif2 returned.)
+
+The graph is taken as it is now, so that an edited one is run as edited. If it does not end as
+`wiring` ends it, it has no stages, and is run step by step. Cost: linear.
 """
 
 from __future__ import annotations
@@ -28,9 +58,9 @@ Kind = Literal["frames", "alone", "earlier", "together"]
 class Stage:
     """Calls that run before the next stage does.
 
-    kind: "frames": one call without memory, so that all steps can be one call. "alone": one
-        stateful module, whose steps follow each other. "earlier": the value of the step
-        before. "together": calls that form a loop, step by step.
+    kind: "frames": one stateless call, so that all steps can be one call. "alone": one stateful
+        module, whose steps depend only on each other. "earlier": a value of the step before.
+        "together": calls that form a loop, and run step by step.
     nodes: the calls, in the order of a step.
     """
 
@@ -42,8 +72,8 @@ class Stage:
 class Condensed:
     """A graph's stages.
 
-    arguments: the inputs, without the state. outputs: by name, or one that has none.
-    carried: what each entry of the new state holds, None for nothing.
+    arguments: the inputs, without the state. outputs: by name, or a single one without a name.
+    carried: the node whose value each entry of the new state holds; None for an empty entry.
     """
 
     stages: tuple[Stage, ...]
@@ -95,7 +125,7 @@ _READERS = (state.entry, state.previous_output)
 def _ends(
     last: Node,
 ) -> tuple[Mapping[str, Node] | Node, Mapping[str, Node | None], list[Node]] | None:
-    """The outputs, the new state, and the nodes that only put them together."""
+    """The outputs, the new state, and the nodes that only assemble these."""
     ends: Any = last.args[0]
     if not isinstance(ends, tuple) or len(ends) != 2 or not all(isinstance(e, Node) for e in ends):
         return None
@@ -110,7 +140,7 @@ def _ends(
 
 
 def _entries(node: Any) -> dict[str, Node | None] | None:
-    """What a call of dict puts together; None if the node is no such call."""
+    """The entries of a call of dict; None if the node is another call."""
     if node.op != "call_function" or node.target is not dict or node.kwargs:
         return None
     entries = node.args[0] if len(node.args) == 1 else None
@@ -122,7 +152,7 @@ def _stage(nodes: list[Node], is_loop: bool) -> Stage | None:
     kind: Kind = "together"
     if not is_loop:
         if first.target is state.entry:
-            return None  # it is not its own successor's state that it reads
+            return None  # it does not read the state that it makes
         kind = "earlier" if first.target is state.previous_output else "frames"
     elif first.target is state.entry and nodes[1].op == "call_module":
         step = state.result_of(nodes[1])

@@ -1,8 +1,8 @@
-"""Many steps of a loop as one fx graph without any loop, for a compiler to make one program of.
+"""Writes out many steps of a loop as one fx graph without a loop, to be compiled as one program.
 
-In: a `Loop`, and how many steps. Out: an `Unrolled` graph module: the calls of a step stand in it
-once for each step, and what the state held between two steps is handed on. Its parameters are
-those of the loop's modules, which it shares. Cost: linear in steps and calls.
+In: a `Loop`, and the number of steps. Out: an `Unrolled` graph module, which contains the calls of
+a step once for each step and passes the state between them on. It shares the parameters of the
+loop's modules. Cost: linear in steps and calls.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ class Unrolled:
     watched: tuple[tuple[str, str], ...]
 
     def arguments(self, loop: Loop, before: Mapping[str, Any]) -> list[Any]:
-        """What the module is called with, for just so many steps of a loop."""
+        """The arguments of the module for the steps of a loop."""
         return [*(loop.arriving[node] for node in self.feeds), *(before[key] for key in self.keys)]
 
     def result(self, returned: tuple[list[Tensor], list[Tensor], list[Any]]) -> StageRun:
-        """What the module returned, as any way to run a loop gives it."""
+        """The module's return value as the result of a loop."""
         needed, seen, states = returned
         watched: dict[str, dict[str, Tensor]] = {path: {} for path, _ in self.watched}
         for (path, variable), values in zip(self.watched, seen, strict=True):
@@ -54,7 +54,7 @@ class Unrolled:
 
 
 def unrolled(loop: Loop, steps: int) -> Unrolled:
-    """Write the calls of a loop down once for each of so many steps."""
+    """Write out the calls of a loop once for each step."""
     graph = Graph()
     calls = [node for node in loop.nodes if node.target not in STATE_READERS]
     read = dict.fromkeys(one for node in calls for one in node.all_input_nodes)

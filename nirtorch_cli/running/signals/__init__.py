@@ -1,11 +1,10 @@
-"""What goes into a run and what comes out of it, as NumPy arrays, files and generators.
+"""The inputs and outputs of a run, as NumPy arrays, files and generators.
 
-`inputs` is the door in: what a user asked to feed, to a signal (T, B, *shape) for every Input
-of a model, of which `signal` hands out one part after the other. `outputs` is the door out,
-`state_file` keeps a state between two runs. Behind them: `npz` reads and writes .npy and
-.npz, `csv` .csv, `nirdata` NIR data files, which `binning` puts on a grid and `nirdata_writing`
-writes; `generators` makes inputs out of a few words; `axes` makes every array fit or says why it
-does not.
+`inputs` makes a signal (T, B, *shape) for every Input of a model from what a user asked for;
+`signal` yields it part by part. `outputs` writes results, `state_file` keeps a state between two
+runs. They use: `npz` for .npy and .npz, `csv` for .csv, `nirdata` and `nirdata_writing` for NIR
+data, of which `binning` puts events on a grid; `generators`, which make inputs from a few words;
+and `axes`, which brings arrays into shape or says why they do not fit.
 
 T is the number of time steps, B of batch rows. Nothing here imports torch.
 """

@@ -1,9 +1,9 @@
-"""An array as somebody saved it, to the axes that a model's Input takes; its numbers looked at.
+"""Brings a saved array to the axes of a model's Input, and checks its numbers.
 
-In: an array and an Input's shape. Out: (T, B, *shape). Only the number of axes decides what
-they mean; nothing is broadcast, guessed from sizes or cut off. An axis of neurons, as NIR data
-and .csv have it, is taken for all axes of the Input in C order. Always holds: nothing is copied.
-Cost: linear, and the memory of a block.
+In: an array and an Input's shape. Out: (T, B, *shape). Only the number of axes decides what they
+mean; nothing is broadcast, guessed from sizes or cut off. A single axis of neurons, as in NIR data
+and .csv, stands for all axes of the Input in C order. Always holds: nothing is copied.
+Cost: linear; memory for one block.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ Layout = Literal["TB", "BT"]
 class Port:
     """An Input of a model.
 
-    argument: its name in the module. name: its NIR name. shape: without batch axes; None if
-    the model does not say it.
+    argument: its name in the module. name: its NIR name. shape: without batch axes; None if it is
+    not known.
     """
 
     argument: str
@@ -43,10 +43,9 @@ def arranged(values: Array, port: Port, *, layout: Layout, is_flat: bool, file: 
     """The same numbers with the axes (T, B, *shape).
 
     Arguments:
-        layout: the order of the first two axes, where there are both; without a batch axis
-            there is one batch row.
+        layout: the order of the first two axes; an array without a batch axis is one batch row.
         is_flat: whether the axes are (T, B, neurons) whatever the layout.
-        file: how messages call it.
+        file: its name in messages.
 
     Raises:
         UsageError: the shape does not fit the input, or there is no step.
@@ -76,7 +75,7 @@ def _flat(values: Array, port: Port, file: str) -> Array:
 def _shaped(values: Array, port: Port, layout: Layout, file: str) -> Array:
     if port.shape is None:
         if values.ndim < 2:
-            text = "the model does not say this input's shape"
+            text = "the shape of this input is not in the model"
             raise port.problem(file, text, f"give an array with both axes {', '.join(layout)}")
         return values if layout == "TB" else values.swapaxes(0, 1)
     extra = values.ndim - len(port.shape)
@@ -88,19 +87,19 @@ def _shaped(values: Array, port: Port, layout: Layout, file: str) -> Array:
     expected = f"{_text((first, second, *port.shape))} or {_text(('T', *port.shape))}"
     hint = None
     if extra in (1, 2) and values.shape[: len(port.shape)] == port.shape:
-        hint = "its last axes seem to be time and batch, which must come first"
+        hint = "its last axes seem to be time and batch; put them first"
     raise port.problem(file, f"has the shape {_text(values.shape)}; expected {expected}", hint)
 
 
 def refuse_unfit(values: Array, port: Port, *, dtype: str, file: str, first: int = 0) -> None:
-    """Refuse numbers that are not finite, or would not be in a type of the model.
+    """Refuse numbers that are not finite, or would not be in the model's type.
 
     Arguments:
         values: (T, B, *shape).
-        first: the number of the first step in the file.
+        first: the index of the first step in the file.
 
     Raises:
-        UsageError: one is NaN or infinite, here or in that type.
+        UsageError: a number is NaN or infinite, here or in that type.
     """
     for start, stop in blocks(len(values), math.prod(values.shape[1:])):
         with np.errstate(over="ignore", invalid="ignore"):
@@ -113,7 +112,7 @@ def refuse_unfit(values: Array, port: Port, *, dtype: str, file: str, first: int
 def _unfit(
     values: Array, place: tuple[int, ...], port: Port, dtype: str, file: str, first: int
 ) -> UsageError:
-    """The error that a number is none that can be fed."""
+    """The error that a number cannot be an input."""
     value, neuron = values[place], place[2:]
     where = f"at step {first + place[0]}, batch row {place[1]}"
     where += f", neuron {neuron[0] if len(neuron) == 1 else _text(neuron)}" if neuron else ""
@@ -125,5 +124,5 @@ def _unfit(
 
 
 def _text(shape: Any) -> str:
-    """A shape as Python writes it, with letters for what is not fixed."""
+    """A shape as Python writes it, with letters for free sizes."""
     return f"({', '.join(map(str, shape))}{',' if len(tuple(shape)) == 1 else ''})"

@@ -1,11 +1,11 @@
-"""Events to a grid of steps.
+"""Puts events on a grid of steps.
 
-In: events as `nir.EventData` and `nir.ValuedEventData` have them. Out: an array
-(T, samples, neurons). The step of an event is floor(time / dt); an event at k * dt is in step
-k, whichever way the floating point numbers were rounded. Several events of one neuron in one
-step add up: their number, or for events with values the sum of those (nir's own
-`to_time_gridded` keeps one of them). There are as many steps as begin before t_max, and one
-more where an event is at t_max itself. Cost: linear in the events and in the grid.
+In: events as `nir.EventData` and `nir.ValuedEventData` have them. Out: an array (T, samples,
+neurons). The step of an event is floor(time / dt); an event at k * dt is in step k, however
+floating point rounded it. Several events of one neuron in one step add up: they are counted, or, if
+they have values, these are summed (nir's own `to_time_gridded` keeps one of them). The steps are
+those that begin before t_max, and one more if an event is at t_max itself. Cost: linear in the
+events and in the grid.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from nirtorch_cli.findings.errors import UsageError
 Array = np.ndarray[Any, Any]
 
 _NEAR_FLOAT64 = 2.0**-40
-"""Relative distance at which a quotient of times counts as the whole number beside it."""
+"""The relative distance at which a quotient of times is taken for the nearest whole number."""
 
 
 def steps_of(times: Any, dt: float) -> Array:
     """floor(time / dt) as whole numbers, robust against rounding.
 
     >>> steps_of([0.3, 0.29], 0.1).tolist()
-    [3, 2]
+    [3.0, 2.0]
     """
     array = np.asarray(times)
     near = _NEAR_FLOAT64
@@ -56,11 +56,11 @@ def binned(
         idx: (samples, events), which neuron; -1 for no event.
         time: (samples, events), when; in the unit of dt.
         value: (samples, events), or None to count events.
-        claim: is called with the bytes of the grid before it is made.
+        claim: called with the bytes of the grid before it is made.
 
     Raises:
-        ValueError: arrays that do not fit together, a neuron that is not there, or a time that
-            is no time or not in the recording.
+        ValueError: arrays do not fit together, a neuron does not exist, or a time is not finite or
+        outside of the recording.
     """
     arrays = {"idx": idx, "time": time, **({} if value is None else {"value": value})}
     for name, array in arrays.items():
@@ -94,10 +94,10 @@ def binned(
 
 
 def refuse_other_step(found: float, dt: float, *, file: str | None, node: str | None) -> None:
-    """Refuse what was recorded on steps of another length than the model's.
+    """Refuse a recording whose steps have another length than the model's.
 
     Raises:
-        UsageError: it was.
+        UsageError: they have.
     """
     if not math.isclose(found, dt, rel_tol=1e-6):  # float32 keeps seven digits
         text = f"was recorded at dt {found:g}, and the model runs at dt {dt:g}"

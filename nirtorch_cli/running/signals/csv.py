@@ -1,13 +1,13 @@
-"""Comma-separated values: a row for each time step, a column for each neuron.
+"""Comma-separated values: one row per time step, one column per neuron.
 
 In: the bytes of a .csv file. Out: an array (T, B, neurons); and back. A first line of names is
-optional; a name has a letter, and no number stands beside it. Where the first name is `batch`,
-that column says which batch row a line belongs to, and the lines of each batch row are its steps
-in order; elsewhere B is 1. Lines that begin with `#` and empty ones are skipped. Several arrays
-are written to one table, in groups of columns; a table with such groups is no input.
+optional; each name has a letter, and the line has no numbers. If the first name is `batch`, that
+column has the batch row of each line, and the lines of each batch row are its steps in order;
+otherwise B is 1. Empty lines and lines that begin with `#` are skipped. Several arrays are written
+to one table, in groups of columns; such a table is not an input.
 
-Always holds: what is written is read back as the same numbers; no line is taken for names that
-may be a time step. Cost: linear in the bytes.
+Always holds: written numbers are read back unchanged; a line that could be a time step is never
+taken for names. Cost: linear in the bytes.
 """
 
 from __future__ import annotations
@@ -32,28 +32,28 @@ Array = np.ndarray[Any, Any]
 BATCH = "batch"
 
 _GROUPED = re.compile(r"(.*)\[[0-9_]*\]")
-"""A column of one of several arrays."""
+"""The name of a column of one of several arrays."""
 
 _FEWEST_COUNTED = 3
-"""So many columns make `0,1,2` a count of columns; `0,1` are spikes as likely."""
+"""With at least this many columns, `0,1,2` numbers the columns; `0,1` could as well be spikes."""
 
 
 def table_of(content: bytes, place: Place, max_bytes: int | None) -> Array:
     """The values of a .csv file, (T, B, neurons).
 
     Raises:
-        ReadError: it is no text, a cell holds no number, lines have different lengths, the
-            columns are those of several arrays, or the batch rows have different numbers of steps.
+        ReadError: it is not text, a cell does not hold a number, lines have different lengths, the
+        columns are those of several arrays, or the batch rows have different numbers of steps.
     """
     claimed = (sum(map(content.count, (b",", b"\n", b"\r"))) + 1) * 8
     place.claim(claimed, max_bytes, len(content))
     text = content.decode("utf-8-sig", "replace")
     if "\0" in text or "\ufffd" in text:
-        raise place.problem("holds neither arrays nor text", "give .npy, .npz, .csv or NIR data")
+        raise place.problem("holds neither an array nor text", "give .npy, .npz, .csv or NIR data")
     names, lines = _header(text, place)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # NumPy's that there are no lines: said elsewhere
+            warnings.simplefilter("ignore")  # NumPy's own, for no lines; reported elsewhere
             table = np.loadtxt(lines, np.float64, comments="#", delimiter=",", ndmin=2)
     except ValueError as error:
         raise _first_fault(text, names, place) from error
@@ -67,12 +67,12 @@ def table_of(content: bytes, place: Place, max_bytes: int | None) -> Array:
 
 
 def csv_of(values: Array) -> bytes:
-    """A .csv file of an array (T, B, *shape); several batch rows get a column for their number."""
+    """A .csv file of an array (T, B, *shape), with a column for the batch row if B > 1."""
     return _written([["n" + place for place in _places(values)]], [values])
 
 
 def csv_of_several(arrays: Mapping[str, Array]) -> bytes:
-    """A .csv file of arrays (T, B, *shape) with a column for each neuron, `name[place]`.
+    """A .csv file of arrays (T, B, *shape) with a column for each neuron, `name[index]`.
 
     >>> csv_of_several({"lif:v": np.zeros((1, 1, 2)), "output": np.ones((1, 1))}).decode()
     'lif:v[0],lif:v[1],output[]\\n0,0,1\\n'
@@ -85,7 +85,7 @@ def csv_of_several(arrays: Mapping[str, Array]) -> bytes:
 
 
 def _places(values: Array) -> list[str]:
-    """The place of each neuron as a column's name has it: 3, or 1_0 for several axes."""
+    """The index of each neuron as in a column's name: 3, or 1_0 for several axes."""
     return ["_".join(map(str, place)) for place in np.ndindex(*values.shape[2:])]
 
 
@@ -110,17 +110,17 @@ def _written(columns: Sequence[Sequence[str]], arrays: Sequence[Array]) -> bytes
 
 
 def _cell(name: str) -> str:
-    """A name as a cell, in quotes where something in it would mean more than a letter."""
+    """A name as a cell, in quotes if it has characters with a meaning in .csv."""
     is_plain = name.strip() == name and not any(mark in name for mark in ',"#')
     quoted_name = name.replace('"', '""')
     return name if is_plain else f'"{quoted_name}"'
 
 
 def _header(text: str, place: Place) -> tuple[list[str], Iterator[str]]:
-    """The names in the first line, none where that is numbers already, and the other lines.
+    """The names in the first line, or none if it holds numbers, and the other lines.
 
     Raises:
-        ReadError: the line is neither names nor numbers, or may be either.
+        ReadError: the line is neither names nor numbers, or could be either.
     """
     lines = _lines(text)
     number, first = next(lines, (0, None))
@@ -131,13 +131,13 @@ def _header(text: str, place: Place) -> tuple[list[str], Iterator[str]]:
     if all(map(_is_number, cells)):
         if len(cells) >= _FEWEST_COUNTED and cells == [str(i) for i in range(len(cells))]:
             text = f"line {number} is 0, 1, .. {len(cells) - 1}: are these names or a step?"
-            hint = "put '#' before it if it numbers the columns, or a line of names above it"
+            hint = "put '#' before it if it numbers the columns, or add a line of names above it"
             raise place.problem(text, hint)
         return [], itertools.chain([first], rest)
     try:
         names = [name.strip() for name in next(csv.reader([first], skipinitialspace=True))]
     except csv.Error as error:  # a cell of 100,000 letters
-        raise place.problem(f"line {number} is no line of names: {error}", _hint("")) from error
+        raise place.problem(f"line {number} is not a line of names: {error}", _hint("")) from error
     if not all(map(_is_name, names)):
         odd = [name for name in names if not _is_number(name)] or names
         cell = odd[0] if len(odd) < len(names) else next(n for n in names if not _is_name(n))
@@ -147,7 +147,7 @@ def _header(text: str, place: Place) -> tuple[list[str], Iterator[str]]:
 
 
 def _refuse_several(names: list[str], place: Place) -> None:
-    """Refuse the columns of several arrays, which would be one array's neurons."""
+    """Refuse the columns of several arrays, which would be mistaken for neurons of one."""
     groups = [_GROUPED.fullmatch(name) for name in names]
     arrays = list(dict.fromkeys(group[1] for group in groups if group is not None))
     if len(arrays) > 1 and None not in groups:
@@ -156,19 +156,19 @@ def _refuse_several(names: list[str], place: Place) -> None:
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:
-    """The lines that are no comments and not empty, with their numbers; any line ends."""
+    """The lines that are neither comments nor empty, with their numbers; any line ends."""
     for number, line in enumerate(io.StringIO(text, newline=None), start=1):
         if line.strip() and not line.lstrip().startswith("#"):
             yield number, line
 
 
 def _cells(line: str) -> list[str]:
-    """What NumPy takes for the cells of a line."""
+    """The cells of a line, as NumPy splits it."""
     return [cell.strip() for cell in line.partition("#")[0].split(",")]
 
 
 def _first_fault(text: str, names: list[str], place: Place) -> ReadError:
-    """What is wrong with the first line that does not fit the ones before it."""
+    """The error for the first line that does not fit the lines before it."""
     width, fault, hint = len(names), "NumPy does not read it", _hint("")
     for number, line in itertools.islice(_lines(text), 1 if names else 0, None):
         cells = _cells(line)
@@ -180,11 +180,11 @@ def _first_fault(text: str, names: list[str], place: Place) -> ReadError:
             fault = f"line {number} has {counted(len(cells), 'column')}, the one before it {width}"
             break
         width = len(cells)
-    return place.problem(f"is no table of numbers: {fault}", hint)
+    return place.problem(f"is not a table of numbers: {fault}", hint)
 
 
 def _hint(cell: str) -> str:
-    """What to do about a cell that is no number."""
+    """The hint for a cell that is not a number."""
     if not cell:
         return "no cell may be empty; pandas does not number the lines with index=False"
     if any(mark in cell for mark in ";\t "):

@@ -1,9 +1,8 @@
 """The files that signals are read from and written to: the registry, and reading by content.
 
-In: a place. Out: the array as the file has it, and whether its axes are (T, B, neurons), as
-NIR data and .csv have them, or those of an array that somebody saved. The format is seen in the
-first bytes, so that stdin needs no name; a name that promises another one is an error.
-Cost: linear in the bytes.
+In: a place. Out: the array in the file, and whether its axes are (T, B, neurons), as in NIR data
+and .csv, or those of a saved array. The first bytes decide the format, so that stdin needs no name;
+a suffix of another format is an error. Cost: linear in the bytes.
 """
 
 from __future__ import annotations
@@ -75,8 +74,8 @@ def recording_of(
     """Read a file.
 
     Raises:
-        ReadError: it is not there, damaged, too large, holds no numbers, or several arrays.
-        UsageError: it was recorded at another dt.
+        ReadError: it does not exist, is damaged or too large, or does not hold a single array of
+        numbers. UsageError: it was recorded at another dt.
     """
     content = bytes_of(place, stdin, max_bytes)
     found, promised = format_of(content), format_by_suffix(place.file, SIGNALS)
@@ -104,7 +103,7 @@ def read_npz(content: bytes, place: Place, dt: float, max_bytes: int | None) -> 
 
 def read_nir(content: bytes, place: Place, dt: float, max_bytes: int | None) -> Array:
     """The only observable of NIR data, or the one that the place names."""
-    from nirtorch_cli.running.signals.nirdata import observable_of  # takes nir and h5py along
+    from nirtorch_cli.running.signals.nirdata import observable_of  # imports nir and h5py
 
     return observable_of(content, place, dt, max_bytes)
 

@@ -1,9 +1,9 @@
-"""Inputs made out of a few words: `poisson:rate=50`, `constant:0.3`, `impulse`, ...
+"""Generators of inputs: `poisson:rate=50`, `constant:0.3`, `impulse`, ...
 
-In: such a text, and a shape. Out: an array of that shape, (T, B, *shape), of any steps. Always
-holds: the same text, seed and shape of a step give the same numbers on every machine and with
-every NumPy (only the raw bits of PCG64 are used, which NumPy keeps for ever), and whichever
-steps are made at a time. Cost: linear in the numbers that are made.
+In: such a text, and a shape. Out: an array of that shape, (T, B, *shape), for any range of steps.
+Always holds: the same text, seed and shape of a step give the same numbers on every machine, with
+every NumPy (only the raw bits of PCG64 are used, which NumPy guarantees), and for any division
+into ranges. Cost: linear in the numbers that are made.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 
 from nirtorch_cli.findings.errors import UsageError
 from nirtorch_cli.findings.suggestions import did_you_mean, did_you_mean_file
-from nirtorch_cli.findings.text import quoted
+from nirtorch_cli.findings.text import counted, quoted
 
 Array = np.ndarray[Any, Any]
 
@@ -29,7 +29,7 @@ PARAMETERS: Mapping[str, Mapping[str, float | None]] = {
     "uniform": {"low": 0.0, "high": 1.0},
     "zeros": {},
 }
-"""Every generator's parameters with their defaults; None for one that must be given."""
+"""Every generator's parameters with their defaults; None if it must be given."""
 
 EXAMPLES = "poisson:rate=50, constant:0.3, impulse:at=0, uniform, zeros"
 
@@ -41,10 +41,10 @@ _LARGEST = float(np.finfo(np.float32).max)
 class Generator:
     """A generator and its parameters.
 
-    poisson: at each step a spike of height `amplitude` with the probability rate * dt, so
-        `rate` spikes in a unit of time on average. constant: `value` at every step.
-    impulse: `amplitude` at the step `at`, which counts from 0, and 0 at all others.
-    uniform: random numbers in [low, high). zeros: nothing, for the model's own activity.
+    poisson: at each step a spike of height `amplitude` with probability rate * dt, which is `rate`
+    spikes per unit of time on average. constant: `value` at every step. impulse: `amplitude` at the
+    step `at`, which counts from 0, and 0 at all others. uniform: random numbers in [low, high).
+    zeros: no input, to see the model's own activity.
     """
 
     name: str
@@ -52,20 +52,20 @@ class Generator:
 
 
 def is_generator(text: str) -> bool:
-    """Whether a text begins like one of the generators; a file of such a name is `./zeros`."""
+    """Whether a text begins with a generator's name; a file of that name is given as `./zeros`."""
     return text.partition(":")[0] in PARAMETERS
 
 
 def parsed(text: str) -> Generator:
     """The generator that a text asks for: NAME, NAME:VALUE or NAME:PARAMETER=VALUE,...
 
-    The first value may stand without the name of its parameter, which is then the first.
+    The first value may be given without a name; it is then the first parameter.
 
     >>> parsed("constant:0.3")
     Generator(name='constant', values={'value': 0.3})
 
     Raises:
-        UsageError: there is no such generator or parameter, or a value is no finite number.
+        UsageError: there is no such generator or parameter, or a value is not a finite number.
     """
     name, _, rest = text.partition(":")
     if name not in PARAMETERS:
@@ -76,7 +76,9 @@ def parsed(text: str) -> Generator:
     for place, part in enumerate(filter(None, rest.split(","))):
         key, equals, value = part.rpartition("=")
         if place and known and not equals:
-            text = f"{quoted(text)}: {quoted(value)} is no NAME=VALUE, as all but the first are"
+            text = (
+                f"{quoted(text)}: {quoted(value)} is not NAME=VALUE, as all but the first must be"
+            )
             raise UsageError(text, hint=f"{name} has {', '.join(known)}")
         key = key.strip() if equals else next(iter(known), "")
         if key not in known:
@@ -106,12 +108,12 @@ def generated(
     stream: int = 0,
     start: int = 0,
 ) -> Array:
-    """Some steps of what a generator gives, of a shape (T, B, *shape) and in float32.
+    """Some steps of a generator, of shape (T, B, *shape) and in float32.
 
     Arguments:
         dt: the length of a step, in the unit of time of a rate.
-        seed, stream: where random numbers begin; each input of a model has its own stream.
-        start: the number of the first of these steps.
+        seed, stream: the start of the random numbers; each input of a model has its own stream.
+        start: the index of the first of these steps.
 
     Raises:
         UsageError: the rate is too high for dt.
@@ -133,12 +135,12 @@ def generated(
 def refuse_unmakeable(
     generator: Generator, *, dt: float, steps: int, start: int, dtype: str | None = None
 ) -> None:
-    """Refuse what makes no sense for a run, before any of it is made.
+    """Refuse a generator that makes no sense for a run, before anything is generated.
 
     Arguments:
-        steps, start: how many steps there are, and the number of the first. An impulse before
-            or after a piece of a run is no mistake; one after the steps of a run from 0 is.
-        dtype: a type of the model that must hold every number; None for any.
+        steps, start: how many steps there are, and the index of the first. An impulse after the
+        last step is a mistake in a run from step 0, but not in a later piece of a run. dtype: the
+        type that must hold every number; None for any.
 
     Raises:
         UsageError: the rate is too high for dt, an impulse comes after the last step, or a
@@ -149,7 +151,8 @@ def refuse_unmakeable(
     at = generator.values.get("at", -1)
     if not start and at >= steps:
         raise UsageError(
-            f"impulse: there is no step {at:,.0f} in {steps:,} steps", hint="they begin at 0"
+            f"impulse: there is no step {at:,.0f} in {counted(steps, 'step')}",
+            hint="they begin at 0",
         )
     for key in ("amplitude", "value", "low", "high") if dtype is not None else ():
         value = generator.values.get(key, 0.0)
@@ -165,13 +168,13 @@ def _chance(generator: Generator, dt: float) -> float:
     rate = generator.values["rate"]
     chance = rate * dt
     if chance > 1:
-        text = f"poisson: a rate of {rate:g} is {chance:g} spikes a step at dt {dt:g}"
-        raise UsageError(text, hint=f"the most is 1 spike a step, a rate of {1 / dt:g}")
+        text = f"poisson: a rate of {rate:g} is {chance:g} spikes per step at dt {dt:g}"
+        raise UsageError(text, hint=f"the most is 1 spike per step, a rate of {1 / dt:g}")
     return chance
 
 
 def _numbers(generator: Generator, dt: float) -> Callable[[Array], Array]:
-    """What makes a generator's numbers of random bits."""
+    """The function that turns random bits into a generator's numbers."""
     values = generator.values
     if generator.name == "poisson":
         chance, amplitude = _chance(generator, dt), np.float32(values["amplitude"])
@@ -194,14 +197,14 @@ def _random(
 
 
 def _fraction(bits: Array, digits: int) -> Array:
-    """Random numbers in [0, 1) of so many binary digits."""
+    """Random numbers in [0, 1) with this many binary digits."""
     fraction: Array = (bits >> np.uint64(64 - digits)).astype(np.float64) * 2.0**-digits
     return fraction
 
 
 def _number(text: str, key: str, value: str) -> float:
     try:
-        if "_" in value:  # Python reads 0_3 as 3
+        if "_" in value:  # Python would read 0_3 as 3
             raise ValueError
         number = float(int(value)) if key == "at" else float(value)
     except (ValueError, OverflowError):
@@ -213,7 +216,7 @@ def _number(text: str, key: str, value: str) -> float:
 
 
 def _checked(text: str, generator: Generator) -> Generator:
-    """Refuse values that are numbers and mean nothing."""
+    """Refuse numbers that make no sense for a generator."""
     for key in ("rate", "at"):
         if generator.values.get(key, 0) < 0:
             raise UsageError(f"{quoted(text)}: {key} is negative")

@@ -1,9 +1,9 @@
-"""All inputs of a run: what a user asked to feed, to a signal for each Input of the model.
+"""All inputs of a run: what a user asked for, to a signal for each Input of the model.
 
 In: texts such as `spikes.npz`, `left=poisson:rate=50`, and the model's Inputs. Out: for each
-its signal (T, B, *shape), all with the same T and B. Always holds: all that is wrong is said at
-once and before a part of a signal is made, NaN in the last step of a file too. Cost: files are
-held as they are, and nothing is held of generators; reading is linear in the files.
+its signal (T, B, *shape), all with the same T and B. Always holds: all problems are reported
+together, before any part of a signal is made, even NaN in the last step of a file. Cost: linear in
+the files, which are kept in memory as they are; generators keep nothing in memory.
 """
 
 from __future__ import annotations
@@ -44,10 +44,9 @@ DEFAULT_BATCH = 1
 class InputOptions:
     """How inputs are made and read.
 
-    dt: the length of a step. steps, batch: what generators make, and what files must have;
-    fewer steps than a file has cut it short. layout: the order of the first two axes of arrays.
-    start: how many steps of every file and generator are skipped, so that a long run may be one
-    of several pieces.
+    dt: the length of a step. steps, batch: the size of generated inputs, which files must have too;
+    a file with more steps is cut. layout: the order of the first two axes of arrays. start: how
+    many steps of every file and generator are skipped, so that a long run can be done in pieces.
     """
 
     dt: float
@@ -62,17 +61,17 @@ class InputOptions:
 
 
 def assigned(specs: Iterable[str], ports: Sequence[Port]) -> dict[str, str]:
-    """Which Input each spec is for: from the Inputs' arguments, in the model's order, to SPEC.
+    """The spec of each Input, by its argument, in the model's order.
 
-    A spec is `SPEC`, for a model of one input, or `NAME=SPEC` with the Input's NIR name or the
-    name of its argument. Such a name wins over a file that is called so; `./` before the file
-    says that it is meant.
+    A spec is `SPEC`, for a model with one input, or `NAME=SPEC` with the Input's NIR name or the
+    name of its argument. Such a name wins over a file of that name; with `./` in front the file is
+    meant.
 
     Raises:
-        UsageError: an Input that is not there, has none or two, or a spec without a name.
+        UsageError: an Input does not exist, or has no spec or two, or a spec lacks a name.
     """
     if not ports:
-        raise UsageError("the model has no input that is fed")
+        raise UsageError("the model has no input")
     found: dict[str, str] = {}
     problems: list[str] = []
     names = [port.name for port in ports]
@@ -92,7 +91,7 @@ def assigned(specs: Iterable[str], ports: Sequence[Port]) -> dict[str, str]:
             problems.append(f"the model has no input {quoted(before)}; {near}")
             continue
         elif len(ports) > 1:
-            problems.append(f"--input {quoted(text)} does not say which of {listed(names)} is fed")
+            problems.append(f"--input {quoted(text)} must name its Input, one of {listed(names)}")
             continue
         else:
             port, spec = ports[0], text
@@ -112,7 +111,7 @@ def assigned(specs: Iterable[str], ports: Sequence[Port]) -> dict[str, str]:
 
 
 def readings(text: str) -> list[str]:
-    """Every SPEC that an --input may come to mean, whatever the model's Inputs are called.
+    """Every SPEC that an --input could mean, for any names of the model's Inputs.
 
     >>> readings("a=b=c.npz")
     ['a=b=c.npz', 'b=c.npz', 'c.npz']
@@ -130,8 +129,8 @@ def read_inputs(
     """The signal of each Input, (T, B, *shape), by its argument; see `assigned` for the specs.
 
     Raises:
-        ReadError: files that cannot be read.
-        UsageError: inputs that do not fit the model or each other.
+        ReadError: a file cannot be read.
+        UsageError: inputs do not fit the model or each other.
         MemoryError: there cannot be arrays of such sizes.
     """
     problems: list[NirtorchError] = []
@@ -169,7 +168,7 @@ def read_inputs(
 def generated_signal(
     generator: Generator, shape: tuple[int, ...], stream: int, options: InputOptions
 ) -> Signal:
-    """What a generator gives, (T, B, *shape), made part by part.
+    """The signal of a generator, (T, B, *shape), made part by part.
 
     Raises:
         UsageError: see `refuse_unmakeable`.
@@ -196,7 +195,7 @@ def generated_signal(
 
 
 def _held(values: Array, port: Port, file: str, options: InputOptions) -> Signal:
-    """What a file gives: its numbers are looked at here, and cast when they are fed."""
+    """The signal of a file: its numbers are checked here, and cast when they are used."""
     if not options.allow_nan:
         refuse_unfit(values, port, dtype=options.dtype, file=file, first=options.start)
     return Signal.of(values, options.dtype)
@@ -219,7 +218,7 @@ def _is_there(text: str) -> bool:
 
 
 def _is_no_file(text: str, place: Place) -> bool:
-    """Whether a text can only be a generator, one that does not exist: `posson:rate=50`."""
+    """Whether a text can only be a generator that does not exist, such as `posson:rate=50`."""
     is_word = text.partition(":")[0].isidentifier()
     return is_word and not os.path.lexists(place.file)
 
@@ -227,7 +226,7 @@ def _is_no_file(text: str, place: Place) -> bool:
 def _require_shape(port: Port, text: str) -> None:
     if port.shape is None:
         hint = "feed an array with the axes T, B and the neurons'"
-        raise port.problem(text, "the model does not say this input's shape", hint)
+        raise port.problem(text, "the shape of this input is not in the model", hint)
 
 
 def _size(
@@ -253,7 +252,7 @@ def _size(
 
 
 def _misfits(array: Array, file: str, options: InputOptions) -> list[Finding]:
-    """Where a recording is shorter than asked for, or has other batch rows."""
+    """The errors if a recording is shorter than asked for, or has other batch rows."""
     steps, batch = array.shape[:2]
     start = options.start
     wanted_steps = steps - start if options.steps is None else options.steps
@@ -267,7 +266,7 @@ def _misfits(array: Array, file: str, options: InputOptions) -> list[Finding]:
     texts = []
     has = f"has {counted(steps, 'step')}"
     if start >= steps:
-        texts.append(f"{has}, and --start {start:,} leaves out all of them")
+        texts.append(f"{has}, and --start {start:,} skips all of them")
     elif start + wanted_steps > steps:
         asked = f"--steps asks for {wanted_steps:,}"
         texts.append(f"{has}, and {asked}{f' from step {start:,} on' if start else ''}")
@@ -281,7 +280,7 @@ def _shown(spec: str) -> str:
 
 
 def _raise(problems: Sequence[NirtorchError]) -> None:
-    """Raise what was found, all at once; what cannot be read decides the exit code."""
+    """Raise all problems together; a file that cannot be read decides the exit code."""
     if problems:
         kind = ReadError if any(isinstance(e, ReadError) for e in problems) else UsageError
         findings = [finding for error in problems for finding in error.findings]

@@ -1,13 +1,12 @@
-"""NIR data files (HDF5, as `nir.write_data` writes them) to arrays.
+"""Reads NIR data files (HDF5, written by `nir.write_data`) to arrays.
 
-In: the bytes of a file, which may come from a stranger. Out: one of its observables as an
-array (T, samples, neurons). What `nir.read_data` reads is read here through the same guarded
-door as a model: no link is followed, what is claimed is counted first.
+In: the bytes of a file, which may come from a stranger. Out: one of its observables as an array (T,
+samples, neurons). It replaces `nir.read_data` with the safe reader of model files: no link is
+followed, and what the file claims is counted first.
 
-What a group is follows from what it holds, as in all files of nir; its attribute `__type__` says
-it too and is not read. `TimeGriddedData` is taken as it is, and its dt must be the
-run's; `EventData` and `ValuedEventData` are put on a grid of dt, see `binning`. Cost: linear in
-what is read.
+The members of a group decide its kind, as in all files of nir; its attribute `__type__` is not
+read. `TimeGriddedData` is used as it is, and its dt must be the run's; `EventData` and
+`ValuedEventData` are put on a grid of dt, see `binning`. Cost: linear in what is read.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True)
 class Observable:
-    """Something that was recorded: `path` is its node's, `/` and its name."""
+    """A recorded variable; `path` is its node's path, `/` and its name."""
 
     path: str
     member: Member
@@ -40,10 +39,11 @@ class Observable:
 
 
 def observable_of(content: bytes, place: Place, dt: float, max_bytes: int | None) -> Array:
-    """The observable that a place names, or the only one, on a grid of dt: (T, samples, neurons).
+    """The observable that `place` names, or the only one, on a grid of dt: (T, samples, neurons).
 
     Raises:
-        ReadError: the file is damaged, no NIR data, too large, or has no or several observables.
+        ReadError: the file is damaged, too large or of another kind, or does not have exactly one
+            such observable.
         UsageError: it is on a grid of another dt.
     """
     try:
@@ -60,7 +60,7 @@ def gridded_of(
     """All observables of a file on a grid, by node and name, (T, samples, neurons); and dt.
 
     Raises:
-        ReadError: the file is damaged, no NIR data, too large, holds events, or several dt.
+        ReadError: the file is damaged, too large or of another kind, or has events or several dt.
     """
     arrays: dict[tuple[str, str], Array] = {}
     step: float | None = None
@@ -69,10 +69,10 @@ def gridded_of(
             for each in _observables(store):
                 if "data" not in each.fields:
                     hint = "'nirtorch run -o' writes what is"
-                    raise ReadError("NIR023", "is on no grid of time steps", each.path, hint=hint)
+                    raise ReadError("NIR023", "has no grid of time steps", each.path, hint=hint)
                 dt = number_of(store, each.member, "dt", each.path)
                 if dt is None or not 0 < dt < math.inf or step not in (None, dt):
-                    text = "has no dt, or another than others in the file"
+                    text = "has no dt, or one that differs from others in the file"
                     raise ReadError("NIR023", text, each.path)
                 node, _, name = each.path.rpartition("/")
                 arrays[node, name], step = _values(store, each, dt), dt
@@ -84,8 +84,8 @@ def gridded_of(
 def _observables(store: Store) -> Iterator[Observable]:
     top = store.members(store.root, None, "/")
     if "nodes" not in top or "edges" in top:
-        hint = "nir.write_data writes one; a model is no input"
-        raise ReadError("NIR022", "is an HDF5 file, but no NIR data", hint=hint)
+        hint = "nir.write_data writes one; a model is not an input"
+        raise ReadError("NIR022", "is an HDF5 file, but does not hold NIR data", hint=hint)
     yield from _of_graph(store, top, ())
 
 
@@ -123,7 +123,7 @@ def _chosen(found: list[Observable], place: Place) -> Observable:
             return found[0]
         hint = f"name one, {quoted(place.file + ':' + paths[0])}: it holds {listed(paths)}"
         raise ReadError("NIR022", f"holds {len(found)} observables", hint=hint)
-    # A node that has one observable only need not have it named.
+    # The only observable of a node need not be named.
     meant = [each for each in found if each.path == place.part]
     meant = meant or [each for each in found if each.path.rpartition("/")[0] == place.part]
     if len(meant) != 1:
@@ -146,7 +146,7 @@ def _values(store: Store, observable: Observable, dt: float) -> Array:
     def number(name: str) -> float:
         value = number_of(store, member, name, where)
         if value is None or not math.isfinite(value):
-            raise ReadError("NIR022", f"has no {name}, or none that is finite", where)
+            raise ReadError("NIR022", f"has no {name}, or one that is not finite", where)
         return value
 
     if "data" in fields:
@@ -161,7 +161,7 @@ def _values(store: Store, observable: Observable, dt: float) -> Array:
         raise ReadError("NIR022", "has neither 'data' nor 'idx'", where)
     neurons, t_max = number("n_neurons"), number("t_max")
     if neurons != int(neurons):
-        raise ReadError("NIR022", f"has {neurons} neurons", where)
+        raise ReadError("NIR022", f"has {neurons:g} neurons", where)
     idx, time = array("idx"), array("time")
     value = array("value") if "value" in fields else None
     try:

@@ -1,9 +1,9 @@
-"""Arrays to a NIR data file, as `nir.read_data` reads it.
+"""Writes arrays to a NIR data file that `nir.read_data` can read.
 
-In: arrays (T, B, *shape) by the path of their node and the name of what was observed. Out: the
-bytes of an HDF5 file of `TimeGriddedData`, (B, T, neurons), with dt. The neurons of several axes
-are in C order. What `nir.write_data` writes is written here, byte for byte of data and attribute,
-because that (nir 1.0.8) calls itself forever on a graph inside a graph. Cost: linear.
+In: arrays (T, B, *shape) by the path of their node and the name of the variable. Out: the bytes of
+an HDF5 file of `TimeGriddedData`, (B, T, neurons), with dt. Neurons of several axes are in C order.
+The data and attributes are those of `nir.write_data`, which is not used because (in nir 1.0.8) it
+never ends on a nested graph. Cost: linear.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ def nirdata_of(nodes: Observables, dt: float) -> bytes:
 
 
 def refuse_unstorable(paths: Mapping[str, Any]) -> None:
-    """Refuse a nested graph of which both an output and nodes are to be written.
+    """Refuse to write both the output of a nested graph and variables of its nodes.
 
     Raises:
-        UsageError: in a NIR data file, what stands for a graph has nodes and no observables.
+        UsageError: in a NIR data file, a graph has nodes and no observables.
     """
     for path in paths:
         if any(other.startswith(f"{path}/") for other in paths):

@@ -1,9 +1,9 @@
 """NumPy's own files, .npy and .npz, without pickle.
 
-In: bytes. Out: an array that shares them, or the arrays of an archive by name; and back.
-Always holds: what a header or an archive's directory claims is counted before it is
-allocated; nothing is unpickled; no byte of a file is left unread without a word, so that of two
-files that were put together none is lost. Cost: linear in the bytes.
+In: bytes. Out: an array that shares them, or the arrays of an archive by name; and back. Always
+holds: what a header or an archive's directory claims is counted before it is allocated; nothing is
+unpickled; bytes that do not belong to an array are reported, so that of two joined files none is
+lost. Cost: linear in the bytes.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ NPY_SIGNATURE = b"\x93NUMPY"
 NPZ_SIGNATURES = (b"PK\x03\x04", b"PK\x05\x06")
 
 DT = "dt"
-"""The array of a recording that holds the length of its steps, a number."""
+"""The name of the array that holds the length of a recording's steps."""
 
 _NUMBER_BYTES = 2**10
-"""The longest file of a single number."""
+"""The most bytes of a file that holds a single number."""
 
 _END_BYTES = 22
-"""How long the end of an archive is, which begins with the second signature."""
+"""The length of the end record of an archive, which begins with the second signature."""
 
 _DAMAGE = (
     ValueError,
@@ -50,19 +50,19 @@ _DAMAGE = (
     SyntaxError,
     OverflowError,
     RecursionError,
-    RuntimeError,  # a password; NotImplementedError is one too
-    MemoryError,  # of Python's parser, which reads the header
+    RuntimeError,  # a password is needed; includes NotImplementedError
+    MemoryError,  # from Python's parser, which reads the header
     struct.error,
     tokenize.TokenError,
     zlib.error,
     lzma.LZMAError,
     zipfile.BadZipFile,
 )
-"""What numpy and zipfile raise on damaged files."""
+"""The errors that numpy and zipfile raise for damaged files."""
 
 
 def array_of(content: bytes, place: Place, max_bytes: int | None) -> Array:
-    """The array of a .npy file, which cannot be written to.
+    """The array of a .npy file, which is read-only.
 
     Raises:
         ReadError: it is damaged, too large, holds Python objects, or more than one array.
@@ -94,10 +94,10 @@ def array_of(content: bytes, place: Place, max_bytes: int | None) -> Array:
 def arrays_of(
     content: bytes, place: Place, max_bytes: int | None, name: str | None = None
 ) -> dict[str, Array]:
-    """The arrays of a .npz file by name: all, or only the one that is asked for.
+    """The arrays of a .npz file by name: all, or only one.
 
     Raises:
-        ReadError: it is damaged, too large, lacks the array, or holds what is no array.
+        ReadError: it is damaged, too large, lacks the array, or holds something else than arrays.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
@@ -117,7 +117,7 @@ def arrays_of(
 
 
 def _refuse_more(content: bytes, end: int, place: Place) -> None:
-    """Refuse what comes after an array."""
+    """Refuse bytes after an array."""
     if end != len(content):
         is_array = content.startswith(NPY_SIGNATURE, end)
         found = "a second array" if is_array else counted(len(content) - end, "byte")
@@ -125,12 +125,12 @@ def _refuse_more(content: bytes, end: int, place: Place) -> None:
 
 
 def _members(archive: zipfile.ZipFile, content: bytes, place: Place) -> dict[str, zipfile.ZipInfo]:
-    """The arrays of an archive by name; none is there twice, and it is the whole file."""
+    """The arrays of an archive by name; none appears twice, and the archive is the whole file."""
     infos = archive.infolist()
     begin = min((info.header_offset for info in infos), default=archive.start_dir)
     end = content.rfind(NPZ_SIGNATURES[1]) + _END_BYTES + len(archive.comment)
     if begin or end != len(content):
-        text = "has bytes before or after its archive, as two files have that were joined"
+        text = "has bytes before or after its archive; were two files joined?"
         raise place.problem(text, "save all arrays at once with numpy.savez")
     for name, count in Counter(_array_name(info.filename) for info in infos).items():
         if count > 1:
@@ -139,10 +139,10 @@ def _members(archive: zipfile.ZipFile, content: bytes, place: Place) -> dict[str
 
 
 def only_array_of(content: bytes, place: Place, max_bytes: int | None) -> Array:
-    """The array of a .npz file that the place names, or its only one but for the number `dt`.
+    """The array of a .npz file that `place` names, or its only one apart from the number `dt`.
 
     Raises:
-        ReadError: see `arrays_of`; or there are several, and none is named.
+        ReadError: see `arrays_of`; or there are several arrays, and none is named.
     """
     part = place.part
     if part is None:
@@ -157,7 +157,7 @@ def only_array_of(content: bytes, place: Place, max_bytes: int | None) -> Array:
 
 
 def step_of(content: bytes, place: Place, max_bytes: int | None) -> float | None:
-    """The length of a step that a .npz file says: a positive number in its array `dt`.
+    """The length of a step in a .npz file: a positive number in its array `dt`.
 
     Raises:
         ReadError: see `arrays_of`.
@@ -173,7 +173,7 @@ def step_of(content: bytes, place: Place, max_bytes: int | None) -> float | None
 
 
 def _infos(content: bytes, place: Place) -> dict[str, zipfile.ZipInfo]:
-    """What an archive says of its arrays, by name."""
+    """The directory entries of an archive's arrays, by name."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             return _members(archive, content, place)
@@ -182,12 +182,12 @@ def _infos(content: bytes, place: Place) -> dict[str, zipfile.ZipInfo]:
 
 
 def archive_of(arrays: Mapping[str, Array]) -> bytes:
-    """A .npz file with these arrays, which numpy.load reads; the same bytes for the same arrays."""
+    """A .npz file with these arrays, for numpy.load; the same arrays give the same bytes."""
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         for name, array in arrays.items():
             member_name = f"{name}.npy".encode("utf8", "backslashreplace").decode()
-            info = zipfile.ZipInfo(member_name)  # dated 1980, whenever it is written
+            info = zipfile.ZipInfo(member_name)  # always dated 1980
             info.compress_type = zipfile.ZIP_DEFLATED
             with archive.open(info, "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)

@@ -1,6 +1,6 @@
-"""What came out of a run, to a file whose name says the form, or to a stream.
+"""Writes the results of a run to a file, in the format of its suffix, or to a stream.
 
-In: arrays (T, B, *shape) with what they are of. Out: a file, whole or not at all.
+In: arrays (T, B, *shape) with their labels. Out: a complete file, or none.
 
     .npz                 every array: `output`, or one by each Output's name, and `node:v`;
                          and `dt`, the length of a step
@@ -34,10 +34,9 @@ _TIMED = {"csv": "a .csv file needs", "nir": "NIR data need"}
 
 @dataclass(frozen=True)
 class Label:
-    """What an array is of: the NIR path of a node, and what of it was observed.
+    """What an array holds: the NIR path of a node, and a variable of it.
 
-    is_output: whether it is what an Output of the model gave; is_only: whether there is no
-    other such.
+    is_output: whether it is an Output of the model; is_only: whether it is the only Output.
     """
 
     node: str
@@ -68,7 +67,7 @@ def form_of(path: str, form: str | None = None) -> Format:
 
 
 def refuse_form(path: str, labels: Sequence[Label], form: str | None = None) -> None:
-    """Look at a file's name before anything is run: can it hold what is to be written?
+    """Check before a run that the file's format can hold the arrays that will be written.
 
     Raises:
         UsageError: see `form_of`; or that form does not hold these arrays.
@@ -104,8 +103,8 @@ def write_signals(
     """Write arrays (T, B, *shape).
 
     Arguments:
-        target: a path, or a stream of bytes, for which the form must be given.
-        dt: the length of a step, which an archive and NIR data hold.
+        target: a path, or a stream of bytes, for which the format must be given.
+        dt: the length of a step, which .npz files and NIR data hold too.
         form: `npz`, `csv` or `nir`; None to go by what the path ends in.
         clobber: replace a file that is there already.
 
@@ -142,7 +141,7 @@ def nir_content(signals: Sequence[tuple[Label, Array]], dt: float) -> bytes:
     nodes: dict[str, dict[str, Array]] = {}
     for label, array in signals:
         of_node = nodes.setdefault(label.node, {})
-        # NIR's events are made of bool only.
+        # NIR makes events from bool arrays only.
         of_node[label.variable] = array.astype(bool) if _is_spikes(label, array) else array
     return nirdata_of(nodes, dt)
 

@@ -1,8 +1,8 @@
-"""What an Input is fed with over time, of which one part after the other is made.
+"""The input of a run over time, made part by part.
 
-In: an array that is held, or something that makes any steps of one. Out: a `Signal`. Always
-holds: the parts of a signal, joined, are the whole, wherever it is cut. Cost: what a part holds;
-the whole of a signal is never made unless it is asked for.
+In: an array, or a function that makes any range of steps. Out: a `Signal`. Always holds: the joined
+parts of a signal are the whole, wherever it is cut. Cost: the memory of a part; the whole signal is
+made only on request.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ import numpy as np
 Array = np.ndarray[Any, Any]
 
 _BLOCK = 2**20
-"""About so many numbers are looked at or made at a time."""
+"""About how many numbers are checked or made at a time."""
 
 
 @dataclass(frozen=True)
 class Signal:
-    """Numbers (T, B, *shape), of which any steps can be had.
+    """Numbers (T, B, *shape), of which any range of steps can be made.
 
-    shape: of the whole. dtype: of every part. make: the steps from one up to another,
-    0 <= start <= stop <= T, as a C-contiguous array of that type that nothing else holds.
+    shape: of the whole. dtype: of every part. make: returns the steps from `start` up to `stop`,
+    0 <= start <= stop <= T, as a new C-contiguous array of that type.
     """
 
     shape: tuple[int, ...]
@@ -34,7 +34,7 @@ class Signal:
 
     @classmethod
     def of(cls, values: Array, dtype: str | np.dtype[Any] | None = None) -> Signal:
-        """The signal of an array, which is held as it is and cast part by part."""
+        """The signal of an array, which is kept as it is and cast part by part."""
         kind = values.dtype if dtype is None else np.dtype(dtype)
 
         def taken(start: int, stop: int) -> Array:
@@ -47,7 +47,7 @@ class Signal:
         return self.shape[0]
 
     def part(self, start: int = 0, stop: int | None = None) -> Array:
-        """The steps from `start` up to `stop`, (T', B, *shape), in an array of their own.
+        """The steps from `start` up to `stop`, (T', B, *shape), in a new array.
 
         Arguments:
             start, stop: as in a slice; the whole if neither is given.
@@ -56,7 +56,7 @@ class Signal:
         return self.make(first, max(first, last))
 
     def row(self, number: int, start: int = 0, stop: int | None = None) -> Array:
-        """One batch row of some steps, (T', 1, *shape), without holding the others."""
+        """One batch row of some steps, (T', 1, *shape), without making the others."""
         first, last, _ = slice(start, stop).indices(len(self))
         steps = max(0, last - first)
         found = np.empty((steps, 1, *self.shape[2:]), self.dtype)
@@ -66,7 +66,7 @@ class Signal:
 
 
 def blocks(steps: int, width: int) -> Iterator[tuple[int, int]]:
-    """Parts of time, from one step up to another, with about `_BLOCK` numbers each.
+    """Ranges of steps, as (start, stop), with about `_BLOCK` numbers each.
 
     Arguments:
         width: how many numbers a step has.

@@ -221,7 +221,7 @@ def test_of_two_files_that_were_joined_none_is_lost() -> None:
     for joined in (a + a, b + a, a + none, none + a, a + npy, a + b"\n", a + bytes(10**5)):
         Path("j.npz").write_bytes(joined)
         line = refused("j.npz")
-        assert "before or after its archive, as two files have that were joined" in line or (
+        assert "before or after its archive; were two files joined?" in line or (
             len(joined) > 10**5 and "is a damaged .npz file" in line
         )
     Path("j.npz").write_bytes(a + b)
@@ -360,7 +360,7 @@ def test_a_column_of_batch_rows() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("a,b\n1,2\n3,x\n", "is no table of numbers: line 3 has 'x'; a row is a time step"),
+        ("a,b\n1,2\n3,x\n", "is not a table of numbers: line 3 has 'x'; a row is a time step"),
         ("1,2\n3\n", "line 2 has 1 column, the one before it 2"),
         ("1,2\n\n3,\n", "line 3 has ''"),
         ("a,b\n1\n", "names 2 columns and has 1"),
@@ -386,8 +386,8 @@ def test_a_column_of_batch_rows() -> None:
         (",a,b\n0,5,6\n", "it has '' in column 1"),
         ("t,0,1\n0,5,6\n", "names: it has 't' in column 1"),
         ("0,1,2\n0,0,1\n", "line 1 is 0, 1, .. 2: are these names or a step?; put '#' before it"),
-        (f"{'x' * 200_000},y\n1,2\n", "line 1 is no line of names: field larger"),
-        ("\0\1", "holds neither arrays nor text; give .npy, .npz, .csv or NIR data"),
+        (f"{'x' * 200_000},y\n1,2\n", "line 1 is not a line of names: field larger"),
+        ("\0\1", "holds neither an array nor text; give .npy, .npz, .csv or NIR data"),
     ],
 )
 def test_tables_that_are_none(text: str, said: str) -> None:
@@ -563,8 +563,8 @@ def test_several_observables() -> None:
 def test_a_model_is_no_nir_data() -> None:
     nir.write("model.nir", nir.NIRGraph.from_list(nir.Linear(np.eye(2))))
     assert refused("model.nir") == (
-        "model.nir: is an HDF5 file, but no NIR data; "
-        "nir.write_data writes one; a model is no input"
+        "model.nir: is an HDF5 file, but does not hold NIR data; "
+        "nir.write_data writes one; a model is not an input"
     )
 
 
@@ -582,7 +582,7 @@ EVENTS = nir.EventData(np.array([[0, 1]]), np.array([[0.0, 0.1]]), 2, 1.0)
 @pytest.mark.parametrize(
     ("change", "observable", "said"),
     [
-        (lambda g: g.attrs.__delitem__("dt"), None, "has no dt, or none that is finite"),
+        (lambda g: g.attrs.__delitem__("dt"), None, "has no dt, or one that is not finite"),
         (lambda g: g.attrs.__setitem__("dt", np.nan), None, "has no dt"),
         (lambda g: g.attrs.__setitem__("dt", "fast"), None, "dt: is no number"),
         (lambda g: g.attrs.__setitem__("dt", np.zeros(9)), None, "dt: is no number"),
@@ -872,7 +872,7 @@ def test_a_state_of_another_model(state: Any, said: str) -> None:
     with pytest.raises(UsageError) as caught:
         fitted(saved_state("s.npz").leaves, {**STATE, "steps": 3}, "s.npz")
     line = str(caught.value)
-    assert line.startswith("s.npz: is no state of this model and batch: ")
+    assert line.startswith("s.npz: is not a state of this model and batch: ")
     assert said in line
 
 
@@ -886,7 +886,7 @@ def test_a_state_that_no_file_can_hold() -> None:
     """Which can be asked before a run is at its end, and costs nothing."""
     for value, said in (({1}, "set"), (np.array([{}]), "Python object"), (1j, "complex")):
         for refusing in (refuse_unstorable_state, lambda state: write_state("s.npz", state)):
-            message = f"node 'a/b': the state holds a {said}, which no state file can"
+            message = f"node 'a/b': the state holds a {said}, which a state file cannot store"
             with pytest.raises(UsageError, match=f"^{message}$"):
                 refusing({"a": {"b": value}})
     assert os.listdir() == []
@@ -963,10 +963,10 @@ def test_a_state_of_the_version_before() -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"text", "s.npz: is no saved state; nirtorch run --state-out writes one"),
+        (b"text", "s.npz: is not a saved state; nirtorch run --state-out writes one"),
         (b"", "s.npz: is empty"),
         (b"PK\x03\x04", "is a damaged .npz file"),
-        (archive_of({"a": numbers(2)}), "is an .npz file, but no saved state"),
+        (archive_of({"a": numbers(2)}), "is an .npz file, but not a saved state"),
     ],
 )
 def test_states_that_are_none(content: bytes, said: str) -> None:

@@ -195,7 +195,7 @@ def test_a_run_in_pieces_skips_the_steps_before() -> None:
     assert (fed("a.npy", start=4)["input"] == values[4:]).all()
     assert (fed("a.npy", start=4, steps=3)["input"] == values[4:7]).all()
     assert (fed("a.npy", start=8)["input"] == values[8:]).all()
-    assert refused("a.npy", start=9) == "a.npy: has 9 steps, and --start 9 leaves out all of them"
+    assert refused("a.npy", start=9) == "a.npy: has 9 steps, and --start 9 skips all of them"
     assert refused("a.npy", start=4, steps=6) == (
         "a.npy: has 9 steps, and --steps asks for 6 from step 4 on"
     )
@@ -238,16 +238,28 @@ def test_a_nan_in_the_last_step_is_found_before_anything_is_fed() -> None:
         ("poisson:rate=nan", "rate is 'nan', not a number"),
         ("poisson:rate=-1", "rate is negative"),
         ("poisson:rate=1,rate=2", "rate is given twice"),
-        ("poisson:rate=1001", "a rate of 1001 is 1.001 spikes a step at dt 0.001; the most is 1 "),
+        (
+            "poisson:rate=1001",
+            "a rate of 1001 is 1.001 spikes per step at dt 0.001; the most is 1 ",
+        ),
         ("constant", "constant needs its value"),
         ("constant:1e99", "value is '1e99', not a number that float32 holds"),
-        ("constant:1,2", "'constant:1,2': '2' is no NAME=VALUE, as all but the first are; constan"),
+        (
+            "constant:1,2",
+            "'constant:1,2': '2' is not NAME=VALUE, as all but the first must be; constan",
+        ),
         ("constant:1,value=2", "value is given twice"),
         ("constant:0_3", "value is '0_3', not a number that float32 holds"),
         ("impulse:at=1_0", "at is '1_0', not a step's number"),
-        ("poisson:50,2", "'2' is no NAME=VALUE, as all but the first are; poisson has rate, ampli"),
-        ("poisson:amplitude=2,50", "'50' is no NAME=VALUE, as all but the first are"),
-        ("uniform:0,1", "'1' is no NAME=VALUE, as all but the first are; uniform has low, high"),
+        (
+            "poisson:50,2",
+            "'2' is not NAME=VALUE, as all but the first must be; poisson has rate, ampli",
+        ),
+        ("poisson:amplitude=2,50", "'50' is not NAME=VALUE, as all but the first must be"),
+        (
+            "uniform:0,1",
+            "'1' is not NAME=VALUE, as all but the first must be; uniform has low, high",
+        ),
         ("impulse:at=1.5", "at is '1.5', not a step's number"),
         ("impulse:at=-1", "at is negative"),
         ("impulse:at=100", "there is no step 100 in 100 steps; they begin at 0"),
@@ -319,7 +331,7 @@ def test_a_scalar_input() -> None:
         ((5,), "(5,); expected"),
         ((2, 3), "(2, 3); expected"),
         ((1, 5, 4, 2, 3), "(1, 5, 4, 2, 3); expected"),
-        ((2, 3, 7), "its last axes seem to be time and batch, which must come first"),
+        ((2, 3, 7), "its last axes seem to be time and batch; put them first"),
         ((0, 2, 3), "has no time steps"),
         ((0, 4, 2, 3), "has no time steps"),
         ((4, 0, 2, 3), "has no batch rows"),
@@ -358,8 +370,8 @@ def test_an_input_that_has_no_shape() -> None:
     np.save("a.npy", numbers(5, 4, 9))
     assert fed("a.npy", ports=port)["x"].shape == (5, 4, 9)
     np.save("a.npy", numbers(5))
-    assert "does not say this input's shape" in refused("a.npy", ports=port)
-    assert "does not say this input's shape" in refused("zeros", ports=port)
+    assert "the shape of this input is not in the model" in refused("a.npy", ports=port)
+    assert "the shape of this input is not in the model" in refused("zeros", ports=port)
 
 
 # ------------------------------------------------------------------------------- numbers
@@ -433,10 +445,10 @@ def test_a_generator_takes_its_size_from_the_files() -> None:
     [
         ([], ["no input is given for 'left', 'in': --input left=FILE, or a generator: poisson"]),
         (["left=zeros"], ["no input is given for 'in': --input in=FILE"]),
-        (["zeros"], ["--input 'zeros' does not say which of 'left', 'in' is fed"]),
+        (["zeros"], ["--input 'zeros' must name its Input, one of 'left', 'in'"]),
         (["left=zeros", "right=zeros"], ["has no input 'right'; it has 'left', 'in'"]),
         (["left=zeros", "left=zeros", "in=zeros"], ["the input 'left' is given twice"]),
-        (["x=zeros", "zeros"], ["has no input 'x'", "does not say which"]),
+        (["x=zeros", "zeros"], ["has no input 'x'", "must name its Input"]),
         (["left=-", "in=-"], ["stdin can be read once only"]),
     ],
 )
@@ -469,7 +481,7 @@ def test_a_name_with_an_equals_sign() -> None:
     port = [Port("x", "a", (2, 3))]
     assert len(fed("a=b.npy", ports=port)["x"]) == 9
     assert len(fed("./a=b.npy", ports=port)["x"]) == 5
-    assert "does not say which of 'left', 'in' is fed" in refused("a=b.npy", ports=TWO)
+    assert "must name its Input, one of 'left', 'in'" in refused("a=b.npy", ports=TWO)
 
 
 def test_all_that_is_wrong_with_the_files_is_said_at_once() -> None:
