@@ -11,6 +11,9 @@ import torch
 from networks import DT, flat, lif, weights
 from torch import Tensor
 
+from nirtorch_cli import run_sequence
+from nirtorch_cli.running.recording import spiking_paths
+
 STEPS = 23
 
 
@@ -63,6 +66,13 @@ def run_steps(module: Any, inputs: Any, state: Any = None) -> Steps:
     named = {module.meta["inputs"][0]: inputs} if isinstance(inputs, Tensor) else inputs
     outputs, states = by_steps(module, named, state)
     return Steps(outputs, states[-1])
+
+
+def spikes_of(module: Any, inputs: Any) -> dict[str, Tensor]:
+    """By NIR path, the spikes of every node that gives some, over time."""
+    paths = spiking_paths(module)
+    trace = run_sequence(module, inputs, record=paths).trace
+    return {path: trace[path]["spikes"].detach() for path in paths}
 
 
 def by_steps(module: Any, inputs: Any, state: Any = None) -> tuple[Any, list[Any]]:
