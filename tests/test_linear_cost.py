@@ -213,7 +213,7 @@ def nests_in_a_chain(count: int) -> nir.NIRGraph:
 
 
 def nests_in_a_ring(count: int) -> nir.NIRGraph:
-    """Each of them is dissolved."""
+    """Each of them is inlined."""
     names = numbered(count)
     nodes: Nodes = {name: cell() for name in names}
     return graph_of(nodes, [*chained(names), (names[-1], names[0])])
@@ -230,7 +230,7 @@ def nests_in_depth(count: int) -> nir.NIRGraph:
 
 
 def loops_in_depth(count: int) -> nir.NIRGraph:
-    """A loop leads through each level, so that all of it is dissolved."""
+    """A loop leads through each level, so that all of it is inlined."""
     graph = cell()
     for _ in range(count):
         nodes: Nodes = {"a": graph, "w": weights()}

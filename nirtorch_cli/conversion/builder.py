@@ -29,7 +29,7 @@ from nirtorch_cli.graph.checks.time import (
     time_steps,
     uneven_delays,
 )
-from nirtorch_cli.graph.inlining import dissolve
+from nirtorch_cli.graph.inlining import inline
 from nirtorch_cli.graph.plan import plan_graph, shortened
 from nirtorch_cli.graph.schedule import Schedule
 from nirtorch_cli.graph.shapes import input_shape, output_shape
@@ -203,7 +203,7 @@ class Builder:
 
     def build(self, graph: nir.NIRGraph, path: str) -> ConvertedModule:
         """The module of a graph whose nodes all have a mapping."""
-        flat = dissolve(graph, self.is_whole)
+        flat = inline(graph, self.is_whole)
         plan, ambiguous = plan_graph(flat, self.settings.time_step.dt, path)
         self.findings += ambiguous
         names = identifiers(flat.nodes, _RESERVED)

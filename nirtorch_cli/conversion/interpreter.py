@@ -1,7 +1,7 @@
 """nir_to_torch: a NIR graph to a `torch.fx.GraphModule`.
 
 Each stage hands the next one plain values: the graph is mended and checked, its shapes are
-inferred, looping nested graphs are dissolved, the rest is scheduled, every node is
+inferred, nested graphs on loops are inlined, the rest is scheduled, every node is
 mapped to a module, and the modules are wired in the schedule's order.
 
 Always holds: the given graph is not changed, the module shares no memory with it, and

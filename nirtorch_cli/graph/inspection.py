@@ -17,7 +17,7 @@ import numpy as np
 
 from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.graph.checks.time import delays_in_steps
-from nirtorch_cli.graph.inlining import dissolve
+from nirtorch_cli.graph.inlining import inline
 from nirtorch_cli.graph.plan import plan_graph
 from nirtorch_cli.graph.shapes import input_shape, output_shape
 from nirtorch_cli.graph.sound import examined
@@ -96,7 +96,7 @@ class _Lister:
             for name, node in graph.nodes.items():
                 self.list_node(path + name, node)
             return
-        flat = dissolve(graph, lambda node: False)
+        flat = inline(graph, lambda node: False)
         plan, ambiguous = plan_graph(flat, self.inspection.dt, path)
         self.inspection.findings.extend(ambiguous)
         where = {name: path + origin for name, origin in flat.origin.items()}
