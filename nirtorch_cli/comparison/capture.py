@@ -24,7 +24,7 @@ from nirtorch_cli.comparison.recording import Recording
 from nirtorch_cli.conversion.attribution import user_errors
 from nirtorch_cli.conversion.graph_module import ConvertedModule, first_floating, stored_tensors
 from nirtorch_cli.running.arrays import Array, as_array
-from nirtorch_cli.running.engine.stages import condensed
+from nirtorch_cli.running.engine.stages import stages_of
 from nirtorch_cli.running.recording import (
     OF_OUTPUTS,
     held,
@@ -109,7 +109,7 @@ def _recordable(module: ConvertedModule, wanted: Mapping[str, Iterable[str]]) ->
     edited = tuple(
         f"{path}/" if path else ""
         for path, part in (("", module), *nested_modules(module))
-        if condensed(part.graph) is None
+        if stages_of(part.graph) is None
     )
     kinds = dict(node_types(module))
     return [

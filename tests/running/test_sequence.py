@@ -29,7 +29,7 @@ from nirtorch_cli.conversion.defaults import default_map
 from nirtorch_cli.primitives.modules.elementwise import Scale, Threshold
 from nirtorch_cli.primitives.modules.leaky import LIF
 from nirtorch_cli.running.engine.loop import Loop
-from nirtorch_cli.running.engine.stages import condensed
+from nirtorch_cli.running.engine.stages import stages_of
 from nirtorch_cli.running.session import SequenceRun, chunk_length, run_sequence
 
 torch.set_num_threads(1)
@@ -546,7 +546,7 @@ def test_an_edited_graph_is_run_as_edited() -> None:
         state = module.graph.call_function(dict, (last.args[0][1],))
     last.args = ((last.args[0][0], state),)
     module.recompile()
-    assert condensed(module.graph) is None or condensed(module.graph).stages
+    assert stages_of(module.graph) is None or stages_of(module.graph).stages
     assert_is_run_by_steps(module, sequence(module), chunk=5)
 
 

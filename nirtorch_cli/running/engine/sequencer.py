@@ -37,7 +37,7 @@ from nirtorch_cli.running.engine.loop import (
     is_pair,
     is_reference,
 )
-from nirtorch_cli.running.engine.stages import Condensed, Stage, condensed
+from nirtorch_cli.running.engine.stages import Stage, StagedGraph, stages_of
 from nirtorch_cli.running.recording import OF_OUTPUTS, Wanted, own_names
 
 _ALL_FRAMES = (state.add, state.silence, state.checked_output)
@@ -106,7 +106,7 @@ class Sequencer:
         prefix: str = "",
     ) -> None:
         self.module, self.trace, self.compiler, self.prefix = module, trace, compiler, prefix
-        self.form: Condensed | None = condensed(module.graph)
+        self.form: StagedGraph | None = stages_of(module.graph)
         if self.form is None:
             return
         self.names = module.meta["names"]
@@ -129,7 +129,7 @@ class Sequencer:
         }
         return {node: of_node for node, of_node in watched.items() if of_node}
 
-    def lifetimes(self, form: Condensed) -> list[list[Node]]:
+    def lifetimes(self, form: StagedGraph) -> list[list[Node]]:
         """For each stage the values that are not needed after it."""
         needed_to_the_end = set(_values(form.outputs)) | set(form.carried.values())
         last: dict[Node, int] = {}
@@ -189,7 +189,7 @@ def _values(outputs: Mapping[str, Node] | Node) -> list[Node]:
     return [outputs] if isinstance(outputs, Node) else list(outputs.values())
 
 
-def _handed_over(form: Condensed) -> Iterator[Node]:
+def _handed_over(form: StagedGraph) -> Iterator[Node]:
     """The values in the new state that are not read in the stage that makes them."""
     made = {node: number for number, stage in enumerate(form.stages) for node in stage.nodes}
     read = {key: number for number, stage in enumerate(form.stages) for key in _keys(stage)}
@@ -198,7 +198,7 @@ def _handed_over(form: Condensed) -> Iterator[Node]:
             yield node
 
 
-def _output_nodes(module: ConvertedModule, form: Condensed) -> dict[Node, list[str]]:
+def _output_nodes(module: ConvertedModule, form: StagedGraph) -> dict[Node, list[str]]:
     """The fx nodes that hold the outputs of NIR nodes, with the names of these."""
     found: dict[Node, list[str]] = {}
     names, ends = module.meta["names"], module.meta["outputs"]
