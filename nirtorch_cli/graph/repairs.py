@@ -24,13 +24,13 @@ Findings = list[Finding]
 _PORTS = (nir.Input, nir.Output)
 
 
-def mended(graph: nir.NIRGraph) -> tuple[nir.NIRGraph, Findings]:
+def repaired(graph: nir.NIRGraph) -> tuple[nir.NIRGraph, Findings]:
     """The graph with its structure repaired, nested graphs too, and a finding for each repair."""
-    return _mended(graph, "", 0)
+    return _repaired(graph, "", 0)
 
 
-def _mended(graph: nir.NIRGraph, path: str, depth: int) -> tuple[nir.NIRGraph, Findings]:
-    """`mended` for a graph nested in `depth` others; `path` holds their names and its own."""
+def _repaired(graph: nir.NIRGraph, path: str, depth: int) -> tuple[nir.NIRGraph, Findings]:
+    """`repaired` for a graph nested in `depth` others; `path` holds their names and its own."""
     if depth > MAX_NESTING:
         return graph, []  # which a rule reports
     clean = copy.copy(graph)
@@ -47,7 +47,7 @@ def _mended(graph: nir.NIRGraph, path: str, depth: int) -> tuple[nir.NIRGraph, F
     for name, node in clean.nodes.items():
         if isinstance(node, nir.NIRGraph):
             inside = f"{path}/{name}" if path else name
-            clean.nodes[name], inner = _mended(node, inside, depth + 1)
+            clean.nodes[name], inner = _repaired(node, inside, depth + 1)
             findings += inner
     return clean, findings
 

@@ -15,7 +15,7 @@ import nir
 from nirtorch_cli.findings.errors import ConversionError, ShapeError, StructureError
 from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.graph.checks import parameters, structure
-from nirtorch_cli.graph.repairs import mended
+from nirtorch_cli.graph.repairs import repaired
 from nirtorch_cli.graph.shapes import infer_shapes
 
 
@@ -39,7 +39,7 @@ def examined(
     Arguments:
         is_known: whether a node of a type that nir does not have is accepted.
     """
-    clean, findings = mended(graph)
+    clean, findings = repaired(graph)
     findings += structure.examine(clean)
     is_structured = not errors_in(findings)
     if is_structured:

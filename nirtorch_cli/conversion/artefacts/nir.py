@@ -40,7 +40,7 @@ _LONGEST_REASON = 200
 
 @dataclass(frozen=True)
 class RepairedFile:
-    """A mended file.
+    """A repaired file.
 
     content: its bytes. findings: what there was to say about the file as it was, repairs
     included. changes: what is not the same in the two files.
@@ -54,7 +54,7 @@ class RepairedFile:
 def repaired_file(
     source: Source, *, max_bytes: int | None = None, type_check: bool = True
 ) -> RepairedFile:
-    """Read a `.nir` file, mend it, and write it in the form of today.
+    """Read a `.nir` file, repair it, and write it in today's form.
 
     Arguments:
         source: a path, the bytes of a file, or a binary stream, which is read to its end.
@@ -63,7 +63,7 @@ def repaired_file(
 
     Raises:
         ReadError: see `reading.read`.
-        ConversionError: it cannot be mended; says every reason.
+        ConversionError: it cannot be repaired; says every reason.
     """
     if not isinstance(source, (str, os.PathLike, bytes)):
         name, source = name_of(source), source.read()
