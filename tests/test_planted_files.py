@@ -1,4 +1,4 @@
-"""Faults in reading, mending and feeding that were planted once and not noticed.
+"""Faults in reading, repairing and feeding that were planted once and not noticed.
 
 As `test_planted`, for what is in files: text, axes, structure, lengths of a step. Each test says
 the right value; what was planted stands in its docstring.

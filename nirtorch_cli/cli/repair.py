@@ -69,7 +69,7 @@ def repair(
         source = None if model == "-" else model
         refuse_output(str(output), clobber=not no_clobber, source=source)
     with progress(enabled=not quiet) as stage:
-        stage("mending")
+        stage("repairing")
         result = repaired_file(
             model_source(model), max_bytes=max_bytes, type_check=not no_type_check
         )

@@ -54,7 +54,7 @@ def write_model(name: str, does: str = "", **parameters: Any) -> None:
 
 
 def write_astray(name: str) -> None:
-    """A model with an edge that leads nowhere, which nothing can mend."""
+    """A model with an edge that leads nowhere, which nothing can repair."""
     neuron = nir.LIF(tau=PAIR, r=PAIR, v_leak=0 * PAIR, v_threshold=PAIR)
     graph = nir.NIRGraph.from_list(nir.Linear(np.eye(2)), neuron)
     graph.edges.append(("lif", "nobody"))

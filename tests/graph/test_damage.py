@@ -317,7 +317,7 @@ DAMAGE = (
     another_spelling,
 )
 
-MENDED = {
+REPAIRABLE = {
     "batch_in_a_port",
     "batch_in_a_neuron",
     "axis_of_one_in_a_port",
@@ -373,7 +373,7 @@ def test_repaired_to_the_same_numbers_or_refused(
     except NirtorchError as error:
         refusal = error
     if refusal is not None:
-        assert damage.__name__ not in MENDED, str(refusal)
+        assert damage.__name__ not in REPAIRABLE, str(refusal)
         assert refusal.exit_code in (1, 3)
         return
     assert damage.__name__ not in REFUSED

@@ -1,4 +1,4 @@
-"""Each repair by a smallest file that it mends, the sound file it should equal, and one where
+"""Each repair by a smallest file that it repairs, the sound file it should equal, and one where
 nothing says which of several outcomes is meant.
 
 What is repaired must give the numbers of the sound file, be refused where repairs are turned

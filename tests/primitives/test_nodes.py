@@ -329,7 +329,7 @@ CASES = [
 ]
 
 
-class Watched(NeuronSimulation):
+class StateRecorder(NeuronSimulation):
     """Also keeps how near each voltage came to the threshold before a reset."""
 
     nearest = np.inf
@@ -351,7 +351,7 @@ def margin(node: nir.NIRNode, xs: Array, rules: StepRules) -> float:
         return margin(node.nodes["inner"].nodes["node"], hidden, rules)
     if not isinstance(node, FIRING):
         return np.inf
-    simulation = Watched(node, rules)
+    simulation = StateRecorder(node, rules)
     for x in xs:
         simulation.step(x)
     return simulation.nearest

@@ -703,13 +703,13 @@ def test_outputs_of_layers_are_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
     alive: list[int] = []
     original = LIF.over_time
 
-    def watched(self: LIF, *arguments: Any) -> Any:
+    def recorded(self: LIF, *arguments: Any) -> Any:
         alive.append(sum(output() is not None for output in outputs))
         done = original(self, *arguments)
         outputs.append(weakref.ref(done[0]))
         return done
 
-    monkeypatch.setattr(LIF, "over_time", watched)
+    monkeypatch.setattr(LIF, "over_time", recorded)
     with torch.no_grad():
         run_sequence(module, sequence(module, 300), chunk=300)
     assert len(outputs) == 12
@@ -721,11 +721,11 @@ def test_a_loop_keeps_only_what_is_asked_for(monkeypatch: pytest.MonkeyPatch) ->
     kept: list[list[str]] = []
     original = Loop.run
 
-    def watched(self: Loop, *arguments: Any) -> Any:
+    def recorded(self: Loop, *arguments: Any) -> Any:
         kept.append(sorted(node.name for node in self.needed))
         return original(self, *arguments)
 
-    monkeypatch.setattr(Loop, "run", watched)
+    monkeypatch.setattr(Loop, "run", recorded)
     run_sequence(module, sequence(module, 5))
     assert kept == [["lif"], ["echo"]]
     trace = run_sequence(module, sequence(module, 5), record=["back"]).trace

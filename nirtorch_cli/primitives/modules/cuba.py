@@ -91,7 +91,7 @@ class CubaLI(Neuron):
         return {"i": previous(state, "i", x), "v": previous(state, "v", x, self.v_leak)}
 
     def over_time(
-        self, x: Tensor, state: State | None = None, watch: Collection[str] = ()
+        self, x: Tensor, state: State | None = None, record: Collection[str] = ()
     ) -> tuple[Tensor, State, State]:
         i, v = self.variables(x[0], state).values()
         j, decay, gain = scaled(self.w_in, x), self.gain("tau_syn"), self.gain("tau_mem")
@@ -100,17 +100,17 @@ class CubaLI(Neuron):
         synapse = Leaky(j, decay, is_own=is_euler and j is not x)
         currents = integrated(synapse, i, (decay,))
         last = currents[-1].clone()
-        watched = {"i": currents} if "i" in watch else {}
+        recorded = {"i": currents} if "i" in record else {}
         if is_euler:
             drive = scaled(self.r, currents, self.v_leak)
-            is_own = drive is not currents or not watched
+            is_own = drive is not currents or not recorded
             membrane = Leaky(drive, gain, is_own=is_own)
         else:
             before = torch.cat([i.unsqueeze(0), currents[:-1]])
             kicks = self.r * (before - j) * self.cross_gain()
             membrane = Leaky(scaled(self.r, j, self.v_leak), gain, kicks)
-        y, v, voltages = self.voltages(membrane, v, (gain,), watch)
-        return y, {"i": last, "v": v}, {**watched, **voltages}
+        y, v, voltages = self.voltages(membrane, v, (gain,), record)
+        return y, {"i": last, "v": v}, {**recorded, **voltages}
 
     def in_place(self, x: Tensor, variables: State) -> Callable[[Tensor], None]:
         i, v = variables["i"], variables["v"]

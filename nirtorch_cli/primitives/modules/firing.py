@@ -43,19 +43,19 @@ class Firing:
             return v - z.detach() * (self.threshold - self.reset)
         return torch.where(z.detach() > 0, self.reset, v)
 
-    def step_by_step(self, advance: Advance, v: Tensor, watch: bool) -> Fired:
+    def step_by_step(self, advance: Advance, v: Tensor, record: bool) -> Fired:
         """Run the steps as the module's own forward does."""
-        outputs, watched = [], []
+        outputs, recorded = [], []
         for step in range(len(advance.drive)):
             v = advance(v, step)
             z = spike(v, self.threshold, self.derivative)
             v = self.after(v, z)
             outputs.append(z)
-            if watch:
-                watched.append(v)
-        return torch.stack(outputs), v, torch.stack(watched) if watch else None
+            if record:
+                recorded.append(v)
+        return torch.stack(outputs), v, torch.stack(recorded) if record else None
 
-    def in_place(self, advance: Advance, v: Tensor, watch: bool) -> Fired:
+    def in_place(self, advance: Advance, v: Tensor, record: bool) -> Fired:
         """Run the steps in place; for runs without gradients.
 
         Raises:
@@ -64,7 +64,7 @@ class Firing:
         drive = advance.drive
         # The input of each step is read before its spikes are written.
         spikes = drive if advance.is_own else torch.empty_like(drive)
-        voltages = torch.empty_like(drive) if watch else None
+        voltages = torch.empty_like(drive) if record else None
         slots = None if voltages is None else voltages.unbind(0)
         v = v.clone()
         advanced, fire = advance.into, self.firing_into(v)

@@ -68,13 +68,13 @@ def is_learning(advance: Advance, v: Tensor, constants: Iterable[Tensor]) -> boo
     return any(x.requires_grad for x in read) and not transforms_are_active()
 
 
-def fired(advance: Advance, v: Tensor, firing: Firing, watch: bool) -> Fired:
+def fired(advance: Advance, v: Tensor, firing: Firing, record: bool) -> Fired:
     """Spikes of all steps, the voltage after them, and that after each step if it is recorded.
 
     Raises:
         OverflowedError: a voltage was infinite; run step by step instead.
     """
-    spikes, last, after = _Fired.apply(advance.drive, advance.kicks, v, advance, firing, watch)  # type: ignore[no-untyped-call]
+    spikes, last, after = _Fired.apply(advance.drive, advance.kicks, v, advance, firing, record)  # type: ignore[no-untyped-call]
     return spikes, last, after
 
 
@@ -93,10 +93,10 @@ class _Fired(torch.autograd.Function):
         v: Tensor,
         advance: Advance,
         firing: Firing,
-        watch: bool,
+        record: bool,
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         before, spikes = torch.empty_like(drive), torch.empty_like(drive)
-        after = torch.empty_like(drive) if watch else None
+        after = torch.empty_like(drive) if record else None
         threshold, leave, now = spread(firing.threshold, v), firing.leaving(v), v.clone()
         for step, (u, z) in enumerate(zip(before.unbind(0), spikes.unbind(0), strict=True)):
             advance.onto(now, step, u)
@@ -108,7 +108,7 @@ class _Fired(torch.autograd.Function):
             raise OverflowedError
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(drive, kicks, v, before, spikes)
-        ctx.advance, ctx.firing, ctx.watch = type(advance), firing, watch
+        ctx.advance, ctx.firing, ctx.record = type(advance), firing, record
         ctx.gain = advance.gain
         return spikes, now, after
 
@@ -121,7 +121,7 @@ class _Fired(torch.autograd.Function):
         given = (of_spikes, of_last, of_after)
         if torch.is_grad_enabled():  # a second derivative is needed
             advance = ctx.advance.of(drive, gain, kicks)
-            made = firing.step_by_step(advance, v, ctx.watch)
+            made = firing.step_by_step(advance, v, ctx.record)
             return (*_by_autograd(made, given, (drive, kicks, v)), None, None, None)
         if of_spikes is None:
             gradients = torch.zeros_like(before)

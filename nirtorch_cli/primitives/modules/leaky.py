@@ -54,13 +54,13 @@ class LI(Neuron):
         return {"v": previous(state, "v", x, self.v_leak)}
 
     def over_time(
-        self, x: Tensor, state: State | None = None, watch: Collection[str] = ()
+        self, x: Tensor, state: State | None = None, record: Collection[str] = ()
     ) -> tuple[Tensor, State, State]:
         v = self.variables(x[0], state)["v"]
         gain, drive = self.gain("tau"), scaled(self.r, x, self.v_leak)
         advance = Leaky(drive, gain, is_own=drive is not x)
-        y, v, watched = self.voltages(advance, v, (gain,), watch)
-        return y, {"v": v}, watched
+        y, v, recorded = self.voltages(advance, v, (gain,), record)
+        return y, {"v": v}, recorded
 
     def in_place(self, x: Tensor, variables: State) -> Callable[[Tensor], None]:
         v, gain = variables["v"], spread(self.gain("tau"), x)

@@ -39,7 +39,7 @@ from nirtorch_cli.primitives.modules.recurrence import Advance, each, is_free
 
 
 def fired(
-    firing: Firing, advance: Advance, v: Tensor, constants: Collection[Tensor], watch: bool
+    firing: Firing, advance: Advance, v: Tensor, constants: Collection[Tensor], record: bool
 ) -> Fired:
     """Spikes of all steps, the voltage after them, and that after each step if it is recorded.
 
@@ -48,10 +48,10 @@ def fired(
     """
     constants = (*constants, firing.threshold, firing.reset)
     if is_free(v, (*_read(advance), *constants)):
-        return firing.in_place(advance, v, watch)
+        return firing.in_place(advance, v, record)
     if gradients.is_learning(advance, v, constants):
-        return gradients.fired(advance, v, firing, watch)
-    return firing.step_by_step(advance, v, watch)
+        return gradients.fired(advance, v, firing, record)
+    return firing.step_by_step(advance, v, record)
 
 
 def integrated(advance: Advance, v: Tensor, constants: Collection[Tensor]) -> Tensor:

@@ -178,7 +178,7 @@ def _key(loop: Loop, before: State | None) -> Any:
     taken = tuple(
         (values.shape[1:], values.dtype, values.device) for values in loop.arriving.values()
     )
-    asked = str(list(loop.needed)), str(sorted(loop.watch.items(), key=str))
+    asked = str(list(loop.needed)), str(sorted(loop.record.items(), key=str))
     return calls, tuple(loop.modules.values()), taken, asked, loop.wants_gradients(before)
 
 
@@ -189,11 +189,11 @@ def _joined(parts: Sequence[StageRun]) -> StageRun:
         return values[0] if len(values) == 1 else torch.cat(values)
 
     values = {node: joined([part.values[node] for part in parts]) for node in parts[0].values}
-    watched = {
-        path: {name: joined([part.watched[path][name] for part in parts]) for name in variables}
-        for path, variables in parts[0].watched.items()
+    recorded = {
+        path: {name: joined([part.recorded[path][name] for part in parts]) for name in variables}
+        for path, variables in parts[0].recorded.items()
     }
-    return StageRun(values, parts[-1].state, watched)
+    return StageRun(values, parts[-1].state, recorded)
 
 
 def _reason(error: Exception) -> str:
