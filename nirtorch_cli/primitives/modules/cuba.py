@@ -107,8 +107,8 @@ class CubaLI(Neuron):
             membrane = Leaky(drive, gain, is_own=is_own)
         else:
             before = torch.cat([i.unsqueeze(0), currents[:-1]])
-            kicks = self.r * (before - j) * self.cross_gain()
-            membrane = Leaky(scaled(self.r, j, self.v_leak), gain, kicks)
+            increments = self.r * (before - j) * self.cross_gain()
+            membrane = Leaky(scaled(self.r, j, self.v_leak), gain, increments)
         y, v, voltages = self.voltages(membrane, v, (gain,), record)
         return y, {"i": last, "v": v}, {**recorded, **voltages}
 
@@ -122,11 +122,11 @@ class CubaLI(Neuron):
             v.lerp_(target(i), gain)
 
         is_exact = self.dynamics.integration == "exact"
-        kick = self.cross_gain() if is_exact else gain
+        increment = self.cross_gain() if is_exact else gain
 
         def advance_exactly(x: Tensor) -> None:
             j = weighted(x)
-            kicked = self.r * (i - j) * kick
+            kicked = self.r * (i - j) * increment
             v.lerp_(target(j), gain)
             v.add_(kicked)
             i.lerp_(j, decay)

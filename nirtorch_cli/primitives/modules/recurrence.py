@@ -68,7 +68,7 @@ class Advance(Protocol):
     """The update of a variable from one step to the next, for known inputs of all steps.
 
     gain: the fraction of the distance to the input that is covered in a step; None if the input is
-    added as a whole. kicks: increments that are added after that. is_own: whether nothing else
+    added as a whole. increments: increments that are added after that. is_own: whether nothing else
     uses the input, so that it can be overwritten.
     """
 
@@ -77,7 +77,7 @@ class Advance(Protocol):
     @property
     def gain(self) -> Tensor | None: ...
     @property
-    def kicks(self) -> Tensor | None: ...
+    def increments(self) -> Tensor | None: ...
     @property
     def is_own(self) -> bool: ...
 
@@ -91,7 +91,7 @@ class Advance(Protocol):
         """The same, written into another tensor."""
 
     @classmethod
-    def of(cls, drive: Tensor, gain: Tensor | None, kicks: Tensor | None) -> Advance:
+    def of(cls, drive: Tensor, gain: Tensor | None, increments: Tensor | None) -> Advance:
         """An `Advance` of this class."""
 
 
@@ -105,48 +105,48 @@ def each(advance: Advance, v: Tensor) -> Tensor:
 
 
 class Leaky:
-    """v + gain (drive - v) + kick: a leaky integrator, euler or exact."""
+    """v + gain (drive - v) + increment: a leaky integrator, euler or exact."""
 
     def __init__(
-        self, drive: Tensor, gain: Tensor, kicks: Tensor | None = None, is_own: bool = False
+        self, drive: Tensor, gain: Tensor, increments: Tensor | None = None, is_own: bool = False
     ) -> None:
         self.drive, self.is_own = drive, is_own
         self.gain: Tensor = gain
-        self.kicks = kicks
+        self.increments = increments
         self.drives = drive.unbind(0)
 
     @classmethod
-    def of(cls, drive: Tensor, gain: Tensor | None, kicks: Tensor | None) -> Leaky:
+    def of(cls, drive: Tensor, gain: Tensor | None, increments: Tensor | None) -> Leaky:
         assert gain is not None
-        return cls(drive, gain, kicks)
+        return cls(drive, gain, increments)
 
     def __call__(self, v: Tensor, step: int) -> Tensor:
         v = approach(v, self.drives[step], self.gain)
-        return v if self.kicks is None else v + self.kicks[step]
+        return v if self.increments is None else v + self.increments[step]
 
     def into(self, v: Tensor, step: int) -> None:
         v.lerp_(self.drives[step], self.gain)
-        if self.kicks is not None:
-            v.add_(self.kicks[step])
+        if self.increments is not None:
+            v.add_(self.increments[step])
 
     def onto(self, v: Tensor, step: int, after: Tensor) -> None:
         torch.lerp(v, self.drives[step], self.gain, out=after)
-        if self.kicks is not None:
-            after.add_(self.kicks[step])
+        if self.increments is not None:
+            after.add_(self.increments[step])
 
 
 class Summing:
     """v + drive: an integrator without leak."""
 
     gain: Tensor | None = None
-    kicks: Tensor | None = None
+    increments: Tensor | None = None
 
     def __init__(self, drive: Tensor, is_own: bool = False) -> None:
         self.drive, self.is_own = drive, is_own
         self.drives = drive.unbind(0)
 
     @classmethod
-    def of(cls, drive: Tensor, gain: Tensor | None, kicks: Tensor | None) -> Summing:
+    def of(cls, drive: Tensor, gain: Tensor | None, increments: Tensor | None) -> Summing:
         return cls(drive)
 
     def __call__(self, v: Tensor, step: int) -> Tensor:

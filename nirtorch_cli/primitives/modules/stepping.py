@@ -70,4 +70,4 @@ def integrated(advance: Advance, v: Tensor, constants: Collection[Tensor]) -> Te
 
 def _read(advance: Advance) -> tuple[Tensor, ...]:
     """The tensors that its steps read."""
-    return (advance.drive,) if advance.kicks is None else (advance.drive, advance.kicks)
+    return (advance.drive,) if advance.increments is None else (advance.drive, advance.increments)

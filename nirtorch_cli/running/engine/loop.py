@@ -215,8 +215,11 @@ class Loop:
         others = [node for node in done.parts if self.pair_of(node) not in outputs]
         kept = {*others, *earlier.values()}
         program = list(self.bound(steppers, outputs, values, kept))
-        recorders = [(done.recorded[keys[n]], s.variables) for n, s in steppers.items()
-                if keys[n] in done.recorded]  # fmt: skip
+        recorders = [
+            (done.recorded[keys[n]], s.variables)
+            for n, s in steppers.items()
+            if keys[n] in done.recorded
+        ]
         collected = [(node, done.parts[node]) for node in others]
         now = values[_STATE] = {}
         for step in range(steps):
