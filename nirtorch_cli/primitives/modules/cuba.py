@@ -102,9 +102,9 @@ class CubaLI(Neuron):
         last = currents[-1].clone()
         recorded = {"i": currents} if "i" in record else {}
         if is_euler:
-            drive = scaled(self.r, currents, self.v_leak)
-            is_own = drive is not currents or not recorded
-            membrane = Leaky(drive, gain, is_own=is_own)
+            inputs = scaled(self.r, currents, self.v_leak)
+            is_own = inputs is not currents or not recorded
+            membrane = Leaky(inputs, gain, is_own=is_own)
         else:
             before = torch.cat([i.unsqueeze(0), currents[:-1]])
             increments = self.r * (before - j) * self.cross_gain()
@@ -126,9 +126,9 @@ class CubaLI(Neuron):
 
         def advance_exactly(x: Tensor) -> None:
             j = weighted(x)
-            kicked = self.r * (i - j) * increment
+            decaying = self.r * (i - j) * increment
             v.lerp_(target(j), gain)
-            v.add_(kicked)
+            v.add_(decaying)
             i.lerp_(j, decay)
 
         return advance_exactly if is_exact else advance

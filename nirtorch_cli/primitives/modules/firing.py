@@ -46,7 +46,7 @@ class Firing:
     def step_by_step(self, advance: Advance, v: Tensor, record: bool) -> Fired:
         """Run the steps as the module's own forward does."""
         outputs, recorded = [], []
-        for step in range(len(advance.drive)):
+        for step in range(len(advance.inputs)):
             v = advance(v, step)
             z = spike(v, self.threshold, self.derivative)
             v = self.after(v, z)
@@ -61,10 +61,10 @@ class Firing:
         Raises:
             OverflowedError: a voltage was infinite; run step by step instead.
         """
-        drive = advance.drive
+        inputs = advance.inputs
         # The input of each step is read before its spikes are written.
-        spikes = drive if advance.is_own else torch.empty_like(drive)
-        voltages = torch.empty_like(drive) if record else None
+        spikes = inputs if advance.is_own else torch.empty_like(inputs)
+        voltages = torch.empty_like(inputs) if record else None
         slots = None if voltages is None else voltages.unbind(0)
         v = v.clone()
         advanced, fire = advance.into, self.firing_into(v)

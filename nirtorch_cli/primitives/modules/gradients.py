@@ -5,7 +5,7 @@ of a step-by-step run, bit for bit, and its gradients to rounding. The forward p
 place, which keeps the voltages before the reset; the backward pass takes two kernels per step,
 where autograd would take a dozen. Second derivatives are left to autograd, step by step.
 
-           drive[t]                     drive[t+1]
+           input[t]                     input[t+1]
               | gain                       | gain
     v --(1 - gain)--> u --(reset)--> v --(1 - gain)--> u --(reset)--> v
                       |                                |
@@ -14,12 +14,12 @@ where autograd would take a dozen. Second derivatives are left to autograd, step
 The loss reaches u from its spike z, and from the voltage v after the reset. The backward pass goes
 from the last step to the first, with one tensor dL/dv that is updated at each step.
 
-With u = v + gain (drive - v) + increment before the reset and z = u > threshold, with the surrogate
+With u = v + gain (input - v) + increment before the reset and z = u > threshold, with the surrogate
 derivative s(u - threshold) in place of that of z, and none through the reset itself:
 
     dL/du = s dL/dz + (1 - z) dL/dv        v = reset where z ("value")
     dL/du = s dL/dz + dL/dv                v = u - (threshold - reset) z ("subtract")
-    dL/dv before = (1 - gain) dL/du,  dL/ddrive = gain dL/du,  dL/dincrement = dL/du
+    dL/dv before = (1 - gain) dL/du,  dL/dinput = gain dL/du,  dL/dincrement = dL/du
 
 Example, the gradient of two spikes, by hand and by autograd:
 
@@ -59,7 +59,7 @@ def is_learning(advance: Advance, v: Tensor, constants: Iterable[Tensor]) -> boo
 
     Those of constants are not, nor those of `torch.func`, which transforms autograd's own.
     """
-    read = [advance.drive, v, *([] if advance.increments is None else [advance.increments])]
+    read = [advance.inputs, v, *([] if advance.increments is None else [advance.increments])]
     fixed = [*constants, *([] if advance.gain is None else [advance.gain])]
     if not torch.is_grad_enabled() or any(x.is_meta or x.dtype != v.dtype for x in read + fixed):
         return False
@@ -75,14 +75,14 @@ def fired(advance: Advance, v: Tensor, firing: Firing, record: bool) -> Fired:
         OverflowedError: a voltage was infinite; run step by step instead.
     """
     spikes, last, after = _Fired.apply(
-        advance.drive, advance.increments, v, advance, firing, record
+        advance.inputs, advance.increments, v, advance, firing, record
     )  # type: ignore[no-untyped-call]
     return spikes, last, after
 
 
 def integrated(advance: Advance, v: Tensor) -> Tensor:
     """A variable without spikes, after each of the steps."""
-    after: Tensor = _Integrated.apply(advance.drive, advance.increments, v, advance)  # type: ignore[no-untyped-call]
+    after: Tensor = _Integrated.apply(advance.inputs, advance.increments, v, advance)  # type: ignore[no-untyped-call]
     return after
 
 
@@ -90,15 +90,15 @@ class _Fired(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        drive: Tensor,
+        inputs: Tensor,
         increments: Tensor | None,
         v: Tensor,
         advance: Advance,
         firing: Firing,
         record: bool,
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        before, spikes = torch.empty_like(drive), torch.empty_like(drive)
-        after = torch.empty_like(drive) if record else None
+        before, spikes = torch.empty_like(inputs), torch.empty_like(inputs)
+        after = torch.empty_like(inputs) if record else None
         threshold, leave, now = spread(firing.threshold, v), firing.leaving(v), v.clone()
         for step, (u, z) in enumerate(zip(before.unbind(0), spikes.unbind(0), strict=True)):
             advance.onto(now, step, u)
@@ -109,7 +109,7 @@ class _Fired(torch.autograd.Function):
         if not bool(torch.isfinite(now).all()):
             raise OverflowedError
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(drive, increments, v, before, spikes)
+        ctx.save_for_backward(inputs, increments, v, before, spikes)
         ctx.advance, ctx.firing, ctx.record = type(advance), firing, record
         ctx.gain = advance.gain
         return spikes, now, after
@@ -118,13 +118,13 @@ class _Fired(torch.autograd.Function):
     def backward(
         ctx: Any, of_spikes: Tensor | None, of_last: Tensor | None, of_after: Tensor | None
     ) -> Gradients:
-        drive, increments, v, before, spikes = ctx.saved_tensors
+        inputs, increments, v, before, spikes = ctx.saved_tensors
         firing, gain = ctx.firing, ctx.gain
         given = (of_spikes, of_last, of_after)
         if torch.is_grad_enabled():  # a second derivative is needed
-            advance = ctx.advance.of(drive, gain, increments)
+            advance = ctx.advance.of(inputs, gain, increments)
             made = firing.step_by_step(advance, v, ctx.record)
-            return (*_by_autograd(made, given, (drive, increments, v)), None, None, None)
+            return (*_by_autograd(made, given, (inputs, increments, v)), None, None, None)
         if of_spikes is None:
             gradients = torch.zeros_like(before)
         else:
@@ -132,7 +132,7 @@ class _Fired(torch.autograd.Function):
         keeps = None if firing.is_difference else (1 - spikes).unbind(0)
         decay = None if gain is None else spread(1 - gain, v)
         now = torch.zeros_like(v) if of_last is None else of_last.clone()
-        for step in range(len(drive) - 1, -1, -1):
+        for step in range(len(inputs) - 1, -1, -1):
             if of_after is not None:
                 now = now + of_after[step]
             gradient = gradients[step]
@@ -142,32 +142,32 @@ class _Fired(torch.autograd.Function):
                 gradient.addcmul_(now, keeps[step])
             now = gradient if decay is None else torch.mul(gradient, decay)
         of_increments = None if increments is None else gradients
-        of_drive = gradients if gain is None else gradients * gain
-        return of_drive, of_increments, now, None, None, None
+        of_inputs = gradients if gain is None else gradients * gain
+        return of_inputs, of_increments, now, None, None, None
 
 
 class _Integrated(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, drive: Tensor, increments: Tensor | None, v: Tensor, advance: Advance
+        ctx: Any, inputs: Tensor, increments: Tensor | None, v: Tensor, advance: Advance
     ) -> Tensor:
-        after = torch.empty_like(drive)
+        after = torch.empty_like(inputs)
         now = v
         for step, slot in enumerate(after.unbind(0)):
             advance.onto(now, step, slot)
             now = slot
-        ctx.save_for_backward(drive, increments, v)
+        ctx.save_for_backward(inputs, increments, v)
         ctx.advance, ctx.gain = type(advance), advance.gain
         return after
 
     @staticmethod
     def backward(ctx: Any, given: Tensor) -> Gradients:
-        drive, increments, v = ctx.saved_tensors
+        inputs, increments, v = ctx.saved_tensors
         gain = ctx.gain
         if torch.is_grad_enabled():
-            advance = ctx.advance.of(drive, gain, increments)
+            advance = ctx.advance.of(inputs, gain, increments)
             made = each(advance, v)
-            return (*_by_autograd((made,), (given,), (drive, increments, v)), None)
+            return (*_by_autograd((made,), (given,), (inputs, increments, v)), None)
         decay = None if gain is None else spread(1 - gain, v)
         gradients, now = given.clone(), torch.zeros_like(v)
         for gradient in reversed(gradients.unbind(0)):

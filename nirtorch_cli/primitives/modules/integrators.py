@@ -57,8 +57,10 @@ class I(Neuron):  # noqa: E742 (NIR's name)
     ) -> tuple[Tensor, State, State]:
         v = self.variables(x[0], state)["v"]
         is_charge = self.dynamics.integrator_input == "charge"
-        drive = scaled(self.r, x if is_charge else self.dynamics.dt * x)
-        y, v, recorded = self.voltages(Summing(drive, is_own=drive is not x), v, (self.r,), record)
+        inputs = scaled(self.r, x if is_charge else self.dynamics.dt * x)
+        y, v, recorded = self.voltages(
+            Summing(inputs, is_own=inputs is not x), v, (self.r,), record
+        )
         return y, {"v": v}, recorded
 
     def in_place(self, x: Tensor, variables: State) -> Callable[[Tensor], None]:

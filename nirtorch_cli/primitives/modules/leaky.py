@@ -57,8 +57,8 @@ class LI(Neuron):
         self, x: Tensor, state: State | None = None, record: Collection[str] = ()
     ) -> tuple[Tensor, State, State]:
         v = self.variables(x[0], state)["v"]
-        gain, drive = self.gain("tau"), scaled(self.r, x, self.v_leak)
-        advance = Leaky(drive, gain, is_own=drive is not x)
+        gain, inputs = self.gain("tau"), scaled(self.r, x, self.v_leak)
+        advance = Leaky(inputs, gain, is_own=inputs is not x)
         y, v, recorded = self.voltages(advance, v, (gain,), record)
         return y, {"v": v}, recorded
 

@@ -73,7 +73,7 @@ class Advance(Protocol):
     """
 
     @property
-    def drive(self) -> Tensor: ...
+    def inputs(self) -> Tensor: ...
     @property
     def gain(self) -> Tensor | None: ...
     @property
@@ -91,72 +91,72 @@ class Advance(Protocol):
         """The same, written into another tensor."""
 
     @classmethod
-    def of(cls, drive: Tensor, gain: Tensor | None, increments: Tensor | None) -> Advance:
+    def of(cls, inputs: Tensor, gain: Tensor | None, increments: Tensor | None) -> Advance:
         """An `Advance` of this class."""
 
 
 def each(advance: Advance, v: Tensor) -> Tensor:
     """The variable after each of the steps, step by step."""
     values = []
-    for step in range(len(advance.drive)):
+    for step in range(len(advance.inputs)):
         v = advance(v, step)
         values.append(v)
     return torch.stack(values)
 
 
 class Leaky:
-    """v + gain (drive - v) + increment: a leaky integrator, euler or exact."""
+    """v + gain (input - v) + increment: a leaky integrator, euler or exact."""
 
     def __init__(
-        self, drive: Tensor, gain: Tensor, increments: Tensor | None = None, is_own: bool = False
+        self, inputs: Tensor, gain: Tensor, increments: Tensor | None = None, is_own: bool = False
     ) -> None:
-        self.drive, self.is_own = drive, is_own
+        self.inputs, self.is_own = inputs, is_own
         self.gain: Tensor = gain
         self.increments = increments
-        self.drives = drive.unbind(0)
+        self.input_at = inputs.unbind(0)
 
     @classmethod
-    def of(cls, drive: Tensor, gain: Tensor | None, increments: Tensor | None) -> Leaky:
+    def of(cls, inputs: Tensor, gain: Tensor | None, increments: Tensor | None) -> Leaky:
         assert gain is not None
-        return cls(drive, gain, increments)
+        return cls(inputs, gain, increments)
 
     def __call__(self, v: Tensor, step: int) -> Tensor:
-        v = approach(v, self.drives[step], self.gain)
+        v = approach(v, self.input_at[step], self.gain)
         return v if self.increments is None else v + self.increments[step]
 
     def into(self, v: Tensor, step: int) -> None:
-        v.lerp_(self.drives[step], self.gain)
+        v.lerp_(self.input_at[step], self.gain)
         if self.increments is not None:
             v.add_(self.increments[step])
 
     def onto(self, v: Tensor, step: int, after: Tensor) -> None:
-        torch.lerp(v, self.drives[step], self.gain, out=after)
+        torch.lerp(v, self.input_at[step], self.gain, out=after)
         if self.increments is not None:
             after.add_(self.increments[step])
 
 
 class Summing:
-    """v + drive: an integrator without leak."""
+    """v + input: an integrator without leak."""
 
     gain: Tensor | None = None
     increments: Tensor | None = None
 
-    def __init__(self, drive: Tensor, is_own: bool = False) -> None:
-        self.drive, self.is_own = drive, is_own
-        self.drives = drive.unbind(0)
+    def __init__(self, inputs: Tensor, is_own: bool = False) -> None:
+        self.inputs, self.is_own = inputs, is_own
+        self.input_at = inputs.unbind(0)
 
     @classmethod
-    def of(cls, drive: Tensor, gain: Tensor | None, increments: Tensor | None) -> Summing:
-        return cls(drive)
+    def of(cls, inputs: Tensor, gain: Tensor | None, increments: Tensor | None) -> Summing:
+        return cls(inputs)
 
     def __call__(self, v: Tensor, step: int) -> Tensor:
-        return v + self.drives[step]
+        return v + self.input_at[step]
 
     def into(self, v: Tensor, step: int) -> None:
-        v.add_(self.drives[step])
+        v.add_(self.input_at[step])
 
     def onto(self, v: Tensor, step: int, after: Tensor) -> None:
-        torch.add(v, self.drives[step], out=after)
+        torch.add(v, self.input_at[step], out=after)
 
 
 def is_free(v: Tensor, tensors: Iterable[Tensor]) -> bool:

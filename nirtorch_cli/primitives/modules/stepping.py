@@ -56,9 +56,9 @@ def fired(
 
 def integrated(advance: Advance, v: Tensor, constants: Collection[Tensor]) -> Tensor:
     """A variable without spikes, after each of the steps."""
-    drive = advance.drive
+    inputs = advance.inputs
     if is_free(v, (*_read(advance), *constants)):
-        after = drive if advance.is_own else torch.empty_like(drive)
+        after = inputs if advance.is_own else torch.empty_like(inputs)
         for step, slot in enumerate(after.unbind(0)):
             advance.onto(v, step, slot)
             v = slot
@@ -70,4 +70,4 @@ def integrated(advance: Advance, v: Tensor, constants: Collection[Tensor]) -> Te
 
 def _read(advance: Advance) -> tuple[Tensor, ...]:
     """The tensors that its steps read."""
-    return (advance.drive,) if advance.increments is None else (advance.drive, advance.increments)
+    return (advance.inputs,) if advance.increments is None else (advance.inputs, advance.increments)
