@@ -210,18 +210,18 @@ class _Gathered:
     def put(self, request: Request, piece: _Piece, part: Array) -> None:
         """Keep values at the ends of coarser steps."""
         part = coarser_values(part, piece.each)
-        array = self.room(request, part)
+        array = self.buffer(request, part)
         if array is not None:
             array[piece.start : piece.stop] = part
 
     def total(self, request: Request, piece: _Piece, part: Array) -> None:
         """Count spikes over coarser steps."""
         part = coarser_spikes(part.astype(float), piece.each)
-        array = self.room(request, part)
+        array = self.buffer(request, part)
         if array is not None:
             array[piece.start : piece.stop] += part
 
-    def room(self, request: Request, part: Array) -> Array | None:
+    def buffer(self, request: Request, part: Array) -> Array | None:
         """The buffer for a part of a variable; None if its shape changed, so that it has none."""
         array = self.arrays.get(request)
         if array is None:

@@ -100,7 +100,7 @@ class Inference:
         for name, node in self.nodes.items():
             if isinstance(node, nir.Input):
                 self.start(name, node, outside)
-        self.spread()
+        self.propagate()
         if len(self.taken) < len(self.nodes):
             self.guess()
 
@@ -125,7 +125,7 @@ class Inference:
                     self.take(name, shape)
                 elif own_shape == self.loose_input and isinstance(self.nodes[name], nir.NIRGraph):
                     self.nest(name, None)
-                self.spread()
+                self.propagate()
 
     def downstream(self) -> list[str]:
         """The nodes in the direction of the edges, as far as cycles allow."""
@@ -163,7 +163,7 @@ class Inference:
             self.repaired("NIR202", name, text, "shape", "stale-shape", f"taken as {shape}")
         self.take(name, shape)
 
-    def spread(self) -> None:
+    def propagate(self) -> None:
         """Propagate each known output shape along the edges; every edge is used once."""
         while self.queue:
             source = self.queue.popleft()

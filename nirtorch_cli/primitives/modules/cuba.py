@@ -21,7 +21,7 @@ from nirtorch_cli.primitives.modules.neuron import (
     previous,
     require_fit,
 )
-from nirtorch_cli.primitives.modules.recurrence import Leaky, approach, scaled, scaling, spread
+from nirtorch_cli.primitives.modules.recurrence import Leaky, approach, expanded, scaled, scaling
 from nirtorch_cli.primitives.modules.stepping import integrated
 
 
@@ -114,7 +114,7 @@ class CubaLI(Neuron):
 
     def in_place(self, x: Tensor, variables: State) -> Callable[[Tensor], None]:
         i, v = variables["i"], variables["v"]
-        decay, gain = spread(self.gain("tau_syn"), x), spread(self.gain("tau_mem"), x)
+        decay, gain = expanded(self.gain("tau_syn"), x), expanded(self.gain("tau_mem"), x)
         weighted, target = scaling(self.w_in, x), scaling(self.r, x, self.v_leak)
 
         def advance(x: Tensor) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nirtorch_cli.primitives.modules.recurrence import Advance, spread
+from nirtorch_cli.primitives.modules.recurrence import Advance, expanded
 from nirtorch_cli.primitives.modules.surrogate import Derivative, spike
 
 Fired = tuple[Tensor, Tensor, Tensor | None]
@@ -80,7 +80,7 @@ class Firing:
     def leaving(self, like: Tensor) -> Callable[[Tensor, Tensor, Tensor], None]:
         """A function that writes the voltages that spikes z leave of u into v."""
         if self.is_difference:
-            difference = spread(self.threshold - self.reset, like)
+            difference = expanded(self.threshold - self.reset, like)
 
             def lower(u: Tensor, z: Tensor, v: Tensor) -> None:
                 torch.addcmul(u, z, difference, value=-1, out=v)
@@ -97,7 +97,7 @@ class Firing:
 
     def firing_into(self, like: Tensor) -> Callable[[Tensor, Tensor], None]:
         """A function that writes the spikes of v into z, and resets v, in place."""
-        threshold = spread(self.threshold, like)
+        threshold = expanded(self.threshold, like)
         compare, reset = torch.gt, self.reset
         if self.is_difference:
             difference = self.threshold - self.reset

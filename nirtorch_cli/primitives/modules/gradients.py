@@ -48,13 +48,13 @@ import torch
 from torch import Tensor
 
 from nirtorch_cli.primitives.modules.firing import Fired, Firing, OverflowedError
-from nirtorch_cli.primitives.modules.recurrence import Advance, each, spread
+from nirtorch_cli.primitives.modules.recurrence import Advance, each, expanded
 from nirtorch_cli.primitives.modules.surrogate import transforms_are_active
 
 Gradients = tuple[Tensor | None, ...]
 
 
-def is_learning(advance: Advance, v: Tensor, constants: Iterable[Tensor]) -> bool:
+def needs_gradients(advance: Advance, v: Tensor, constants: Iterable[Tensor]) -> bool:
     """Whether the gradients that are needed are written here.
 
     Those of constants are not, nor those of `torch.func`, which transforms autograd's own.
@@ -99,7 +99,7 @@ class _Fired(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         before, spikes = torch.empty_like(inputs), torch.empty_like(inputs)
         after = torch.empty_like(inputs) if record else None
-        threshold, leave, now = spread(firing.threshold, v), firing.leaving(v), v.clone()
+        threshold, leave, now = expanded(firing.threshold, v), firing.leaving(v), v.clone()
         for step, (u, z) in enumerate(zip(before.unbind(0), spikes.unbind(0), strict=True)):
             advance.onto(now, step, u)
             torch.gt(u, threshold, out=z)
@@ -130,7 +130,7 @@ class _Fired(torch.autograd.Function):
         else:
             gradients = of_spikes * firing.derivative(before - firing.threshold)
         keeps = None if firing.is_difference else (1 - spikes).unbind(0)
-        decay = None if gain is None else spread(1 - gain, v)
+        decay = None if gain is None else expanded(1 - gain, v)
         now = torch.zeros_like(v) if of_last is None else of_last.clone()
         for step in range(len(inputs) - 1, -1, -1):
             if of_after is not None:
@@ -168,7 +168,7 @@ class _Integrated(torch.autograd.Function):
             advance = ctx.advance.of(inputs, gain, increments)
             made = each(advance, v)
             return (*_by_autograd((made,), (given,), (inputs, increments, v)), None)
-        decay = None if gain is None else spread(1 - gain, v)
+        decay = None if gain is None else expanded(1 - gain, v)
         gradients, now = given.clone(), torch.zeros_like(v)
         for gradient in reversed(gradients.unbind(0)):
             gradient.add_(now)

@@ -19,7 +19,7 @@ from nirtorch_cli.primitives.modules.neuron import (
     previous,
     require_fit,
 )
-from nirtorch_cli.primitives.modules.recurrence import Leaky, approach, scaled, scaling, spread
+from nirtorch_cli.primitives.modules.recurrence import Leaky, approach, expanded, scaled, scaling
 
 
 class LI(Neuron):
@@ -63,7 +63,7 @@ class LI(Neuron):
         return y, {"v": v}, recorded
 
     def in_place(self, x: Tensor, variables: State) -> Callable[[Tensor], None]:
-        v, gain = variables["v"], spread(self.gain("tau"), x)
+        v, gain = variables["v"], expanded(self.gain("tau"), x)
         target = scaling(self.r, x, self.v_leak)
 
         def advance(x: Tensor) -> None:

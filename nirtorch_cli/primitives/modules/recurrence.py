@@ -36,19 +36,19 @@ def scaling(
 
     It returns x itself, or a buffer that the next call overwrites.
     """
-    repeated = None if _is(factor, 1, like) else spread(factor, like)
-    shift = None if offset is None or _is(offset, 0, like) else spread(offset, like)
-    room = like if repeated is None and shift is None else torch.empty_like(like)
+    repeated = None if _is(factor, 1, like) else expanded(factor, like)
+    shift = None if offset is None or _is(offset, 0, like) else expanded(offset, like)
+    buffer = like if repeated is None and shift is None else torch.empty_like(like)
 
     def scale(x: Tensor) -> Tensor:
         if repeated is not None:
-            x = torch.mul(repeated, x, out=room)
-        return x if shift is None else torch.add(shift, x, out=room)
+            x = torch.mul(repeated, x, out=buffer)
+        return x if shift is None else torch.add(shift, x, out=buffer)
 
     return scale
 
 
-def spread(constant: Tensor, like: Tensor) -> Tensor:
+def expanded(constant: Tensor, like: Tensor) -> Tensor:
     """A constant expanded to the shape of a step, which makes kernels faster."""
     return constant.expand(like.shape).contiguous()
 

@@ -49,7 +49,7 @@ def fired(
     constants = (*constants, firing.threshold, firing.reset)
     if is_free(v, (*_read(advance), *constants)):
         return firing.in_place(advance, v, record)
-    if gradients.is_learning(advance, v, constants):
+    if gradients.needs_gradients(advance, v, constants):
         return gradients.fired(advance, v, firing, record)
     return firing.step_by_step(advance, v, record)
 
@@ -63,7 +63,7 @@ def integrated(advance: Advance, v: Tensor, constants: Collection[Tensor]) -> Te
             advance.onto(v, step, slot)
             v = slot
         return after
-    if gradients.is_learning(advance, v, constants):
+    if gradients.needs_gradients(advance, v, constants):
         return gradients.integrated(advance, v)
     return each(advance, v)
 

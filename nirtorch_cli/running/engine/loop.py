@@ -269,7 +269,7 @@ class Loop:
             args: Any = node.args
             result = state.result_of(node)
             at_once = all(user in steppers or user.target is state.add for user in result.users)
-            room = first[node] if at_once and result not in kept and node in first else None
+            buffer = first[node] if at_once and result not in kept and node in first else None
             if self.is_inner(node, steppers):
                 continue
             if node in steppers:
@@ -277,13 +277,13 @@ class Loop:
             elif node.target is state.previous_output:
                 yield node, _remembering(args[1])
             elif node.target is state.add:
-                yield node, _adding(args[0], args[1], room)
+                yield node, _adding(args[0], args[1], buffer)
             elif node.target is operator.getitem:
                 yield node, _choosing(*args)
             elif node.target in state.CHECKS:
                 yield node, _passing(args[0])  # its check depends on shapes and types only
             elif node in self.modules and len(args) == 1 and not node.kwargs:
-                yield node, _calling(applied(self.modules[node], first[args[0]], room), args[0])
+                yield node, _calling(applied(self.modules[node], first[args[0]], buffer), args[0])
             else:
                 yield node, _whatever(self.call_of(node))
 
@@ -320,8 +320,8 @@ def _remembering(key: str) -> StepCall:
     return lambda values, step: values[_STATE][key]
 
 
-def _adding(one: Node, other: Node, room: Tensor | None) -> StepCall:
-    return lambda values, step: torch.add(values[one], values[other], out=room)
+def _adding(one: Node, other: Node, buffer: Tensor | None) -> StepCall:
+    return lambda values, step: torch.add(values[one], values[other], out=buffer)
 
 
 def _choosing(pair: Node, place: int) -> StepCall:
