@@ -13,7 +13,7 @@ import typer
 
 from nirtorch_cli.cli.output import Report, document, finish
 from nirtorch_cli.cli.terminal import has_colours
-from nirtorch_cli.conversion.artefacts.atomic import written
+from nirtorch_cli.conversion.artefacts.atomic import atomic_write
 
 if TYPE_CHECKING:
     from nirtorch_cli.batch.verdict import Verdict
@@ -55,7 +55,7 @@ def tell(
     on_stdout = output == "-"
     content = rendered(verdicts, chosen, quiet=quiet and on_stdout, on_stdout=on_stdout)
     if not on_stdout:
-        with written(output, clobber=not no_clobber) as file:
+        with atomic_write(output, clobber=not no_clobber) as file:
             file.write(content.encode("utf8"))
     is_read = on_stdout and chosen in _FOR_PEOPLE
     report = Report(

@@ -23,7 +23,7 @@ from nirtorch_cli.cli.options import (
 from nirtorch_cli.cli.output import Report, document, finish, shape_text
 from nirtorch_cli.cli.progress import progress
 from nirtorch_cli.cli.tables import table
-from nirtorch_cli.conversion.artefacts.atomic import refuse_output, written
+from nirtorch_cli.conversion.artefacts.atomic import atomic_write, refuse_output
 from nirtorch_cli.drawing.graphs.formats import GRAPHS, LISTS, Direction, Wrap
 from nirtorch_cli.findings.errors import ExitCode, UsageError
 from nirtorch_cli.findings.text import counted, printable, quoted
@@ -114,7 +114,7 @@ def inspect(
         exit_code=ExitCode.UNSOUND if has_errors else ExitCode.DONE,
     )
     if output != "-":
-        with written(output, clobber=not no_clobber) as target:
+        with atomic_write(output, clobber=not no_clobber) as target:
             target.write(content(report, as_json=chosen == "json"))
         note = f"wrote {printable(output)}: {summary(inspection)}"
         report = replace(report, notes=(*report.notes, note), show=None)

@@ -20,7 +20,7 @@ from nirtorch_cli.cli.options import (
 from nirtorch_cli.cli.output import Report, finish
 from nirtorch_cli.cli.progress import progress
 from nirtorch_cli.cli.terminal import has_colours
-from nirtorch_cli.conversion.artefacts.atomic import refuse_output, written
+from nirtorch_cli.conversion.artefacts.atomic import atomic_write, refuse_output
 from nirtorch_cli.findings.errors import UsageError
 from nirtorch_cli.findings.text import counted, printable
 
@@ -76,7 +76,7 @@ def repair(
     if output == "-":
         sys.stdout.buffer.write(result.content)
     elif output is not None:
-        with written(output, clobber=not no_clobber) as file:
+        with atomic_write(output, clobber=not no_clobber) as file:
             file.write(result.content)
     report = Report(
         "repair",

@@ -179,13 +179,13 @@ def _moved_to_neurons(
     feeds_a_delay = {source for source, _ in held}
     cut = _moved_over_ports(forward, edges, retreating, set(ports) - feeds_a_delay, loop_of)
     forward = _topological(ordered, _without(edges, cut))
-    sounding = _neurons_and_their_ports(forward, edges, cut, neurons, ports, loop_of)
+    spiking = _neurons_and_their_ports(forward, edges, cut, neurons, ports, loop_of)
     following = neighbours(ordered, _without(edges, cut))
     delayed_at = {source for source, _ in cut}
     passing: set[str] = set()
     for name in reversed(forward):
         if (
-            name not in sounding
+            name not in spiking
             and name not in feeds_a_delay
             and (following[name] or name in delayed_at)
             and all(t in passing and loop_of[t] == loop_of[name] for t in following[name])
@@ -196,8 +196,7 @@ def _moved_to_neurons(
     staying = {
         region[target]
         for source, target in inward
-        if loop_of[source] == loop_of[target]
-        and ((source, target) in cut or source not in sounding)
+        if loop_of[source] == loop_of[target] and ((source, target) in cut or source not in spiking)
     }
     staying |= {region[s] for s, t in cut if s in region and region.get(t) == region[s]}
     moving = {number for number in region.values() if number not in staying}

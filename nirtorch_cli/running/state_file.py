@@ -20,7 +20,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from nirtorch_cli.conversion.artefacts.atomic import written
+from nirtorch_cli.conversion.artefacts.atomic import atomic_write
 from nirtorch_cli.findings.errors import UsageError
 from nirtorch_cli.findings.text import listed, printable, quoted
 from nirtorch_cli.reading.sources import Place, bytes_of
@@ -93,7 +93,7 @@ def write_state(
     said = None if made_with is None else asdict(made_with)
     leaves = {_name(keys): _stored(leaf, keys) for keys, leaf in _leaves(state)}
     content = archive_of({**leaves, _MADE_WITH: _json_bytes(said)})
-    with written(path, clobber=clobber) as file:
+    with atomic_write(path, clobber=clobber) as file:
         file.write(content)
 
 

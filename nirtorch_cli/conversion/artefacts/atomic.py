@@ -19,7 +19,7 @@ PathLike = str | os.PathLike[str]
 
 
 @contextlib.contextmanager
-def written(target: PathLike, *, clobber: bool = True) -> Iterator[BinaryIO]:
+def atomic_write(target: PathLike, *, clobber: bool = True) -> Iterator[BinaryIO]:
     """A file to write to that takes the place of `target` when the block ends well.
 
     Raises:

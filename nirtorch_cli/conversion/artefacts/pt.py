@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 import torch
 
 from nirtorch_cli._version import __version__
-from nirtorch_cli.conversion.artefacts.atomic import written
+from nirtorch_cli.conversion.artefacts.atomic import atomic_write
 from nirtorch_cli.findings.errors import NirtorchError, ReadError, SaveError
 from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.findings.suggestions import did_you_mean_file
@@ -48,7 +48,7 @@ def save(module: torch.nn.Module, target: Target, *, clobber: bool = True) -> No
     # Python 3.12.1 crashes when it collects a buffer that a kept error still holds.
     with content.getbuffer() as data:
         if isinstance(target, (str, os.PathLike)):
-            with written(target, clobber=clobber) as file:
+            with atomic_write(target, clobber=clobber) as file:
                 file.write(data)
         else:
             target.write(data)

@@ -122,13 +122,13 @@ class CubaLI(Neuron):
             v.lerp_(target(i), gain)
 
         is_exact = self.dynamics.integration == "exact"
-        increment = self.cross_gain() if is_exact else gain
+        cross = self.cross_gain() if is_exact else gain
 
         def advance_exactly(x: Tensor) -> None:
             j = weighted(x)
-            decaying = self.r * (i - j) * increment
+            increment = self.r * (i - j) * cross
             v.lerp_(target(j), gain)
-            v.add_(decaying)
+            v.add_(increment)
             i.lerp_(j, decay)
 
         return advance_exactly if is_exact else advance

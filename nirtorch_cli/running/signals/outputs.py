@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from nirtorch_cli.conversion.artefacts.atomic import written
+from nirtorch_cli.conversion.artefacts.atomic import atomic_write
 from nirtorch_cli.findings.errors import UsageError
 from nirtorch_cli.findings.text import quoted
 from nirtorch_cli.reading.formats import Format, format_named, format_to_write
@@ -116,7 +116,7 @@ def write_signals(
     refuse_form(path, [label for label, _ in signals], form)
     content = form_of(path, form).write()(signals, dt)
     if isinstance(target, str):
-        with written(target, clobber=clobber) as file:
+        with atomic_write(target, clobber=clobber) as file:
             file.write(content)
     else:
         target.write(content)
