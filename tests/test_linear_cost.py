@@ -368,7 +368,7 @@ FROM_FILES = [
 
 
 @pytest.fixture
-def atomic_write(tmp_path: Path) -> Callable[[Maker, int], Path]:
+def written(tmp_path: Path) -> Callable[[Maker, int], Path]:
     def write(maker: Maker, count: int) -> Path:
         path = tmp_path / f"{count}.nir"
         nir.write(path, maker(count))
@@ -378,14 +378,14 @@ def atomic_write(tmp_path: Path) -> Callable[[Maker, int], Path]:
 
 
 @pytest.mark.parametrize(("maker", "count"), FROM_FILES)
-def test_converting_a_file(maker: Maker, count: int, atomic_write: Any) -> None:
-    small, large = atomic_write(maker, count), atomic_write(maker, 2 * count)
+def test_converting_a_file(maker: Maker, count: int, written: Any) -> None:
+    small, large = written(maker, count), written(maker, 2 * count)
     assert_doubles(work_of(lambda: convert(small)), work_of(lambda: convert(large)))
 
 
 @pytest.mark.parametrize(("maker", "count"), [*FROM_FILES, (dangling_edges, 100)])
-def test_inspecting_a_file(maker: Maker, count: int, atomic_write: Any) -> None:
-    small, large = atomic_write(maker, count), atomic_write(maker, 2 * count)
+def test_inspecting_a_file(maker: Maker, count: int, written: Any) -> None:
+    small, large = written(maker, count), written(maker, 2 * count)
     assert_doubles(
         work_of(lambda: inspect_file(read(small))), work_of(lambda: inspect_file(read(large)))
     )

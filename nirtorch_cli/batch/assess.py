@@ -102,8 +102,8 @@ def batch_of(module: ConvertedModule, batch: int, max_bytes: int) -> int:
 
 def _besides(obstacles: Iterable[Finding], noted: Iterable[Finding]) -> list[Finding]:
     """What was noticed and is not among the obstacles, where it may be told as an error."""
-    told = {(finding.code, finding.node, finding.parameter) for finding in obstacles}
-    return [f for f in noted if (f.code, f.node, f.parameter) not in told]
+    reported = {(finding.code, finding.node, finding.parameter) for finding in obstacles}
+    return [f for f in noted if (f.code, f.node, f.parameter) not in reported]
 
 
 def _assessment(

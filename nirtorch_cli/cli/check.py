@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nirtorch_cli.cli.check_report import Format, tell
+from nirtorch_cli.cli.check_report import Format, report_verdicts
 from nirtorch_cli.cli.options import (
     Debug,
     Device,
@@ -191,7 +191,7 @@ def check(
     trial = {"steps": steps, "seed": seed, "max_bytes": max_bytes, "debug": debug}
     tasks = [task_of(file, request, trial, max_memory) for file in files]
     verdicts = judged(tasks, policy, jobs, timeout, quiet)
-    tell(verdicts, chosen, output, no_clobber, quiet)
+    report_verdicts(verdicts, chosen, output, no_clobber, quiet)
 
 
 def chosen_format(report: Format, as_json: bool) -> Format:

@@ -40,7 +40,7 @@ class Format(str, Enum):
 _FOR_PEOPLE = (Format.TEXT, Format.GITHUB)
 
 
-def tell(
+def report_verdicts(
     verdicts: list[Verdict], chosen: Format, output: str, no_clobber: bool, quiet: bool
 ) -> None:
     """Write the report, and exit with the exit code.

@@ -223,12 +223,12 @@ def result(
     """The answer as plain values."""
     from nirtorch_cli.conversion.describe import count_parameters, describe, generated_code
 
-    told = ("file", "file_version", "dt", "dt_reason", "integration", "reset", "integrator_input")
+    keys = ("file", "file_version", "dt", "dt_reason", "integration", "reset", "integrator_input")
     answer: dict[str, Any] = {
-        **{key: module.meta[key] for key in (*told, "versions")},
+        **{key: module.meta[key] for key in (*keys, "versions")},
         "parameters": count_parameters(module),
         "nodes": [asdict(row) for row in describe(module)],
-        "sample": None if sample is None else _told(sample),
+        "sample": None if sample is None else _sample_values(sample),
         "saved": output,
     }
     if code:
@@ -236,7 +236,7 @@ def result(
     return answer
 
 
-def _told(sample: Sample) -> dict[str, Any]:
+def _sample_values(sample: Sample) -> dict[str, Any]:
     """A sample as plain values; its findings are reported with all others."""
     return {key: value for key, value in asdict(sample).items() if key != "findings"}
 

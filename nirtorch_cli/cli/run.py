@@ -248,7 +248,7 @@ def run(
                     is_storable = True
                 shown.advance(done)
 
-            compiler = Compiler(told=lambda w: shown(f"compiling {w}")) if compiled else None
+            compiler = Compiler(report=lambda w: shown(f"compiling {w}")) if compiled else None
             outcome = run_stream(
                 module,
                 arrays,

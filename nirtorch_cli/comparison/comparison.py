@@ -148,14 +148,14 @@ class Comparison:
     def to_json(self) -> dict[str, Any]:
         """The comparison as JSON; infinity and NaN, which JSON lacks, are texts."""
         first, unknown = self.first_parting, self.first_unknown
-        told = {
+        values = {
             **asdict(self),
             "passes": self.passes(),
             "first_parting": None if first is None else first.node,
             "first_unknown": None if unknown is None else unknown.node,
             "nodes": [{"first_step": node.first_step, **asdict(node)} for node in self.nodes],
         }
-        return {key: _plain(value) for key, value in told.items()}
+        return {key: _plain(value) for key, value in values.items()}
 
 
 def _first(steps: list[tuple[int | None, int]]) -> tuple[int, int] | None:

@@ -79,8 +79,8 @@ def flattened_nest(graph: nir.NIRGraph) -> Findings:
         graph.nodes = dict(sorted([*rest, (name, nest)]))
         text = f"edges name {quoted(name)}, which is not a node"
         done = f"{counted(len(inside), 'node')} '{name}.*' put into a nested graph of that name"
-        told = Finding("NIR101", "warning", text, name, hint=done, repair="flattened-nest")
-        found.append((name, told))
+        finding = Finding("NIR101", "warning", text, name, hint=done, repair="flattened-nest")
+        found.append((name, finding))
     return [finding for _, finding in sorted(found, key=lambda pair: pair[0])]
 
 

@@ -53,7 +53,7 @@ class Tally:
         self.low, self.high = float(np.minimum(self.low, low)), float(np.maximum(self.high, high))
         self.is_finite = self.is_finite and math.isfinite(low) and math.isfinite(high)
 
-    def told(self) -> OutputStatistics:
+    def result(self) -> OutputStatistics:
         """The statistics of all values so far."""
         shape = [self.steps, *self.rest]
         if not self.count:
@@ -68,4 +68,4 @@ def statistics(values: Array) -> OutputStatistics:
     """Shape, type and range of an array."""
     tally = Tally()
     tally.add(values)
-    return tally.told()
+    return tally.result()

@@ -52,7 +52,7 @@ def small_graph() -> nir.NIRGraph:
     return nir.NIRGraph.from_list(nir.Linear(weight), lif())
 
 
-def atomic_write(path: Path, graph: nir.NIRNode, *edits: Edit) -> Path:
+def written(path: Path, graph: nir.NIRNode, *edits: Edit) -> Path:
     """A file as nir writes it, and then edited."""
     nir.write(path, graph)
     with h5py.File(path, "r+") as file:
@@ -81,7 +81,7 @@ def drop(place: str) -> Edit:
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    return atomic_write(tmp_path / "model.nir", small_graph())
+    return written(tmp_path / "model.nir", small_graph())
 
 
 def assert_equal_nodes(ours: nir.NIRNode, theirs: nir.NIRNode) -> None:
@@ -143,7 +143,7 @@ def test_several_files_in_memory_are_not_mixed_up(tmp_path: Path) -> None:
     """libhdf5 takes two open images of one name for one file."""
     with pytest.raises(ReadError) as caught:
         read(broken_heap(SMALL.getvalue()))
-    other = atomic_write(tmp_path / "other.nir", nir.Threshold(np.ones(2))).read_bytes()
+    other = written(tmp_path / "other.nir", nir.Threshold(np.ones(2))).read_bytes()
     assert set(read(other).graph.nodes) == {"input", "threshold", "output"}
     assert set(read(SMALL.getvalue()).graph.nodes) == {"input", "linear", "lif", "output"}
     assert caught.value.exit_code == ExitCode.UNREADABLE
@@ -218,9 +218,9 @@ def test_every_type_has_a_case() -> None:
 def test_a_file_with_a_single_node(tmp_path: Path, kind: str) -> None:
     """nir writes such files, and cannot read them; what it reads is the same node in a graph."""
     node = everything()[kind]
-    graph = atomic_write(tmp_path / "graph.nir", nir.NIRGraph({"n": node}, [], type_check=False))
+    graph = written(tmp_path / "graph.nir", nir.NIRGraph({"n": node}, [], type_check=False))
     theirs = nir.read(graph, type_check=False).nodes["n"]
-    file = read(atomic_write(tmp_path / "node.nir", node))
+    file = read(written(tmp_path / "node.nir", node))
     assert file.findings == ()
     assert_equal_nodes(next(n for n in file.graph.nodes.values() if type(n) is type(node)), theirs)
     assert_equal_nodes(read(graph).graph.nodes["n"], theirs)
@@ -264,7 +264,7 @@ def test_nested_graphs_and_metadata_are_kept(tmp_path: Path) -> None:
         metadata={"tool": "mine", "version": 3},
         type_check=False,
     )
-    path = atomic_write(tmp_path / "nested.nir", graph)
+    path = written(tmp_path / "nested.nir", graph)
     found = read(path).graph
     assert found.metadata == {"tool": "mine", "version": 3}
     assert found.nodes["inner"].metadata == {"depth": 2}
@@ -278,7 +278,7 @@ def test_nested_graphs_and_metadata_are_kept(tmp_path: Path) -> None:
 def test_text_in_metadata_arrays(tmp_path: Path) -> None:
     graph = small_graph()
     edit = put("node/metadata/authors", ["Ada", "Grace"], dtype=TEXT)
-    found = read(atomic_write(tmp_path / "a.nir", graph, edit)).graph
+    found = read(written(tmp_path / "a.nir", graph, edit)).graph
     assert found.metadata["authors"].tolist() == [b"Ada", b"Grace"]
 
 
@@ -286,7 +286,7 @@ def test_text_in_metadata_arrays(tmp_path: Path) -> None:
 
 
 def test_missing_v_reset_is_zero(tmp_path: Path) -> None:
-    file = read(atomic_write(tmp_path / "a.nir", small_graph(), drop("node/nodes/lif/v_reset")))
+    file = read(written(tmp_path / "a.nir", small_graph(), drop("node/nodes/lif/v_reset")))
     assert file.graph.nodes["lif"].v_reset.tolist() == [0, 0, 0]
     assert codes(file) == [("NIR012", "info", "lif", "v_reset")]
 
@@ -294,7 +294,7 @@ def test_missing_v_reset_is_zero(tmp_path: Path) -> None:
 def test_missing_version_input_shape_and_bias(tmp_path: Path) -> None:
     conv = everything()["Conv2d"]
     edits = [drop("version"), drop("node/input_shape"), drop("node/bias")]
-    file = read(atomic_write(tmp_path / "a.nir", conv, *edits))
+    file = read(written(tmp_path / "a.nir", conv, *edits))
     assert file.version is None
     assert file.graph.nodes["conv2d"].input_shape is None
     assert file.graph.nodes["conv2d"].bias is None
@@ -314,22 +314,20 @@ def test_missing_version_input_shape_and_bias(tmp_path: Path) -> None:
 )
 def test_texts_of_every_kind(tmp_path: Path, value: Any, options: dict[str, Any]) -> None:
     edit = put("node/nodes/lif/type", value, **options)
-    file = read(atomic_write(tmp_path / "a.nir", small_graph(), edit))
+    file = read(written(tmp_path / "a.nir", small_graph(), edit))
     assert isinstance(file.graph.nodes["lif"], nir.LIF)
 
 
 @pytest.mark.parametrize("options", [{"dtype": "S10"}, {"dtype": TEXT, "compression": "gzip"}])
 def test_edges_as_text_of_any_kind(tmp_path: Path, options: dict[str, Any]) -> None:
     names = [[b"input", b"linear"], [b"linear", b"lif"], [b"lif", b"output"]]
-    file = read(
-        atomic_write(tmp_path / "a.nir", small_graph(), put("node/edges", names, **options))
-    )
+    file = read(written(tmp_path / "a.nir", small_graph(), put("node/edges", names, **options)))
     assert file.graph.edges == small_graph().edges
 
 
 def test_one_value_for_a_whole_layer(tmp_path: Path) -> None:
     edits = [put("node/nodes/lif/tau", 0.5), put("node/nodes/lif/r", np.array([3.0]))]
-    file = read(atomic_write(tmp_path / "a.nir", small_graph(), *edits))
+    file = read(written(tmp_path / "a.nir", small_graph(), *edits))
     assert file.graph.nodes["lif"].tau.tolist() == [0.5, 0.5, 0.5]
     assert file.graph.nodes["lif"].r.tolist() == [3.0, 3.0, 3.0]
     assert codes(file) == [("NIR013", "warning", "lif", "tau"), ("NIR013", "warning", "lif", "r")]
@@ -341,7 +339,7 @@ def test_one_value_for_a_whole_layer(tmp_path: Path) -> None:
 
 def test_unknown_fields_are_reported(tmp_path: Path) -> None:
     edits = [put("node/nodes/lif/adaptation", 1.0), put("node/comment", "x")]
-    file = read(atomic_write(tmp_path / "a.nir", small_graph(), *edits))
+    file = read(written(tmp_path / "a.nir", small_graph(), *edits))
     assert codes(file) == [
         ("NIR015", "warning", "lif", "adaptation"),
         ("NIR015", "warning", None, "comment"),
@@ -353,7 +351,7 @@ def test_unknown_fields_are_reported(tmp_path: Path) -> None:
 
 def test_metadata_of_a_strange_type_is_left_out(tmp_path: Path) -> None:
     edits = [put("node/metadata/z", 1j), put("node/metadata/n", h5py.Empty("f")), put_region()]
-    file = read(atomic_write(tmp_path / "a.nir", small_graph(), *edits))
+    file = read(written(tmp_path / "a.nir", small_graph(), *edits))
     assert file.graph.metadata == {}
     assert codes(file) == [
         ("NIR016", "warning", None, "metadata/n"),
@@ -372,7 +370,7 @@ def put_region() -> Edit:
 @pytest.mark.parametrize("dtype", [">f4", ">f8", "<f2", "<f8", "<i4", ">i2", "|u1", "?"])
 def test_numbers_of_every_type(tmp_path: Path, dtype: str) -> None:
     weight = np.array([[0, 1], [1, 0], [1, 1]]).astype(dtype)
-    path = atomic_write(tmp_path / "a.nir", small_graph(), put("node/nodes/linear/weight", weight))
+    path = written(tmp_path / "a.nir", small_graph(), put("node/nodes/linear/weight", weight))
     found = read(path).graph.nodes["linear"].weight
     assert found.dtype == weight.dtype.newbyteorder("=")
     assert found.dtype.isnative
@@ -386,7 +384,7 @@ def test_numbers_of_every_type_convert(tmp_path: Path, dtype: str) -> None:
     from nirtorch_cli import nir_to_torch
 
     weight = np.array([[0, 1], [2, 3], [4, 5]]).astype(dtype)
-    path = atomic_write(tmp_path / "a.nir", small_graph(), put("node/nodes/linear/weight", weight))
+    path = written(tmp_path / "a.nir", small_graph(), put("node/nodes/linear/weight", weight))
     module = nir_to_torch(path, {})
     assert module.linear.weight.dtype == torch.float32
     assert module.linear.weight.tolist() == [[0, 1], [2, 3], [4, 5]]
@@ -394,7 +392,7 @@ def test_numbers_of_every_type_convert(tmp_path: Path, dtype: str) -> None:
 
 def test_a_shape_in_another_type(tmp_path: Path) -> None:
     edit = put("node/nodes/input/shape", np.array([2.0]))
-    file = read(atomic_write(tmp_path / "a.nir", small_graph(), edit))
+    file = read(written(tmp_path / "a.nir", small_graph(), edit))
     assert file.graph.nodes["input"].input_type["input"].tolist() == [2]
 
 
@@ -602,7 +600,7 @@ def test_forms_of_a_node(
 def test_a_linear_with_a_bias_is_an_affine(tmp_path: Path) -> None:
     """NIR before 0.1 knew no Affine: its Linear had a bias."""
     edits = [put("node/nodes/linear/bias", np.array([1.0, 2.0, 3.0]))]
-    file = read(atomic_write(tmp_path / "a.nir", small_graph(), *edits))
+    file = read(written(tmp_path / "a.nir", small_graph(), *edits))
     assert isinstance(file.graph.nodes["linear"], nir.Affine)
     assert file.graph.nodes["linear"].bias.tolist() == [1, 2, 3]
     assert codes(file) == [("NIR018", "info", "linear", "bias")]
@@ -656,7 +654,7 @@ def test_numbered_nodes_of_the_first_versions(tmp_path: Path, at_the_top: bool) 
     ],
 )
 def test_graphs_in_other_places(tmp_path: Path, edits: list[Edit], message: str) -> None:
-    path = atomic_write(tmp_path / "a.nir", small_graph(), *edits)
+    path = written(tmp_path / "a.nir", small_graph(), *edits)
     file = read(path)
     assert_equal_nodes(file.graph, read(SMALL.getvalue()).graph)
     assert [finding.line() for finding in file.findings] == [f"{path}: {message}"]
@@ -679,7 +677,7 @@ def test_graphs_that_could_be_anywhere_are_refused(tmp_path: Path, edits: list[E
 
 @pytest.mark.parametrize("edit", [drop("node/edges"), put("node/edges", EMPTY)])
 def test_no_edges(tmp_path: Path, edit: Edit) -> None:
-    file = read(atomic_write(tmp_path / "a.nir", small_graph(), edit))
+    file = read(written(tmp_path / "a.nir", small_graph(), edit))
     assert file.graph.edges == []
     assert codes(file) == [("NIR012", "warning", None, "edges")]
 
@@ -690,31 +688,28 @@ def test_numbers_that_are_no_names_are_no_edges(tmp_path: Path) -> None:
 
 
 def test_metadata_that_is_no_group_is_left_out(tmp_path: Path) -> None:
-    file = read(atomic_write(tmp_path / "a.nir", small_graph(), put("node/metadata", 1)))
+    file = read(written(tmp_path / "a.nir", small_graph(), put("node/metadata", 1)))
     assert file.graph.metadata == {}
     assert codes(file) == [("NIR016", "warning", None, "metadata")]
 
 
 @pytest.mark.parametrize("value", [7, [1, 2], EMPTY])
 def test_a_version_that_is_no_text(tmp_path: Path, value: Any) -> None:
-    file = read(atomic_write(tmp_path / "a.nir", small_graph(), put("version", value)))
+    file = read(written(tmp_path / "a.nir", small_graph(), put("version", value)))
     assert file.version is None
     assert codes(file) == [("NIR018", "info", None, "version")]
 
 
 @pytest.mark.parametrize("value", [b"0.1", ["0.1"], np.array([b"0.1"])])
 def test_versions_of_every_kind(tmp_path: Path, value: Any) -> None:
-    assert (
-        read(atomic_write(tmp_path / "a.nir", small_graph(), put("version", value))).version
-        == "0.1"
-    )
+    assert read(written(tmp_path / "a.nir", small_graph(), put("version", value))).version == "0.1"
 
 
 def test_many_findings_of_a_kind_become_one(tmp_path: Path) -> None:
     edits = [put(f"node/nodes/lif/f{i}", 1) for i in range(100)]
     edits += [put(f"node/metadata/f{i:02}", 1j) for i in range(20)]
     edits += [put(f"node/nodes/linear/f{i}", 1) for i in range(8)]
-    file = read(atomic_write(tmp_path / "a.nir", small_graph(), *edits))
+    file = read(written(tmp_path / "a.nir", small_graph(), *edits))
     assert len(file.findings) == 8 + 1 + 1
     by_node = {finding.node: finding for finding in file.findings}
     assert by_node["lif"].message == "100 fields that this node type does not have; not used"
@@ -725,7 +720,7 @@ def test_many_findings_of_a_kind_become_one(tmp_path: Path) -> None:
 
 def test_scalars_of_a_whole_layer_say_how_many(tmp_path: Path) -> None:
     edits = [put("node/nodes/lif/tau", np.float32(0.5))]
-    finding = read(atomic_write(tmp_path / "a.nir", small_graph(), *edits)).findings[0]
+    finding = read(written(tmp_path / "a.nir", small_graph(), *edits)).findings[0]
     assert finding.message == "has the shape (), its node has (3,)"
     assert finding.hint == "taken for all 3 neurons"
     assert finding.repair == "scalar-parameters"
@@ -753,9 +748,7 @@ def test_scalars_of_a_whole_layer_say_how_many(tmp_path: Path) -> None:
 )
 def test_numbers_however_stored(tmp_path: Path, dtype: str, options: dict[str, Any]) -> None:
     weight = (np.arange(35).reshape(5, 7) % 3).astype(dtype)
-    path = atomic_write(
-        tmp_path / "a.nir", small_graph(), put("node/metadata/x", weight, **options)
-    )
+    path = written(tmp_path / "a.nir", small_graph(), put("node/metadata/x", weight, **options))
     found = read(path).graph.metadata["x"]
     assert found.tolist() == weight.tolist()
     assert found.dtype == weight.dtype.newbyteorder("=")
@@ -772,7 +765,7 @@ def test_chunks_that_were_never_stored(tmp_path: Path) -> None:
         file.create_dataset("node/metadata/zero", (0, 3), "f4", chunks=(1, 3), maxshape=(None, 3))
         file.create_dataset("node/metadata/text", (2,), TEXT, chunks=(1,))
 
-    metadata = read(atomic_write(tmp_path / "a.nir", small_graph(), edit)).graph.metadata
+    metadata = read(written(tmp_path / "a.nir", small_graph(), edit)).graph.metadata
     assert metadata["some"].tolist() == [7, 7, 1, 1, 7]
     assert metadata["none"].tolist() == [7] * 5
     assert metadata["flat"].tolist() == [2] * 3
@@ -949,7 +942,7 @@ def test_damage_inside(model: Path) -> None:
 
 def broken(tmp_path: Path, *edits: Edit, kind: type[NirtorchError] = ReadError) -> str:
     """The refusal of an edited file, without the file's name."""
-    path = atomic_write(tmp_path / "broken.nir", small_graph(), *edits)
+    path = written(tmp_path / "broken.nir", small_graph(), *edits)
     line = refusal(path, kind)
     assert line.startswith(f"{path}: ")
     return line.removeprefix(f"{path}: ")
@@ -1032,7 +1025,7 @@ def test_refusals(tmp_path: Path, edits: list[Edit], message: str) -> None:
 
 def test_every_node_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     edits = [put("node/nodes/lif/type", "LIV"), drop("node/nodes/linear/weight")]
-    path = atomic_write(tmp_path / "a.nir", small_graph(), *edits)
+    path = written(tmp_path / "a.nir", small_graph(), *edits)
     with pytest.raises(ReadError) as caught:
         read(path)
     assert str(caught.value).splitlines() == [
@@ -1075,17 +1068,17 @@ def test_shape_errors(tmp_path: Path, edit: Edit, message: str) -> None:
     ],
 )
 def test_convolutions_that_cannot_be(tmp_path: Path, name: str, value: Any, message: str) -> None:
-    path = atomic_write(tmp_path / "a.nir", everything()["Conv2d"], put(f"node/{name}", value))
+    path = written(tmp_path / "a.nir", everything()["Conv2d"], put(f"node/{name}", value))
     assert message in refusal(path, ShapeError)
 
 
 def test_a_flatten_without_one_start(tmp_path: Path) -> None:
-    path = atomic_write(tmp_path / "a.nir", everything()["Flatten"], put("node/start_dim", [0, 1]))
+    path = written(tmp_path / "a.nir", everything()["Flatten"], put("node/start_dim", [0, 1]))
     assert refusal(path, ShapeError) == f"{path}: start_dim: is [0, 1], not one number"
 
 
 def test_a_dangling_edge_is_no_matter_of_reading(tmp_path: Path) -> None:
-    path = atomic_write(tmp_path / "a.nir", small_graph(), put("node/edges", [[b"lif", b"nobody"]]))
+    path = written(tmp_path / "a.nir", small_graph(), put("node/edges", [[b"lif", b"nobody"]]))
     file = read(path)
     assert file.graph.edges == [("lif", "nobody")]
     assert "NIR101" in {finding.code for finding in inspect_file(file).findings}
@@ -1156,7 +1149,7 @@ def test_no_error_keeps_a_list_with_a_virtual_layout_open(tmp_path: Path) -> Non
         layout[:] = h5py.VirtualSource(str(tmp_path / "other.h5"), "data", (3, 2))
         file.require_group("node/nodes/linear/metadata").create_virtual_dataset("x", layout)
 
-    path = atomic_write(tmp_path / "a.nir", small_graph(), edit)
+    path = written(tmp_path / "a.nir", small_graph(), edit)
     with pytest.raises(ReadError, match="keeps its data in another file") as caught:
         read(path)
     kept: list[Any] = []
@@ -1212,7 +1205,7 @@ def nest(depth: int) -> Edit:
 
 
 def test_nesting_has_a_limit(tmp_path: Path) -> None:
-    read(atomic_write(tmp_path / "a.nir", small_graph(), nest(MAX_NESTING)))
+    read(written(tmp_path / "a.nir", small_graph(), nest(MAX_NESTING)))
     line = broken(tmp_path, nest(MAX_NESTING + 1))
     assert line == f"node 'g': graphs nested over {MAX_NESTING} deep"
 
@@ -1244,7 +1237,7 @@ def test_a_huge_chunk_of_a_small_dataset(tmp_path: Path) -> None:
             "weight", (3, 2), "f8", chunks=(2**14, 2**14), maxshape=(None, None)
         )
 
-    path = atomic_write(tmp_path / "a.nir", small_graph(), edit)
+    path = written(tmp_path / "a.nir", small_graph(), edit)
     assert "claim more than 1,000,000,000 bytes" in refusal(path, max_bytes=10**9)
 
 
@@ -1261,7 +1254,7 @@ def test_a_column_beside_a_row_makes_no_layer_of_their_product(tmp_path: Path) -
     tall, wide = np.ones((size, 1)), np.ones((1, size))
     edits = [put(f"node/nodes/lif/{name}", wide) for name in ("r", "v_leak", "v_reset")]
     edits += [put(f"node/nodes/lif/{name}", tall) for name in ("tau", "v_threshold")]
-    path = atomic_write(tmp_path / "broken.nir", small_graph(), *edits)
+    path = written(tmp_path / "broken.nir", small_graph(), *edits)
     assert (
         "tau has the shape (65536, 1), v_threshold has the shape (65536, 1), the others (1, 65536)"
     ) in refusal(path, ShapeError)
@@ -1270,7 +1263,7 @@ def test_a_column_beside_a_row_makes_no_layer_of_their_product(tmp_path: Path) -
 def test_one_long_text_for_many_elements(tmp_path: Path) -> None:
     """Texts of any length are stored once and can be referred to from everywhere."""
     count = 20_000
-    path = atomic_write(
+    path = written(
         tmp_path / "a.nir", small_graph(), put("node/edges", [["x" * 50_000, "y"]], dtype=TEXT)
     )
     with h5py.File(path, "r+") as file:
@@ -1292,7 +1285,7 @@ def test_one_long_text_for_many_elements(tmp_path: Path) -> None:
 def test_structure_errors_are_not_read_errors(tmp_path: Path) -> None:
     from nirtorch_cli import nir_to_torch
 
-    path = atomic_write(tmp_path / "a.nir", small_graph(), put("node/edges", [[b"lif", b"nobody"]]))
+    path = written(tmp_path / "a.nir", small_graph(), put("node/edges", [[b"lif", b"nobody"]]))
     with pytest.raises(StructureError) as caught:
         nir_to_torch(path, {})
     assert all(line.startswith(f"{path}: ") for line in str(caught.value).splitlines())

@@ -47,7 +47,7 @@ class Compiler:
     Attributes:
         steps: the most steps in one program.
         backend: of torch.compile.
-        told: called with a text before something is compiled, which takes seconds.
+        report: called with a text before something is compiled, which takes seconds.
         programs: how many programs there are.
         seconds: how long compiling took, first runs included.
         problem: why compiling was given up; None if it was not.
@@ -57,11 +57,11 @@ class Compiler:
         self,
         steps: int = 32,
         backend: str = "inductor",
-        told: Callable[[str], None] = lambda what: None,
+        report: Callable[[str], None] = lambda what: None,
     ) -> None:
         if steps < FEWEST_STEPS:
             raise ValueError(f"a program has at least {FEWEST_STEPS} steps, not {steps}")
-        self.steps, self.backend, self.told = steps, backend, told
+        self.steps, self.backend, self.report = steps, backend, report
         self.seconds = 0.0
         self.problem: str | None = None
         self._programs: dict[Any, dict[int, tuple[Unrolled, Callable[..., Any]]]] = {}
@@ -123,7 +123,7 @@ class Compiler:
         if length in programs:
             form, call = programs[length]
             return form.result(call(*form.arguments(part, state)))
-        self.told(", ".join(str(node.meta.get(NIR_NAME, node.target)) for node in loop.modules))
+        self.report(", ".join(str(node.meta.get(NIR_NAME, node.target)) for node in loop.modules))
         started = time.perf_counter()
         form = unrolled(loop, length)
         call = torch.compile(form.module, backend=self.backend, dynamic=False, fullgraph=True)
