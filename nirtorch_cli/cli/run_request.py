@@ -92,12 +92,12 @@ def check_files(model: str, inputs: Sequence[str], files: Files) -> None:
         MissingFrameworkError: a picture is asked for, and matplotlib is not installed.
         OutputError: see `refuse_output`.
     """
-    from nirtorch_cli.reading.sources import place_of
+    from nirtorch_cli.reading.sources import file_part_of
     from nirtorch_cli.running.signals.inputs import readings
     from nirtorch_cli.running.signals.outputs import refuse_form
 
     specs = [spec for text in inputs for spec in readings(text)]
-    read = [model, *(place_of(spec).file for spec in specs)]
+    read = [model, *(file_part_of(spec).file for spec in specs)]
     refuse_stdin_twice(model, inputs)
     if files.output is not None:
         refuse_form(files.output, [], files.form)
@@ -125,10 +125,10 @@ def refuse_stdin_twice(model: str | None, inputs: Sequence[str]) -> None:
     Raises:
         UsageError: both are `-`.
     """
-    from nirtorch_cli.reading.sources import STDIN, place_of
+    from nirtorch_cli.reading.sources import STDIN, file_part_of
     from nirtorch_cli.running.signals.inputs import readings
 
-    files = [place_of(spec).file for text in inputs for spec in readings(text)]
+    files = [file_part_of(spec).file for text in inputs for spec in readings(text)]
     if model == STDIN and STDIN in files:
         raise UsageError("MODEL and --input are both -, and stdin can be read once only")
 
@@ -139,9 +139,9 @@ def stdin_of(specs: Iterable[str]) -> BinaryIO | None:
     Raises:
         UsageError: it is a terminal.
     """
-    from nirtorch_cli.reading.sources import STDIN, place_of
+    from nirtorch_cli.reading.sources import STDIN, file_part_of
 
-    if not any(place_of(spec).file == STDIN for spec in specs):
+    if not any(file_part_of(spec).file == STDIN for spec in specs):
         return None
     if sys.stdin.isatty():
         raise UsageError("--input is - but stdin is a terminal", hint="pipe a file into it")

@@ -25,7 +25,7 @@ from nirtorch_cli.comparison.comparison import (
 )
 from nirtorch_cli.comparison.differences import (
     MOST_SPIKES,
-    Place,
+    Position,
     SpikeDifference,
     ValueDifference,
     is_zero_or_one,
@@ -176,7 +176,7 @@ class _Comparer:
             if wrong is not None:
                 place, value = wrong
                 what = "NaN" if value == "nan" else value
-                place = Place(place.step // length, place.row, place.neuron)
+                place = Position(place.step // length, place.row, place.neuron)
                 text = f"{who} has {what} at {text_of(place)}, which is not a number of spikes"
                 text += f" up to {MOST_SPIKES:,}" if MOST_SPIKES < float(value) < math.inf else ""
                 found.append((place.step, f"could not be compared: {text}"))

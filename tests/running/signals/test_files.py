@@ -26,7 +26,7 @@ from hypothesis.extra import numpy as hnp
 
 from nirtorch_cli.findings.errors import NirtorchError, OutputError, ReadError, UsageError
 from nirtorch_cli.reading.limits import DEFAULT_MAX_BYTES
-from nirtorch_cli.reading.sources import Place, place_of
+from nirtorch_cli.reading.sources import FilePart, file_part_of
 from nirtorch_cli.running.signals.csv import csv_of, table_of
 from nirtorch_cli.running.signals.formats import SIGNALS, recording_of
 from nirtorch_cli.running.signals.nirdata_writing import nirdata_of
@@ -49,7 +49,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def read(text: str, dt: float = DT, max_bytes: int = DEFAULT_MAX_BYTES, stdin: Any = None) -> Any:
-    return recording_of(place_of(text), dt=dt, max_bytes=max_bytes, stdin=stdin).values
+    return recording_of(file_part_of(text), dt=dt, max_bytes=max_bytes, stdin=stdin).values
 
 
 def refused(text: str, kind: type[NirtorchError] = ReadError, **options: Any) -> str:
@@ -101,10 +101,10 @@ def test_one_array_of_several() -> None:
 def test_names_with_colons() -> None:
     np.savez("a:b.npz", **{"x:y": numbers(3), "z": numbers(4)})
     assert len(read("a:b.npz:x:y")) == 3
-    assert place_of("a:b.npz:z") == Place("a:b.npz", "z")
-    assert place_of("a:b.npz") == Place("a:b.npz")
-    assert place_of("nothing:x") == Place("nothing:x")
-    assert place_of("-:z") == Place("-", "z")
+    assert file_part_of("a:b.npz:z") == FilePart("a:b.npz", "z")
+    assert file_part_of("a:b.npz") == FilePart("a:b.npz")
+    assert file_part_of("nothing:x") == FilePart("nothing:x")
+    assert file_part_of("-:z") == FilePart("-", "z")
 
 
 def test_the_length_of_a_step_in_an_archive() -> None:
@@ -314,7 +314,7 @@ def test_damaged_bytes_raise_nothing_else(data: st.DataObject) -> None:
 
 
 def table(text: str) -> np.ndarray:
-    return table_of(text.encode(), Place("t.csv"), DEFAULT_MAX_BYTES)
+    return table_of(text.encode(), FilePart("t.csv"), DEFAULT_MAX_BYTES)
 
 
 @pytest.mark.parametrize(
@@ -418,7 +418,7 @@ def test_a_table_that_claims_too_much() -> None:
     )
 )
 def test_a_table_that_is_written_is_read_back(values: np.ndarray) -> None:
-    found = table_of(csv_of(values), Place("t.csv"), DEFAULT_MAX_BYTES)
+    found = table_of(csv_of(values), FilePart("t.csv"), DEFAULT_MAX_BYTES)
     assert (found.astype(values.dtype) == values.reshape(*values.shape[:2], -1)).all()
 
 
