@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from nirtorch_cli.running.activity import NodeActivity
     from nirtorch_cli.running.engine.compiler import Compiler
     from nirtorch_cli.running.signals.outputs import Label
-    from nirtorch_cli.running.stream import Outcome
+    from nirtorch_cli.running.stream import StreamRun
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Done:
     """
 
     module: ConvertedModule
-    outcome: Outcome
+    outcome: StreamRun
     specs: Mapping[str, str]
     arrays: Mapping[str, Any]
     labels: list[Label]

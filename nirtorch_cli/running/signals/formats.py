@@ -61,7 +61,7 @@ SIGNALS = (
 
 
 @dataclass(frozen=True)
-class Recording:
+class FileArray:
     """values: the numbers. is_flat: whether their axes are (T, B, neurons)."""
 
     values: Array
@@ -70,7 +70,7 @@ class Recording:
 
 def recording_of(
     source: FilePart, *, dt: float, max_bytes: int | None, stdin: BinaryIO | None
-) -> Recording:
+) -> FileArray:
     """Read a file.
 
     Raises:
@@ -85,7 +85,7 @@ def recording_of(
     values: Array = found.read()(content, source, dt, max_bytes)
     if values.dtype.kind not in "biuf":
         raise source.problem(f"holds {values.dtype}, not real numbers")
-    return Recording(values, found.name in ("csv", "nir"))
+    return FileArray(values, found.name in ("csv", "nir"))
 
 
 def format_of(content: bytes) -> Format:
