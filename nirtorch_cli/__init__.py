@@ -15,8 +15,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from nirtorch_cli.batch.check import check as check
     from nirtorch_cli.comparison.comparison import Comparison as Comparison
     from nirtorch_cli.comparison.modules import compare_modules as compare_modules
+    from nirtorch_cli.conversion.artefacts.nir import repair as repair
     from nirtorch_cli.conversion.artefacts.pt import load as load
     from nirtorch_cli.conversion.artefacts.pt import save as save
     from nirtorch_cli.conversion.defaults import DEFAULT_MAP as DEFAULT_MAP
@@ -37,11 +39,14 @@ if TYPE_CHECKING:
     from nirtorch_cli.findings.errors import UnmappedNodeError as UnmappedNodeError
     from nirtorch_cli.findings.errors import UsageError as UsageError
     from nirtorch_cli.findings.finding import Finding as Finding
+    from nirtorch_cli.findings.warnings import NirtorchWarning as NirtorchWarning
+    from nirtorch_cli.graph.inspection import inspect as inspect
     from nirtorch_cli.primitives.dynamics import Dynamics as Dynamics
     from nirtorch_cli.primitives.modules.neuron import Neuron as Neuron
     from nirtorch_cli.primitives.modules.neuron import SpikingNeuron as SpikingNeuron
     from nirtorch_cli.primitives.table import Primitive as Primitive
     from nirtorch_cli.primitives.table import register as register
+    from nirtorch_cli.reading.graphs import read as read
     from nirtorch_cli.running.engine.compiler import Compiler as Compiler
     from nirtorch_cli.running.session import Session as Session
     from nirtorch_cli.running.session import run_sequence as run_sequence
@@ -59,6 +64,7 @@ _HOME = {
     "MissingFrameworkError": "findings.errors",
     "Neuron": "primitives.modules.neuron",
     "NirtorchError": "findings.errors",
+    "NirtorchWarning": "findings.warnings",
     "OutputError": "findings.errors",
     "Primitive": "primitives.table",
     "ReadError": "findings.errors",
@@ -70,11 +76,15 @@ _HOME = {
     "StructureError": "findings.errors",
     "UnmappedNodeError": "findings.errors",
     "UsageError": "findings.errors",
+    "check": "batch.check",
     "compare_modules": "comparison.modules",
     "default_map": "conversion.defaults",
+    "inspect": "graph.inspection",
     "load": "conversion.artefacts.pt",
     "nir_to_torch": "conversion.interpreter",
+    "read": "reading.graphs",
     "register": "primitives.table",
+    "repair": "conversion.artefacts.nir",
     "run_sequence": "running.session",
     "save": "conversion.artefacts.pt",
 }

@@ -73,6 +73,13 @@ SLOW: Mapping[str, tuple[str, ...]] = {
     "test_planted.py": ALL,
     "test_planted_files.py": ALL,
     "test_real_files.py": ALL,
+    "test_surface.py": (
+        "test_a_program_passes_mypy",
+        "test_check",
+        "test_check_contents",
+        "test_check_refuses",
+        "test_check_with_options",
+    ),
 }
 """By file, the names of its slow tests."""
 

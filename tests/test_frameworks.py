@@ -16,7 +16,7 @@ from typing import Any
 import nir
 import pytest
 import torch
-from networks import NETWORKS
+from networks import NETWORKS, module_of
 from sequences import run_steps
 from torch import Tensor, nn
 
@@ -110,7 +110,7 @@ def test_they_are_stepped_in_their_place(name: str, network: str) -> None:
 
     def made() -> Any:
         mapper = {nir.LIF: lambda node: THEIRS[name](imported)}
-        return nir_to_torch(graph, mapper, default_map(DT))
+        return module_of(graph, mapper, default_map(DT))
 
     shape = made().meta["shapes"]["input"][1]
     x = 2 * torch.rand(40, 2, *shape, generator=torch.Generator().manual_seed(0))

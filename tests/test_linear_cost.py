@@ -20,11 +20,12 @@ import nir
 import numpy as np
 import pytest
 import torch
+from networks import module_of
 
 import nirtorch_cli
-from nirtorch_cli import Compiler, ConversionError, default_map, nir_to_torch, run_sequence
+from nirtorch_cli import Compiler, ConversionError, default_map, run_sequence
 from nirtorch_cli.conversion.describe import describe, generated_code
-from nirtorch_cli.graph.inspection import inspect_file
+from nirtorch_cli.graph.inspection import inspect
 from nirtorch_cli.reading.graphs import read
 from nirtorch_cli.running.engine import compiler
 from nirtorch_cli.running.engine.unrolling import unrolled
@@ -327,7 +328,7 @@ Maker = Callable[[int], nir.NIRGraph]
 
 
 def convert(graph: nir.NIRGraph | Path) -> torch.fx.GraphModule:
-    return nir_to_torch(graph, {}, MAP)
+    return module_of(graph, {}, MAP)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -386,9 +387,7 @@ def test_converting_a_file(maker: Maker, count: int, written: Any) -> None:
 @pytest.mark.parametrize(("maker", "count"), [*FROM_FILES, (dangling_edges, 100)])
 def test_inspecting_a_file(maker: Maker, count: int, written: Any) -> None:
     small, large = written(maker, count), written(maker, 2 * count)
-    assert_doubles(
-        work_of(lambda: inspect_file(read(small))), work_of(lambda: inspect_file(read(large)))
-    )
+    assert_doubles(work_of(lambda: inspect(read(small))), work_of(lambda: inspect(read(large))))
 
 
 STORED = [(chain, 150), (ring_of_loops, 60), (fan_in, 150), (nests_in_a_chain, 25)]

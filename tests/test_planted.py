@@ -18,7 +18,7 @@ import numpy as np
 import oracles
 import pytest
 import torch
-from networks import DT, NETWORKS, converted, ends, flat, lif, weights
+from networks import DT, NETWORKS, converted, ends, flat, lif, module_of, weights
 from neurons import NEURONS, neuron
 from sequences import by_steps, compare, sequence
 from torch import Tensor
@@ -82,7 +82,7 @@ def test_every_constant_counts_in_every_way_to_run(
     x = x if kind in (nir.I, nir.IF) else driven()
     for graph, delayed in ((looped, [("n", "back")]), (alone, [])):
         network = graph(changed(kind, name))
-        module = nir_to_torch(network, {}, default_map(dt=DT, **options), dtype=torch.float64)
+        module = module_of(network, {}, default_map(dt=DT, **options), dtype=torch.float64)
         expected = oracles.run_graph(network, x.numpy(), delayed=delayed, dt=DT, **options)
         usual = oracles.run_graph(
             graph(neuron(kind, SIZE)), x.numpy(), delayed=delayed, dt=DT, **options
@@ -206,9 +206,7 @@ def test_a_delay_is_measured_again_on_load(
 
 
 def test_a_delay_without_values_is_measured_when_it_gets_them() -> None:
-    module = nir_to_torch(
-        alone(nir.Delay(np.ones(SIZE) * DT)), {}, default_map(dt=DT), device="meta"
-    )
+    module = module_of(alone(nir.Delay(np.ones(SIZE) * DT)), {}, default_map(dt=DT), device="meta")
     module.load_state_dict(delays(3, 0, 5, 2).state_dict(), assign=True)
     assert impulse_times(module) == [3, 0, 5, 2]
 
@@ -239,9 +237,9 @@ def test_half_a_step_is_rounded_up_whatever_the_storage(kind: Any, dt: float) ->
     for first in range(0, 40, 4):
         for shift, up in ((0.0, 1), (-1e-4, 0), (1e-4, 1), (-0.49, 0), (0.49, 1)):
             graph = alone(nir.Delay(((first + halves + shift) * dt).astype(kind)))
-            module = nir_to_torch(graph, {}, default_map(dt=dt))
+            module = module_of(graph, {}, default_map(dt=dt))
             assert module.n.steps.tolist() == [first + place + up for place in range(4)], shift
-    module = nir_to_torch(alone(nir.Delay((halves * dt).astype(kind))), {}, default_map(dt=dt))
+    module = module_of(alone(nir.Delay((halves * dt).astype(kind))), {}, default_map(dt=dt))
     assert impulse_times(module) == [1, 2, 3, 4]
 
 
@@ -383,7 +381,7 @@ def test_sums_of_affines_are_never_broadcast() -> None:
     graph.nodes["narrow"] = nir.Linear(weights(3, 3, seed=2))  # what somebody's map makes of it
 
     def run(whole: bool) -> None:
-        module = nir_to_torch(graph, {nir.Linear: lambda node: First()}, default_map(dt=DT))
+        module = module_of(graph, {nir.Linear: lambda node: First()}, default_map(dt=DT))
         run_sequence(module, torch.ones(4, 2, 3)) if whole else module(torch.ones(2, 3))
 
     for whole in (False, True):  # at the conversion, or when it is called first
@@ -396,7 +394,7 @@ def test_a_bias_is_for_each_output_for_a_row_or_for_all(stack: tuple[int, ...]) 
     weight, x = weights(*stack, 3, 4), weights(5, *stack, 4, seed=2)
     for shape in dict.fromkeys([(*stack, 3), (3,), (1,)]):
         node = nir.Affine(weight, weights(*shape, seed=3))
-        module = nir_to_torch(graph_of(node, (*stack, 4)), {}, dtype=torch.float64)
+        module = module_of(graph_of(node, (*stack, 4)), {}, dtype=torch.float64)
         expected = np.einsum("...oi,...i->...o", weight, x) + np.broadcast_to(
             node.bias, (*stack, 3)
         )
@@ -442,7 +440,7 @@ def test_a_stack_of_matrices_has_one_for_each_place(
         with pytest.raises(NirtorchError, match="has weights for inputs of shape"):
             nir_to_torch(graph, {})
         return
-    module: Any = nir_to_torch(graph_of(node, shape), {}, dtype=torch.float64)
+    module: Any = module_of(graph_of(node, shape), {}, dtype=torch.float64)
     x = weights(7, 3, *shape, seed=2)
     expected = np.einsum("...oi,...i->...o", node.weight, x)
     assert expected.shape[2:] == gives == module.meta["shapes"]["output"][1]

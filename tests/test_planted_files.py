@@ -33,7 +33,7 @@ from files import (
     with_,
     write,
 )
-from networks import weights
+from networks import module_of, weights
 from typer.testing import CliRunner, Result
 
 from nirtorch_cli import NirtorchError, default_map, nir_to_torch, run_sequence
@@ -118,7 +118,7 @@ def test_a_flatten_counts_the_batch_axis_only_where_nothing_else_fits(
     graph: nir.NIRGraph, gives: tuple[int, ...], is_shifted: bool
 ) -> None:
     """Planted: the axes are shifted wherever they then fit, or the plain ones are not asked for."""
-    module: Any = nir_to_torch(graph, {}, dtype=torch.float64)
+    module: Any = module_of(graph, {}, dtype=torch.float64)
     assert module.meta["shapes"]["flatten"][1] == gives
     found = [f["node"] for f in module.meta["findings"] if f["code"] == "NIR204"]
     assert found == (["flatten"] if is_shifted else [])
@@ -140,7 +140,7 @@ def test_a_flatten_followed_by_both_is_taken_as_it_stands() -> None:
     follows = flattening((1, 24), 1, nir.Linear(weights(5, 24)))
     follows.nodes |= {"lif": ROWS}
     follows.edges = [("input", "flatten"), ("flatten", "n0"), ("n0", "lif"), ("lif", "output0")]
-    module = nir_to_torch(follows, {})
+    module = module_of(follows, {})
     assert module.meta["shapes"]["output0"][1] == (1, 5)
     assert not [f for f in module.meta["findings"] if f["code"] in ("NIR204", "NIR208")]
 
@@ -171,7 +171,7 @@ def test_a_flatten_is_written_so_that_nir_reads_the_same(axes: tuple[int, int]) 
     x = np.arange(24.0).reshape(1, 1, *shape)
     expected = 0.5 * x.reshape(1, 1, *gives)
     for name in ("a.nir", "b.nir"):
-        module: Any = nir_to_torch(name, {})
+        module: Any = module_of(name, {})
         found = run_sequence(module, torch.from_numpy(x).float()).outputs.detach()
         oracles.assert_close(found, expected, rtol=0, atol=0)
 
@@ -312,7 +312,7 @@ def test_a_node_without_any_edge_is_no_open_end(port: str, is_there: bool) -> No
     if not is_there:
         del nodes[port]
     write(Path("a.nir"), model(nodes, kept))
-    module: Any = nir_to_torch("a.nir", {})
+    module: Any = module_of("a.nir", {})
     codes = {f["repair"] for f in module.meta["findings"]} - {None}
     assert codes == {"unconnected-port" if is_there else "missing-port"}
     answer = invoke("repair", "a.nir", "-o", "b.nir")
@@ -376,7 +376,7 @@ def test_arrays_in_memory_are_read_axis_by_axis(order: Callable[[Any], Any]) -> 
         graph = nir.NIRGraph(nodes_of_graph, edges, type_check=False)
         nir.write("a.nir", graph)
         for source in (graph, "a.nir"):
-            with_dt = nir_to_torch(source, {}, default_map(dt=DT), dtype=torch.float64)
+            with_dt = module_of(source, {}, default_map(dt=DT), dtype=torch.float64)
             found = run_sequence(
                 with_dt, torch.from_numpy(order(x.reshape(12, -1)).reshape(x.shape))
             )

@@ -10,11 +10,12 @@ import nir
 import numpy as np
 import pytest
 import torch
+from networks import module_of
 from oracles import assert_close, assert_same_spikes
 from sequences import run_steps
 
 import nirtorch_cli
-from nirtorch_cli.conversion.artefacts.nir import repaired_file
+from nirtorch_cli.conversion.artefacts.nir import repair
 
 SOUND = (
     "braille_nested",
@@ -53,7 +54,7 @@ def test_no_file_is_left_out(real_files: Path) -> None:
 
 @pytest.mark.parametrize("name", SOUND)
 def test_rows_of_a_batch_are_independent(real_files: Path, name: str) -> None:
-    module = nirtorch_cli.nir_to_torch(real_files / f"{name}.nir", {})
+    module = module_of(real_files / f"{name}.nir", {})
     inputs = random_input(module, 3)
     together = run_steps(module, inputs)
     assert sum(count.spikes for count in together.spikes.values()) > 0
@@ -64,7 +65,7 @@ def test_rows_of_a_batch_are_independent(real_files: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", SOUND)
 def test_saved_and_loaded_in_a_fresh_process(real_files: Path, name: str, tmp_path: Path) -> None:
-    module = nirtorch_cli.nir_to_torch(real_files / f"{name}.nir", {})
+    module = module_of(real_files / f"{name}.nir", {})
     inputs = random_input(module, 3)
     with torch.no_grad():
         expected = run_steps(module, inputs).outputs
@@ -89,8 +90,8 @@ def test_the_damaged_file_is_refused_where_nothing_is_repaired(real_files: Path)
 
 @pytest.mark.parametrize("name", [DAMAGED, "braille_nested"])
 def test_the_nested_files_equal_the_flat_one_in_every_spike(real_files: Path, name: str) -> None:
-    flat = nirtorch_cli.nir_to_torch(real_files / "braille_noDelay_bias_zero.nir", {})
-    other = nirtorch_cli.nir_to_torch(real_files / f"{name}.nir", {})
+    flat = module_of(real_files / "braille_noDelay_bias_zero.nir", {})
+    other = module_of(real_files / f"{name}.nir", {})
     inputs = 5 * torch.randn((200, 4, 12), generator=torch.Generator().manual_seed(7))
     with torch.no_grad():
         ours, theirs = run_steps(flat, inputs), run_steps(other, inputs)
@@ -105,9 +106,9 @@ def test_what_repair_writes_is_read_by_nir_and_gives_the_same_numbers(
     real_files: Path, name: str, tmp_path: Path
 ) -> None:
     fixed = tmp_path / "fixed.nir"
-    fixed.write_bytes(repaired_file(real_files / f"{name}.nir").content)
+    fixed.write_bytes(repair(real_files / f"{name}.nir").content)
     nir.read(fixed, type_check=True)
-    before = nirtorch_cli.nir_to_torch(real_files / f"{name}.nir", {})
+    before = module_of(real_files / f"{name}.nir", {})
     after = nirtorch_cli.nir_to_torch(fixed, {}, repair=False)
     inputs = random_input(before, 2)
     with torch.no_grad():
@@ -146,7 +147,7 @@ def test_lif_norse_is_the_recurrence_written_out(real_files: Path) -> None:
 
 def test_the_delay_of_the_nested_braille_file_is_that_of_the_flat_one(real_files: Path) -> None:
     flat, nested = (
-        nirtorch_cli.nir_to_torch(real_files / f"{name}.nir", {})
+        module_of(real_files / f"{name}.nir", {})
         for name in ("braille_noDelay_bias_zero", "braille_nested")
     )
     assert flat.meta["delayed_edges"] == [["lif1_lif", "lif1_w_rec"]]
@@ -154,8 +155,10 @@ def test_the_delay_of_the_nested_braille_file_is_that_of_the_flat_one(real_files
 
 
 def test_a_stale_output_shape_is_reported_and_the_parameters_win(real_files: Path) -> None:
-    module = nirtorch_cli.nir_to_torch(real_files / "lif_rockpool.nir", {})
+    with pytest.warns(nirtorch_cli.NirtorchWarning) as caught:
+        module = nirtorch_cli.nir_to_torch(real_files / "lif_rockpool.nir", {})
     (finding,) = [f for f in module.meta["findings"] if f["severity"] == "warning"]
+    assert [warning.message.finding.to_json() for warning in caught] == [finding]
     assert (finding["code"], finding["node"]) == ("NIR202", "output")
     assert finding["message"] == "declares the shape (1, 1, 1), but gets (1,)"
     assert module(torch.zeros(2, 1))[0].shape == (2, 1)

@@ -1,6 +1,6 @@
 """Many files, each examined in a process of its own; `reports` tells the verdicts.
 
-`collect` finds the files, `pool` runs a function over them in processes, `assess` is
-that function (read, convert, run, save, load, run again; with `round_trip` and `portability`),
-`examine` joins them, and `verdict` makes verdicts of what they found (`task`).
+`check` does all of it: `collect` finds the files, `pool` runs a function over them in processes,
+`assess` is that function (read, convert, run, save, load, run again; with `round_trip` and
+`portability`), `examine` joins the two, and `verdict` makes verdicts of what they found (`task`).
 """

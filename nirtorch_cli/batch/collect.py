@@ -1,8 +1,9 @@
 """MODEL arguments to the files that they name.
 
-In: paths, patterns (`models/**/*.nir`), folders, and `-` for stdin. Out: the names of files,
-each once, in the order of the arguments and by name within one. Patterns are expanded here
-too, for shells that do not and for those that were told not to.
+In: paths, patterns (`models/**/*.nir`), folders, and what is no path: bytes and streams. Out: the
+names of files, each once, in the order of the arguments and by name within one, and what is no
+path, as it is. Patterns are expanded here too, for shells that do not and for those that were told
+not to.
 
 A name that is no pattern is handed on whether or not there is such a file, so that whoever
 reads it says what is wrong. Cost: linear in the entries of the folders that are searched.
@@ -13,31 +14,38 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from nirtorch_cli.findings.errors import UsageError
 from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.findings.text import quoted
 
-STDIN = "-"
+if TYPE_CHECKING:
+    from nirtorch_cli.reading.sources import Source
+
 _SUFFIX = ".nir"
 
 
-def gathered(arguments: Iterable[str]) -> list[str]:
-    """The files that arguments name.
+def gathered(arguments: Iterable[Source]) -> list[Source]:
+    """The files that arguments name, and the contents among them.
 
     Raises:
         UsageError: a pattern or a folder leads to no file; says so of every such argument.
     """
-    files: dict[str, str] = {}
+    files: dict[str | int, Source] = {}
     problems: list[Finding] = []
     for argument in arguments:
+        if not isinstance(argument, (str, os.PathLike)):
+            files.setdefault(id(argument), argument)
+            continue
+        argument = os.fspath(argument)
         found = _named(argument)
         if not found:
             kind = "in the folder" if os.path.isdir(argument) else "for the pattern"
             text = f"no {_SUFFIX} file {kind} {quoted(argument)}"
             problems.append(Finding("NIR700", "error", text))
         for file in found:
-            files.setdefault(file if file == STDIN else os.path.abspath(file), file)
+            files.setdefault(os.path.abspath(file), file)
     if problems:
         raise UsageError(problems)
     return list(files.values())
@@ -47,7 +55,7 @@ def _named(argument: str) -> list[str]:
     if os.path.isdir(argument):
         return _inside(argument)
     # A file may be called like a pattern: 'model[1].nir'.
-    if argument == STDIN or os.path.lexists(argument) or not glob.has_magic(argument):
+    if os.path.lexists(argument) or not glob.has_magic(argument):
         return [argument]
     matches = sorted(glob.glob(argument, recursive=True))
     return [file for match in matches for file in _expanded(match)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from nirtorch_cli.batch.task import Assessment
 from nirtorch_cli.findings.errors import ExitCode
@@ -62,6 +62,17 @@ class Verdict:
     def speaks(self) -> bool:
         """Whether there is something to say about the file."""
         return not self.passed or any(f.severity != "info" or f.repair for f in self.findings)
+
+    def to_json(self) -> dict[str, Any]:
+        """The verdict as a JSON object: what `nirtorch check --json` has for the file."""
+        return {
+            "file": self.file,
+            "verdict": self.word,
+            "passed": self.passed,
+            "exit_code": self.exit_code,
+            "steps": self.steps,
+            "findings": [finding.to_json() for finding in self.findings],
+        }
 
 
 _UNEXAMINED = ("NIR613", "NIR901", "NIR614", "NIR900", "NIR902")

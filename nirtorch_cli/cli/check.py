@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import math
-import os
-import stat
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nirtorch_cli.cli.check_report import Format, report_verdicts
+from nirtorch_cli.batch.reports.formats import REPORTS
+from nirtorch_cli.cli.check_report import FormatName, report_verdicts
 from nirtorch_cli.cli.options import (
     Debug,
     Device,
@@ -34,18 +33,14 @@ from nirtorch_cli.cli.output import finish
 from nirtorch_cli.cli.progress import progress
 from nirtorch_cli.cli.rules import explanation, rule_list
 from nirtorch_cli.conversion.artefacts.atomic import refuse_output
-from nirtorch_cli.conversion.options import Options
-from nirtorch_cli.findings.errors import ExitCode, UsageError
-from nirtorch_cli.findings.finding import Finding
+from nirtorch_cli.findings.errors import UsageError
 from nirtorch_cli.findings.text import counted
-from nirtorch_cli.reading.limits import allowed_bytes
+from nirtorch_cli.reading.formats import format_to_write
 
 if TYPE_CHECKING:
-    from nirtorch_cli.batch.task import Assessment, Task
-    from nirtorch_cli.batch.verdict import Policy, Verdict
+    from nirtorch_cli.reading.sources import Source
 
-LEAST_MEMORY = 2**28
-"""The least memory that torch itself needs."""
+STDIN = "-"
 
 EPILOG = """\b
 Examples:
@@ -92,9 +87,14 @@ def check(
     ] = [],  # noqa: B006
     no_repair: NoRepair = False,
     report: Annotated[
-        Format,
-        typer.Option("--format", metavar="|".join(Format), help="What the report is written in."),
-    ] = Format.TEXT,
+        FormatName | None,
+        typer.Option(
+            "--format",
+            metavar="|".join(found.name for found in REPORTS),
+            help="What the report is written in. [default: as OUT ends; text]",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Json = False,
     output: Annotated[
         str,
@@ -163,127 +163,88 @@ def check(
     the conversion) or broken. Each file is examined in its own process, so one that crashes or
     hangs does not affect the others.
     """
+    from nirtorch_cli.batch.check import check as checked
+    from nirtorch_cli.batch.collect import gathered
+    from nirtorch_cli.findings.rules import selectors
+
     if list_rules or explain is not None:
         page = rule_list() if explain is None else explanation(explain)
-        finish(page, as_json=as_json or report is Format.JSON, quiet=quiet)
+        finish(page, as_json=as_json or report == "json", quiet=quiet)
         return
-    chosen = chosen_format(report, as_json)
+    chosen = chosen_format(report, as_json, output)
     if math.isnan(timeout):
         raise UsageError(
             "--timeout is nan, which is not a number", hint="give seconds, or 0 for no limit"
         )
-    policy = policy_of(select, ignore, strict)
-    request = Options(
-        maps=tuple(maps),
-        with_defaults=not no_defaults,
-        skip_unmapped=skip_unmapped,
-        dt=seconds(dt, "--dt"),
-        integration=integration,
-        reset=reset,
-        integrator_input=integrator_input,
-        device=device,
-        dtype=dtype,
-        repair=not no_repair,
-    )
-    files = files_of(models)
-    for file in files if output != "-" else ():
-        refuse_output(output, clobber=not no_clobber, source=None if file == "-" else file)
-    trial = {"steps": steps, "seed": seed, "max_bytes": max_bytes, "debug": debug}
-    tasks = [task_of(file, request, trial, max_memory) for file in files]
-    verdicts = judged(tasks, policy, jobs, timeout, quiet)
+    selected, ignored = selectors(select, "--select"), selectors(ignore, "--ignore")
+    step = seconds(dt, "--dt")
+    sources = sources_of(models)
+    for file in gathered(sources) if output != "-" else ():
+        source = file if isinstance(file, str) else None
+        refuse_output(output, clobber=not no_clobber, source=source)
+    with progress(enabled=not quiet) as stage:
+        verdicts = checked(
+            sources,
+            maps=maps,
+            with_defaults=not no_defaults,
+            skip_unmapped=skip_unmapped,
+            dt=step,
+            integration=integration,
+            reset=reset,
+            integrator_input=integrator_input,
+            device=device,
+            dtype=dtype,
+            repair=not no_repair,
+            steps=steps,
+            seed=seed,
+            select=selected,
+            ignore=ignored,
+            strict=strict,
+            max_bytes=max_bytes,
+            jobs=jobs,
+            timeout=timeout,
+            max_memory=max_memory,
+            debug=debug,
+            on_done=lambda done, count: stage(said(done, count)),
+            keep_interrupted=True,
+        )
     report_verdicts(verdicts, chosen, output, no_clobber, quiet)
 
 
-def chosen_format(report: Format, as_json: bool) -> Format:
-    """--json is --format json."""
-    if not as_json:
-        return report
-    if report not in (Format.TEXT, Format.JSON):
-        raise UsageError(f"--json and --format {report.value} ask for two reports")
-    return Format.JSON
-
-
-def policy_of(select: Sequence[str], ignore: Sequence[str], strict: bool) -> Policy:
-    """The policy that the options ask for."""
-    from nirtorch_cli.batch.verdict import Policy
-    from nirtorch_cli.findings.rules import selectors
-
-    return Policy(
-        tuple(selectors(select, "--select")), tuple(selectors(ignore, "--ignore")), strict
-    )
-
-
-def files_of(models: Sequence[str]) -> list[str]:
-    """The files that the arguments name.
+def sources_of(models: Sequence[str]) -> list[Source]:
+    """The arguments, with stdin as the one stream that it is, however often it is named.
 
     Raises:
-        UsageError: there is no argument, or one names no file.
+        UsageError: there is no argument, or stdin is a terminal.
     """
-    from nirtorch_cli.batch.collect import gathered
-
     if not models:
         raise UsageError("missing argument 'MODEL...'", hint="see 'nirtorch check --help'")
-    return gathered(models)
+    if STDIN not in models:
+        return list(models)
+    source = model_source(STDIN)
+    assert not isinstance(source, str)
+    stdin = io.BytesIO(source.read())
+    stdin.name = "<stdin>"
+    return [stdin if model == STDIN else model for model in models]
 
 
-def task_of(file: str, request: Options, trial: dict[str, Any], max_memory: int | None) -> Task:
-    """The task for a file; stdin and pipes, which only this process can read, are read here."""
-    from nirtorch_cli.batch.task import Task
-
-    content = None
-    if not isinstance(stream := model_source(file), str):
-        file, content = "<stdin>", stream.read()
-    elif is_pipe(file):
-        content = Path(file).read_bytes()
-    size = len(content or b"") or (os.path.getsize(file) if os.path.isfile(file) else 0)
-    limit = memory_of(max_memory, trial["max_bytes"], size)
-    return Task(file, content, request, max_memory=limit, **trial)
+def said(done: int, count: int) -> str:
+    """How far the examination is, in words."""
+    files = counted(count, "file")
+    return f"checked {done} of {files}" if done else f"checking {files}"
 
 
-def memory_of(max_memory: int | None, max_bytes: int | None, size: int) -> int:
-    """The memory that a process may take in addition to what it has at first."""
-    if max_memory is not None:
-        return max_memory
-    return max(LEAST_MEMORY, allowed_bytes(max_bytes, size) * 3 // 2)
+def chosen_format(name: FormatName | None, as_json: bool, output: str) -> str:
+    """The format that the options ask for, or that OUT's name ends in; --json is --format json.
 
-
-def interrupted(task: Task) -> Assessment:
-    """The assessment of a file that Ctrl-C kept from being examined."""
-    from nirtorch_cli.batch.task import Assessment
-
-    problem = Finding("NIR901", "error", "not examined: interrupted", file=task.file)
-    return Assessment(task.file, obstacles=(problem,), exit_code=ExitCode.INTERRUPTED)
-
-
-def is_pipe(file: str) -> bool:
-    """Whether a file is a shell's <(command), which no other process can open."""
-    try:
-        return stat.S_ISFIFO(os.stat(file).st_mode)
-    except (OSError, ValueError):
-        return False
-
-
-def judged(
-    tasks: Sequence[Task], policy: Policy, jobs: int | None, timeout: float, quiet: bool
-) -> list[Verdict]:
-    """The verdicts on files, in their order."""
-    from nirtorch_cli.batch.examine import examined, usable_cpus
-    from nirtorch_cli.batch.verdict import judge
-
-    count = len(tasks)
-    with progress(enabled=not quiet) as stage:
-        stage(f"checking {counted(count, 'file')}")
-        found = examined(
-            tasks,
-            jobs=min(jobs or usable_cpus(), count),
-            timeout=timeout,
-            on_done=lambda done: stage(f"checked {done} of {counted(count, 'file')}"),
-        )
-        verdicts: list[Verdict] = []
-        try:
-            verdicts += (judge(assessment, policy) for assessment in found)
-        except KeyboardInterrupt:
-            if not verdicts:
-                raise
-            verdicts += (judge(interrupted(task), policy) for task in tasks[len(verdicts) :])
-        return verdicts
+    Raises:
+        UsageError: they ask for two, or the name says none.
+    """
+    if as_json:
+        if name not in (None, "text", "json"):
+            raise UsageError(f"--json and --format {name} ask for two reports")
+        return "json"
+    if name is not None or output == "-":
+        return name or "text"
+    or_else = ", or give --format"
+    return format_to_write(output, REPORTS, "a report", or_else=or_else, unnamed=REPORTS[0]).name

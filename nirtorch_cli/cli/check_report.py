@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
+from nirtorch_cli.batch.reports.formats import REPORTS
 from nirtorch_cli.cli.output import Report, document, finish
 from nirtorch_cli.cli.terminal import has_colours
 from nirtorch_cli.conversion.artefacts.atomic import atomic_write
+from nirtorch_cli.reading.formats import format_named
 
 if TYPE_CHECKING:
     from nirtorch_cli.batch.verdict import Verdict
@@ -27,23 +28,16 @@ _COLOURS = {
 }
 
 
-class Format(str, Enum):
-    """The format of a report."""
+FormatName = Literal["text", "json", "junit", "sarif", "github"]
+"""What a report is written in: the formats of `batch.reports.formats`."""
 
-    TEXT = "text"
-    JSON = "json"
-    JUNIT = "junit"
-    SARIF = "sarif"
-    GITHUB = "github"
-
-
-_FOR_PEOPLE = (Format.TEXT, Format.GITHUB)
+_FOR_PEOPLE = ("text", "github")
 
 
 def report_verdicts(
-    verdicts: list[Verdict], chosen: Format, output: str, no_clobber: bool, quiet: bool
+    verdicts: list[Verdict], chosen: str, output: str, no_clobber: bool, quiet: bool
 ) -> None:
-    """Write the report, and exit with the exit code.
+    """Write the report, and leave with the exit code.
 
     If the report is not text on stdout, the findings are also printed on stderr.
 
@@ -69,24 +63,18 @@ def report_verdicts(
     finish(report, as_json=False, quiet=quiet)
 
 
-def rendered(verdicts: list[Verdict], chosen: Format, *, quiet: bool, on_stdout: bool) -> str:
+def rendered(verdicts: list[Verdict], chosen: str, *, quiet: bool, on_stdout: bool) -> str:
     """The report as text."""
-    from nirtorch_cli.batch.reports.github import github_report
-    from nirtorch_cli.batch.reports.junit import junit_report
-    from nirtorch_cli.batch.reports.sarif import sarif_report
-    from nirtorch_cli.batch.reports.text import plain, text_report
+    from nirtorch_cli.batch.reports.text import plain
     from nirtorch_cli.batch.verdict import exit_code
 
-    if chosen is Format.JSON:
-        return json_report(verdicts)
-    if chosen is Format.JUNIT:
-        return junit_report(verdicts)
-    if chosen is Format.SARIF:
-        return sarif_report(verdicts, folder=Path.cwd(), exit_code=exit_code(verdicts))
-    if chosen is Format.GITHUB:
-        return github_report(verdicts)
     coloured = on_stdout and has_colours(sys.stdout)
-    return text_report(verdicts, quiet=quiet, paint=painted if coloured else plain)
+    options: dict[str, dict[str, Any]] = {
+        "text": {"quiet": quiet, "paint": painted if coloured else plain},
+        "sarif": {"folder": Path.cwd(), "exit_code": exit_code(verdicts)},
+    }
+    content: str = format_named(chosen, REPORTS).write()(verdicts, **options.get(chosen, {}))
+    return content
 
 
 def painted(text: str, kind: str) -> str:
@@ -112,17 +100,7 @@ def result(verdicts: Sequence[Verdict]) -> dict[str, Any]:
     from nirtorch_cli.batch.verdict import summary
 
     return {
-        "files": [
-            {
-                "file": verdict.file,
-                "verdict": verdict.word,
-                "passed": verdict.passed,
-                "exit_code": verdict.exit_code,
-                "steps": verdict.steps,
-                "findings": [finding.to_json() for finding in verdict.findings],
-            }
-            for verdict in verdicts
-        ],
+        "files": [verdict.to_json() for verdict in verdicts],
         "summary": summary(verdicts),
     }
 

@@ -6,7 +6,7 @@ import contextlib
 import io
 import json
 import sys
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -90,7 +90,7 @@ def inspect(
     or a repair are marked. A damaged graph is shown as far as it can be understood, and the exit
     code is 1.
     """
-    from nirtorch_cli.graph.inspection import inspect_file
+    from nirtorch_cli.graph.inspection import inspect as inspected
     from nirtorch_cli.reading.graphs import read
 
     chosen = chosen_format(form, as_json, output)
@@ -101,13 +101,13 @@ def inspect(
         stage("reading")
         file = read(model_source(model), max_bytes=max_bytes)
         stage("examining")
-        inspection = inspect_file(file)
+        inspection = inspected(file)
         stage("drawing")
         picture = drawn(inspection, chosen, direction or "down", wrap or "auto")
     has_errors = any(finding.severity == "error" for finding in inspection.findings)
     report = Report(
         "inspect",
-        lambda: {key: value for key, value in asdict(inspection).items() if key != "findings"},
+        lambda: {key: value for key, value in inspection.to_json().items() if key != "findings"},
         findings=inspection.findings,
         notes=() if picture is None else picture.notes,
         show=lambda: show(inspection, picture),
@@ -200,7 +200,7 @@ def show(inspection: Inspection, picture: Picture | None) -> None:
 def show_tables(inspection: Inspection) -> None:
     """The answer for people."""
     size = "" if inspection.size is None else f", {inspection.size:,} bytes"
-    print(f"file     {printable(inspection.file)}{size}")
+    print(f"file     {printable(inspection.file or 'none')}{size}")
     print(f"version  {printable(inspection.version or 'none')}")
     print(f"dt       {inspection.dt:g}: {inspection.dt_reason}")
     print(f"numbers  {sum(node.numbers for node in inspection.nodes):,}")

@@ -20,7 +20,7 @@ from nirtorch_cli.cli.options import (
 from nirtorch_cli.cli.output import Report, finish
 from nirtorch_cli.cli.progress import progress
 from nirtorch_cli.cli.terminal import has_colours
-from nirtorch_cli.conversion.artefacts.atomic import atomic_write, refuse_output
+from nirtorch_cli.conversion.artefacts.atomic import refuse_output
 from nirtorch_cli.findings.errors import UsageError
 from nirtorch_cli.findings.text import counted, printable
 
@@ -59,7 +59,7 @@ def repair(
     damage with one sensible meaning is repaired (`nirtorch check --explain NIR101`). Other damage
     is listed; then nothing is written, and the exit code is 1.
     """
-    from nirtorch_cli.conversion.artefacts.nir import repaired_file
+    from nirtorch_cli.conversion.artefacts.nir import repair as repaired
 
     if output == "-" and as_json:
         raise UsageError("-o - leaves no room on stdout for --json", hint="name a file")
@@ -69,15 +69,12 @@ def repair(
         source = None if model == "-" else model
         refuse_output(str(output), clobber=not no_clobber, source=source)
     with progress(enabled=not quiet) as stage:
-        stage("repairing")
-        result = repaired_file(
-            model_source(model), max_bytes=max_bytes, type_check=not no_type_check
-        )
+        stage("mending")
+        result = repaired(model_source(model), type_check=not no_type_check, max_bytes=max_bytes)
     if output == "-":
         sys.stdout.buffer.write(result.content)
     elif output is not None:
-        with atomic_write(output, clobber=not no_clobber) as file:
-            file.write(result.content)
+        result.write(output, clobber=not no_clobber)
     report = Report(
         "repair",
         lambda: {

@@ -5,14 +5,17 @@ inferred, nested graphs on loops are inlined, the rest is scheduled, every node 
 mapped to a module, and the modules are wired in the schedule's order.
 
 Always holds: the given graph is not changed, the module shares no memory with it, and
-the result depends on the graph's content only. Cost: linear in nodes + edges.
+the result depends on the graph's content only. What was noticed is in the module's `meta`;
+`nir_to_torch` also raises and warns of it, `convert` and `convert_file`, which the commands use, do
+not. Cost: linear in nodes + edges.
 """
 
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import nir
 import torch
@@ -25,8 +28,10 @@ from nirtorch_cli.conversion.graph_module import ConvertedModule
 from nirtorch_cli.conversion.node_map import NodeMapping, mapper_of, merged_map
 from nirtorch_cli.findings.errors import ConversionError, MapperError
 from nirtorch_cli.findings.finding import Finding
+from nirtorch_cli.findings.warnings import NirtorchWarning
+from nirtorch_cli.graph.arrays import node_with_arrays
 from nirtorch_cli.graph.demand import demands, require_allowed, step_bytes
-from nirtorch_cli.graph.sound import required_sound
+from nirtorch_cli.graph.sound import errors_in, required_sound
 from nirtorch_cli.graph.time_step import TimeStep
 from nirtorch_cli.reading.graphs import ModelFile, read
 from nirtorch_cli.reading.limits import allowed_bytes
@@ -42,6 +47,7 @@ def nir_to_torch(
     skip_unmapped: bool = False,
     repair: bool = True,
     max_bytes: int | None = None,
+    on_error: Literal["raise", "warn"] = "raise",
 ) -> torch.fx.GraphModule:
     """Convert a NIR graph to a `torch.fx.GraphModule` that computes one time step.
 
@@ -50,6 +56,10 @@ def nir_to_torch(
     entry for every node, None for a stateless one; it is never changed, and passing it
     back continues the run. Several Inputs are several arguments, in the order of their
     names; several Outputs make the output a dict.
+
+    What is noticed about the graph is in `module.meta["findings"]`. Of it, findings of severity
+    warning are Python warnings too, and those of severity error an exception, since the module
+    would calculate badly: an Euler step that diverges, or NaN among the parameters.
 
     Arguments:
         nir_node: a graph, a path to a `.nir` file, or a single node, for which the
@@ -66,10 +76,16 @@ def nir_to_torch(
             was repaired. If False, such a graph is refused.
         max_bytes: refuse a file whose data claim more, and a network of which one step would take
             more, before anything is built; None for 1 GiB, or eight times what there is already.
+        on_error: "warn" makes warnings of findings of severity error, too, where a module can be
+            built all the same.
+
+    Warns:
+        NirtorchWarning: for each such finding, which is its `finding`.
 
     Raises:
         ReadError: the file cannot be read.
-        ConversionError (a ValueError): the graph cannot be converted; says every reason.
+        ConversionError (a ValueError): the graph cannot be converted, or there is a finding of
+            severity error; says every reason.
         MapError (a ValueError): a map has a key that is not a NIR node type, or a value that
             cannot be called.
 
@@ -78,10 +94,12 @@ def nir_to_torch(
         >>> output, state = module(torch.zeros(1, 12))
         >>> output, state = module(torch.zeros(1, 12), state)
     """
+    if on_error not in ("raise", "warn"):
+        raise ValueError(f"on_error {on_error!r} is neither 'raise' nor 'warn'")
     if default_map is DEFAULT_MAP:  # as it was when this was imported; types may have come since
         default_map = defaults.default_map()
     if isinstance(nir_node, (str, os.PathLike)):
-        return convert_file(
+        converted = convert_file(
             read(nir_node, max_bytes=max_bytes),
             merged_map(node_map, default_map),
             device=device,
@@ -89,11 +107,14 @@ def nir_to_torch(
             skip_unmapped=skip_unmapped,
             repair=repair,
         )
+        _say(converted, on_error)
+        return converted
     merged = merged_map(node_map, default_map)
     if not isinstance(nir_node, nir.NIRGraph):
+        nir_node = node_with_arrays(nir_node)
         module = _single_module(nir_node, merged).to(device=device, dtype=dtype)
         return cast(torch.fx.GraphModule, module)  # a module of any class, as documented
-    return convert(
+    converted = convert(
         nir_node,
         merged,
         device=device,
@@ -102,6 +123,19 @@ def nir_to_torch(
         repair=repair,
         max_bytes=max_bytes,
     )
+    _say(converted, on_error)
+    return converted
+
+
+def _say(module: ConvertedModule, on_error: str) -> None:
+    """Raise what is an error and warn of the rest, in the name of whoever called `nir_to_torch`."""
+    findings = [Finding(**finding) for finding in module.meta["findings"]]
+    errors = errors_in(findings)
+    if errors and on_error == "raise":
+        raise ConversionError(errors, findings)
+    for finding in findings:
+        if finding.severity != "info":
+            warnings.warn(NirtorchWarning(finding), stacklevel=3)
 
 
 def convert_file(

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
-from nirtorch_cli.findings.errors import UsageError
-from nirtorch_cli.findings.suggestions import did_you_mean
 from nirtorch_cli.primitives.dynamics import (
     INTEGRATIONS,
     INTEGRATOR_INPUTS,
@@ -53,7 +51,7 @@ class Options:
     sensible meaning is repaired. batch: how many rows a step must be able to hold.
 
     Raises:
-        UsageError: an option is none of its `CHOICES`.
+        ValueError: an option is none of its `CHOICES`, or dt is not a positive number.
     """
 
     maps: tuple[str, ...] = ()
@@ -73,8 +71,9 @@ class Options:
         for name, choices in CHOICES.items():
             value = getattr(self, name)
             if value not in choices:
-                hint = did_you_mean(str(value), choices)
-                raise UsageError(f"{name} is {value!r}, not one of {', '.join(choices)}", hint=hint)
+                raise ValueError(f"{name} {value!r} is none of {', '.join(choices)}")
+        if self.dt is not None and not 0 < self.dt < float("inf"):
+            raise ValueError(f"dt {self.dt!r} is not a positive number")
 
     @property
     def of_a_step(self) -> dict[str, Any]:

@@ -1,15 +1,15 @@
 """What a .nir file holds, as plain values, without torch.
 
-In: a `ModelFile`. Out: an `Inspection` with every node in execution order, its parameters, every
-edge and whether it is delayed, and findings. A graph that cannot be scheduled is listed in the
-order of the file. Cost: linear in nodes, edges and bytes.
+In: a file, or a graph. Out: an `Inspection` with every node in execution order, its parameters,
+every edge and whether it is delayed, and findings. A graph that cannot be scheduled is
+listed as it stands in the file. Cost: linear in nodes, edges and bytes.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import nir
@@ -22,8 +22,10 @@ from nirtorch_cli.graph.plan import plan_graph
 from nirtorch_cli.graph.shapes import input_shape, output_shape
 from nirtorch_cli.graph.sound import examined
 from nirtorch_cli.graph.time_step import TimeStep, infer_time_step
+from nirtorch_cli.primitives.parameters import array_of
 from nirtorch_cli.primitives.shape_rules import Shape
-from nirtorch_cli.reading.graphs import ModelFile
+from nirtorch_cli.reading.graphs import ModelFile, read
+from nirtorch_cli.reading.sources import Source
 from nirtorch_cli.reading.unknown_nodes import UnknownNode, type_name
 
 
@@ -50,9 +52,13 @@ class InspectedEdge:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What a file holds; `metadata` by the path of the node and the name of the entry."""
+    """What a file holds: nodes in the order in which they would be executed, edges, findings.
 
-    file: str
+    file, size, version: None of a graph that is in no file. dt, dt_reason: the length of a step,
+    and where it is known from. metadata: by the path of the node and the name of the entry.
+    """
+
+    file: str | None
     size: int | None
     version: str | None
     dt: float
@@ -62,22 +68,55 @@ class Inspection:
     findings: list[Finding] = field(default_factory=list)
     metadata: dict[str, str] = field(default_factory=dict)
 
+    def to_json(self) -> dict[str, Any]:
+        """The inspection as a JSON object: what `nirtorch inspect --json` prints, in one dict."""
+        return asdict(self)
 
-def inspect_file(file: ModelFile) -> Inspection:
-    """Everything that a file holds, and all findings."""
-    examination = examined(file.graph)
-    findings = [*file.findings, *examination.findings]
-    step = infer_time_step(examination.graph)
+
+def inspect(
+    source: Source | ModelFile | nir.NIRGraph,
+    *,
+    dt: float | None = None,
+    max_bytes: int | None = None,
+) -> Inspection:
+    """Show what a model holds, without torch: what `nirtorch inspect` shows.
+
+    A damaged graph is shown as far as it can be understood; what is wrong with it is in `findings`.
+    The given graph is not changed.
+
+    Arguments:
+        source: a path, the bytes of a file, a binary stream, what `read` returned, or a graph.
+        dt: the length of a step, in the unit of the time constants; None to infer it.
+        max_bytes: refuse a file whose data claim more; see `read`.
+
+    Raises:
+        ReadError, ShapeError: see `read`.
+        ConversionError: a node of the graph is none, or a parameter can be no array.
+        ValueError: dt is not a positive number.
+
+    Example:
+        >>> inspection = inspect("model.nir")
+        >>> [(edge.source, edge.target) for edge in inspection.edges if edge.delayed]
+    """
+    if dt is not None and not 0 < dt < float("inf"):
+        raise ValueError(f"dt {dt!r} is not a positive number")
+    file: ModelFile | None = None
+    if not isinstance(source, nir.NIRGraph):
+        file = source if isinstance(source, ModelFile) else read(source, max_bytes=max_bytes)
+    examination = examined(source if file is None else file.graph)
+    name, read_findings = (None, ()) if file is None else (file.name, file.findings)
+    findings = [*read_findings, *examination.findings]
+    step = infer_time_step(examination.graph) if dt is None else TimeStep(dt, "given")
     inspection = Inspection(
-        file=file.name,
-        size=os.path.getsize(file.name) if os.path.isfile(file.name) else None,
-        version=file.version,
+        file=name,
+        size=os.path.getsize(name) if name is not None and os.path.isfile(name) else None,
+        version=None if file is None else file.version,
         dt=step.dt,
         dt_reason=step.reason,
         metadata=dict(_metadata(examination.graph, "")),
     )
     _Lister(inspection, step, examination.is_structured).list_graph(examination.graph, "")
-    inspection.findings[:0] = [finding.of(file.name) for finding in findings]
+    inspection.findings[:0] = [finding.of(name) for finding in findings]
     return inspection
 
 
@@ -151,7 +190,10 @@ def _metadata(node: nir.NIRNode, path: str) -> Iterator[tuple[str, str]]:
 
 
 def _count(value: Any) -> int:
-    array = np.asarray(value)
+    try:
+        array = array_of(value)
+    except ValueError:
+        return 0
     return array.size if array.dtype.kind in "fiub" else 0
 
 
@@ -159,7 +201,10 @@ def _described(value: Any) -> str:
     """A parameter in few characters: one value if all are the same, else shape and range."""
     if value is None or isinstance(value, str):
         return str(value)
-    array = np.asarray(value)
+    try:
+        array = array_of(value)
+    except ValueError:
+        return type(value).__name__
     if array.dtype.kind == "b":
         array = array.astype(np.int64)
     if array.dtype.kind not in "fiu" or array.size == 0:

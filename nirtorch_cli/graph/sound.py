@@ -1,8 +1,8 @@
 """Turns a graph as written into one that can be executed, or reports every reason why not.
 
-In: a `nir.NIRGraph`. Out: an `Examination`: the graph with its structure repaired and, if that is
-sound, with every shape filled in; and all findings. The given graph is not changed. Cost: linear in
-nodes, edges and parameters.
+In: a `nir.NIRGraph`. Out: an `Examination`: the graph with its parameters as arrays, its structure
+repaired and, where that is sound, every shape filled in, and all findings on the way. The given
+graph is not changed. Cost: linear in nodes, edges and parameters.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import nir
 
 from nirtorch_cli.findings.errors import ConversionError, ShapeError, StructureError
 from nirtorch_cli.findings.finding import Finding
+from nirtorch_cli.graph.arrays import with_arrays
 from nirtorch_cli.graph.checks import parameters, structure
 from nirtorch_cli.graph.repairs import repaired
 from nirtorch_cli.graph.shapes import infer_shapes
@@ -37,9 +38,12 @@ def examined(
     """Repair and examine a graph as far as it can be understood.
 
     Arguments:
-        is_known: whether a node of a type that nir does not have is accepted.
+        is_known: whether a node of a type that nir does not have is no error all the same.
+
+    Raises:
+        ConversionError: it holds what is no node, or a parameter that is no array; see `arrays`.
     """
-    clean, findings = repaired(graph)
+    clean, findings = repaired(with_arrays(graph))
     findings += structure.examine(clean)
     is_structured = not errors_in(findings)
     if is_structured:
@@ -68,7 +72,7 @@ def required_sound(
     Raises:
         StructureError: the graph cannot be executed; lists every reason, nested ones too.
         ShapeError: shapes contradict each other; lists every contradiction.
-        ConversionError: it could be executed, but not without a repair.
+        ConversionError: it could be executed, but not without a repair; or see `examined`.
     """
     examination = examined(graph, is_known)
     findings = [*known, *examination.findings]

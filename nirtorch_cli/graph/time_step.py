@@ -18,7 +18,7 @@ import nir
 import numpy as np
 
 from nirtorch_cli.findings.text import quoted
-from nirtorch_cli.primitives.parameters import delay_steps
+from nirtorch_cli.primitives.parameters import array_of, delay_steps
 
 DEFAULT_DT = 1e-4
 """The time step of the NIR paper's experiments, in seconds."""
@@ -86,11 +86,9 @@ def _of_metadata(node: nir.NIRNode) -> tuple[float, str] | None:
 
 def _positive(value: Any) -> float | None:
     """A metadata entry as a positive number, if it is one."""
-    if np.size(value) != 1:
-        return None
     try:
-        number = float(np.asarray(value).reshape(()))
-    except (TypeError, ValueError):
+        number = float(array_of(value).reshape(()))
+    except (TypeError, ValueError):  # not one value, or no number
         return None
     return number if 0 < number < float("inf") else None
 

@@ -6,11 +6,39 @@ continues after the node's type. Cost: linear in the parameters.
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import numpy as np
 
 from nirtorch_cli.primitives.broadcasting import Shape as Shape
+
+_MOST_SAID = 200
+"""Characters of what torch or NumPy say of a value."""
+
+
+def is_tensor(value: Any) -> bool:
+    """Whether a value is a torch tensor, without loading torch."""
+    return hasattr(value, "detach") and hasattr(value, "requires_grad")
+
+
+def array_of(value: Any) -> np.ndarray:
+    """Numbers as an array; of a tensor, a copy without its gradients.
+
+    Raises:
+        ValueError: there are none, as on the device 'meta', or they form no array.
+    """
+    try:
+        if not is_tensor(value):
+            return np.asarray(value)
+        tensor = value.detach().cpu()
+        try:
+            return np.array(tensor.numpy())
+        except TypeError:  # a type that NumPy lacks, such as bfloat16, which float32 holds
+            return np.array(tensor.float().numpy())
+    except (TypeError, ValueError, RuntimeError) as error:
+        said = " ".join(str(error).split())[:_MOST_SAID]
+        raise ValueError(f"is of the type {type(value).__name__}, and no array: {said}") from error
 
 
 def pair(value: Any) -> tuple[int, int]:
@@ -54,9 +82,13 @@ def padding_mode(padding: Any) -> str | None:
 
 
 def elementwise_parameters(node: Any) -> dict[str, np.ndarray]:
-    """The parameters of an elementwise node, by name."""
-    kept = ("metadata", "input_type", "output_type")
-    return {name: np.asarray(value) for name, value in vars(node).items() if name not in kept}
+    """The parameters of an elementwise node, by name; of another, those that can be arrays."""
+    found = {}
+    for name, value in vars(node).items():
+        if name not in ("metadata", "input_type", "output_type"):
+            with contextlib.suppress(ValueError):
+                found[name] = array_of(value)
+    return found
 
 
 def channels(node: Any) -> int:

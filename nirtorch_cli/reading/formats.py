@@ -66,13 +66,19 @@ def format_named(name: str, formats: Sequence[Format]) -> Format:
 
 
 def format_to_write(
-    path: str, formats: Sequence[Format], what: str, *, or_else: str = ""
+    path: str,
+    formats: Sequence[Format],
+    what: str,
+    *,
+    or_else: str = "",
+    unnamed: Format | None = None,
 ) -> Format:
     """The format in which a file is written.
 
     Arguments:
         what: what is written, as the subject of a sentence.
         or_else: what else could be done, for the hint.
+        unnamed: what a device or a pipe gets, whose name says nothing.
 
     Raises:
         UsageError: the name ends in no suffix of a format that is written.
@@ -81,6 +87,8 @@ def format_to_write(
     found = format_by_suffix(path, written)
     if found is not None:
         return found
+    if unnamed is not None and os.path.exists(path) and not os.path.isfile(path):
+        return unnamed
     suffix = suffix_of(path)
     text = f"{what} cannot be written as {quoted(suffix)}" if suffix else "the name has no suffix"
     suffixes = [suffix for format_ in written for suffix in format_.suffixes]

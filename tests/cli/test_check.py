@@ -113,7 +113,7 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["sub"], ["sub/c.nir", "sub/deep/D.NIR"]),
         (["s*"], ["sub/c.nir", "sub/deep/D.NIR"]),
         (["sub", "."], ["sub/c.nir", "sub/deep/D.NIR", "./a.nir", "./b.nir", "./x[1].nir"]),
-        (["-", "a.nir", "-"], ["-", "a.nir"]),
+        (["-", "a.nir", "-"], ["-", "a.nir"]),  # in Python a file of that name
     ],
 )
 def test_arguments(tree: Path, arguments: list[str], files: list[str]) -> None:
@@ -448,19 +448,23 @@ def test_a_missing_framework_ends_the_command(workplace: Path) -> None:
         (["model.nir", "--jobs", "0"], "Invalid value for '--jobs'"),
         (["model.nir", "--timeout", "-1"], "Invalid value for '--timeout'"),
         (["model.nir", "--dt", "soon"], "--dt 'soon' is neither 'auto' nor a positive number"),
-        (["model.nir", "-o", "model.nir"], "model.nir: the output is the input"),
-        (["model.nir", "-o", "no/report"], "no/report: cannot be written: there is no such"),
-        (["model.nir", "-o", "old", "-n"], "old: exists already"),
+        (["model.nir", "-o", "model.nir", "--format", "text"], "model.nir: the output is the"),
+        (["model.nir", "-o", "out.html"], "'out.html': a report cannot be written as '.html'"),
+        (
+            ["model.nir", "-o", "no/report.xml"],
+            "no/report.xml: cannot be written: there is no",
+        ),
+        (["model.nir", "-o", "old.txt", "-n"], "old.txt: exists already"),
     ],
 )
 def test_usage(workplace: Path, arguments: list[str], message: str) -> None:
-    Path("old").touch()
+    Path("old.txt").touch()
     answer = invoke(*arguments)
     assert answer.exit_code == ExitCode.USAGE
     assert answer.stdout == ""
     (line,) = answer.stderr.splitlines()
     assert line.startswith(f"error: {message}")
-    assert Path("old").read_bytes() == b""
+    assert Path("old.txt").read_bytes() == b""
 
 
 # ------------------------------------------------------------------- reports and pages
@@ -772,3 +776,15 @@ def test_what_would_take_nir_long_is_not_tried(
     assert portable("model.nir") == [("NIR803", "info")]  # 4 nodes, 3 edges
     monkeypatch.setattr("nirtorch_cli.batch.portability.MOST_WORK", 12)
     assert portable("model.nir") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "begins"),
+    [("r.txt", "1 file: 1 sound"), ("r.json", "{"), ("r.xml", "<?xml"), ("r.sarif", "{")],
+)
+def test_a_report_is_written_as_its_name_ends(workplace: Path, name: str, begins: str) -> None:
+    answer = CliRunner().invoke(app, ["check", "model.nir", "-o", name])
+    assert answer.exit_code == 0, answer.stderr
+    assert Path(name).read_text().startswith(begins)
+    if name == "r.sarif":
+        assert json.loads(Path(name).read_text())["version"] == "2.1.0"

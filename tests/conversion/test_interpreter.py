@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import pickle
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,11 @@ import numpy as np
 import pytest
 import torch
 from conftest import DATA
+from typer.testing import CliRunner
 
 import nirtorch_cli
 from nirtorch_cli import DEFAULT_MAP, default_map, nir_to_torch
+from nirtorch_cli.cli.app import app
 from nirtorch_cli.primitives.modules.leaky import LIF
 
 ONE = np.ones(4)
@@ -144,3 +148,86 @@ def test_every_failing_mapper_is_named_at_once() -> None:
         "it must return a torch.nn.Module, or None to skip the node",
     ]
     assert isinstance(caught.value.__cause__, KeyError)
+
+
+# ---- what is noticed about the graph
+
+
+def graph_with(**nodes: nir.NIRNode) -> nir.NIRGraph:
+    names = ["input", *nodes, "output"]
+    ports = {"input": nir.Input(np.array([4])), "output": nir.Output(np.array([4]))}
+    edges = list(pairwise(names))
+    return nir.NIRGraph({**ports, **nodes}, edges, type_check=False)
+
+
+def lif(tau: float) -> nir.LIF:
+    return nir.LIF(tau * ONE, ONE, 0 * ONE, ONE)
+
+
+def said(*arguments: Any, **options: Any) -> list[nirtorch_cli.NirtorchWarning]:
+    """The warnings of a conversion, of which there is one at least."""
+    with pytest.warns(nirtorch_cli.NirtorchWarning) as caught:
+        nir_to_torch(*arguments, **options)
+    assert {warning.filename for warning in caught} == {__file__}, "not where it was called"
+    return [warning.message for warning in caught]
+
+
+def test_a_finding_of_severity_error_is_an_exception() -> None:
+    """All of them at once, with what else was noticed as the context."""
+    graph = graph_with(a=lif(1e-3), b=lif(2e-3), c=lif(1.0), d=nir.Linear(np.full((4, 4), np.nan)))
+    with pytest.raises(nirtorch_cli.ConversionError) as caught:
+        nir_to_torch(graph, {}, default_map(dt=3e-3))
+    error = caught.value
+    assert [(f.code, f.node) for f in error.findings] == [("NIR301", "d"), ("NIR402", "a")]
+    assert "node 'a', tau: dt 0.003 is longer than the time constant 0.001" in str(error)
+    assert ("NIR401", "b") in [(f.code, f.node) for f in error.context]
+    assert nir_to_torch(graph_with(a=lif(1e-3)), {}, default_map(3e-3, "exact"))
+
+
+def test_errors_can_be_warnings() -> None:
+    graph = graph_with(a=lif(1e-3), b=lif(2e-3))
+    warned = said(graph, {}, default_map(dt=3e-3), on_error="warn")
+    assert [warning.finding.code for warning in warned] == ["NIR402", "NIR401"]
+    with pytest.raises(ValueError, match="on_error 'ignore' is neither 'raise' nor 'warn'"):
+        nir_to_torch(graph, {}, on_error="ignore")
+    with pytest.raises(nirtorch_cli.StructureError):  # of which no module can be built
+        nir_to_torch(nir.NIRGraph({}, [], type_check=False), {}, on_error="warn")
+
+
+@pytest.mark.parametrize("as_file", [False, True])
+def test_a_finding_of_severity_warning_is_a_warning(as_file: bool, tmp_path: Path) -> None:
+    source: Any = graph_with(a=lif(2e-3), b=nir.Delay(0.0035 * ONE))
+    if as_file:
+        nir.write(tmp_path / "model.nir", source)
+        source = tmp_path / "model.nir"
+    first, second = said(source, {}, default_map(dt=3e-3), dtype=torch.float64)
+    assert [(w.finding.code, w.finding.node) for w in (first, second)] == [
+        ("NIR401", "a"),
+        ("NIR403", "b"),
+    ]
+    where = f"{source}: " if as_file else ""
+    assert str(first).startswith(f"{where}node 'a', tau: dt 0.003 is longer than")
+    assert str(pickle.loads(pickle.dumps(first))) == str(first)
+
+
+def test_all_findings_are_kept() -> None:
+    with pytest.warns(nirtorch_cli.NirtorchWarning):
+        module = nir_to_torch(DATA / "damaged.nir", {})
+    severities = [finding["severity"] for finding in module.meta["findings"]]
+    assert "warning" in severities
+    warned = said(DATA / "damaged.nir", {})
+    kept = [finding for finding in module.meta["findings"] if finding["severity"] != "info"]
+    assert [warning.finding.to_json() for warning in warned] == kept
+
+
+def test_an_info_is_no_warning() -> None:
+    """Nothing is said here, where warnings are errors."""
+    module = nir_to_torch(graph_with(a=nir.Linear(np.full((4, 4), 0.1))), {})
+    assert [finding["severity"] for finding in module.meta["findings"]] == ["info"]
+
+
+def test_commands_do_not_warn_beside_what_they_print(tmp_path: Path) -> None:
+    arguments = ["convert", str(DATA / "damaged.nir"), "-o", str(tmp_path / "m.pt"), "--json"]
+    result = CliRunner().invoke(app, arguments)  # where warnings are errors
+    assert result.exit_code == 0
+    assert "NIR202" in {finding["code"] for finding in json.loads(result.stdout)["findings"]}

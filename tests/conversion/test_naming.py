@@ -19,8 +19,9 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from networks import module_of
 
-from nirtorch_cli import nir_to_torch, save
+from nirtorch_cli import save
 from nirtorch_cli.conversion.describe import generated_code
 from nirtorch_cli.conversion.naming import (
     ESCAPE_PREFIX,
@@ -229,8 +230,8 @@ def test_hostile_names_never_become_code(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     graph = shape(HOSTILE)
-    module = nir_to_torch(graph, {})
-    expected = run(nir_to_torch(plain(graph), {}))
+    module = module_of(graph, {})
+    expected = run(module_of(plain(graph), {}))
     found = run(module)
     assert sum(float(output.sum()) for output in found) > 0
     if shape is not ports:  # several ports are in the order of their names
@@ -303,7 +304,7 @@ torch.save(outputs, sys.argv[1])
 def test_hostile_names_survive_saving(tmp_path: Path) -> None:
     expected, files = [], []
     for shape in SHAPES:
-        module = nir_to_torch(shape(HOSTILE), {})
+        module = module_of(shape(HOSTILE), {})
         expected += run(module)
         files.append(str(tmp_path / f"{shape.__name__}.pt"))
         save(module, files[-1])
@@ -326,7 +327,7 @@ def test_hostile_names_survive_saving(tmp_path: Path) -> None:
 @pytest.mark.parametrize("shape", SHAPES)
 def test_plain_torch_save_and_a_second_trace(shape: Any) -> None:
     """Saved the way users do it, and traced again the way transforms do it."""
-    module = nir_to_torch(shape(HOSTILE), {})
+    module = module_of(shape(HOSTILE), {})
     stream = io.BytesIO()
     torch.save(module, stream)
     stream.seek(0)
@@ -341,7 +342,7 @@ def test_plain_torch_save_and_a_second_trace(shape: Any) -> None:
 def test_any_names(names: list[str]) -> None:
     names = [name for name in names if name not in ("in", "out")] or ["x"]
     graph = fed_back(names)
-    found, expected = run(nir_to_torch(graph, {})), run(nir_to_torch(plain(graph), {}))
+    found, expected = run(module_of(graph, {})), run(module_of(plain(graph), {}))
     assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
 
 
@@ -350,7 +351,7 @@ def test_hostile_names_in_a_file(tmp_path: Path) -> None:
     names = [name for name in HOSTILE if name and "/" not in name and name != "\udc80"]
     path = tmp_path / "hostile.nir"
     nir.write(path, chain(names))
-    module = nir_to_torch(path, {})
+    module = module_of(path, {})
     assert set(names) <= set(module.meta["names"].values())
     answer = subprocess.run(
         [sys.executable, "-m", "nirtorch_cli", "inspect", str(path)],

@@ -35,7 +35,7 @@ from nirtorch_cli.drawing.graphs.picture import Picture, draw
 from nirtorch_cli.drawing.graphs.scene import ROOT, Link, Scene, scene_of
 from nirtorch_cli.findings.errors import ExitCode
 from nirtorch_cli.findings.finding import Finding
-from nirtorch_cli.graph.inspection import InspectedEdge, InspectedNode, Inspection, inspect_file
+from nirtorch_cli.graph.inspection import InspectedEdge, InspectedNode, Inspection, inspect
 from nirtorch_cli.reading.graphs import ModelFile
 
 PACKAGE = str(Path(nirtorch_cli.__file__).parent)
@@ -59,7 +59,7 @@ def inspection(
 
 
 def inspected(graph: nir.NIRGraph) -> Inspection:
-    return inspect_file(ModelFile(graph, "1.0", "a model"))
+    return inspect(ModelFile(graph, "1.0", "a model"))
 
 
 RECURRENT = inspection(
@@ -1108,11 +1108,11 @@ def test_every_nir_type_has_a_kind() -> None:
 SCRIPT = """
 import json, sys
 from nirtorch_cli.drawing.graphs.picture import draw
-from nirtorch_cli.graph.inspection import inspect_file
+from nirtorch_cli.graph.inspection import inspect
 from nirtorch_cli.reading.graphs import read
 for file in sys.argv[1:]:
     for form in ("svg", "dot", "mermaid"):
-        print(draw(inspect_file(read(file)), form).text)
+        print(draw(inspect(read(file)), form).text)
 """
 
 

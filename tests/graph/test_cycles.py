@@ -14,8 +14,9 @@ import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from networks import module_of
 
-from nirtorch_cli import default_map, nir_to_torch
+from nirtorch_cli import default_map
 from nirtorch_cli.graph.inlining import inline
 from nirtorch_cli.graph.plan import plan_graph
 from nirtorch_cli.graph.schedule import schedule
@@ -57,7 +58,7 @@ def affine(seed: int, size: int = 2, bias: bool = True) -> nir.NIRNode:
 
 
 def converted(graph: nir.NIRGraph) -> torch.fx.GraphModule:
-    return nir_to_torch(graph, {}, MAP, dtype=torch.float64)
+    return module_of(graph, {}, MAP, dtype=torch.float64)
 
 
 def outputs(module: torch.fx.GraphModule, xs: Any) -> np.ndarray:

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 import torch
 from files import Tree, graph, inlet, model, outlet, write
+from networks import module_of
 from sequences import run_steps
 
-from nirtorch_cli import nir_to_torch
 from nirtorch_cli.findings.errors import NirtorchError
 
 Random = np.random.Generator
@@ -344,7 +344,7 @@ REFUSED = {
 
 def outputs(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     """What a file gives for random input, (T, B, values)."""
-    module: Any = nir_to_torch(path, {}, dtype=torch.float64)
+    module: Any = module_of(path, {}, dtype=torch.float64)
     (name,) = module.meta["inputs"]
     taken = module.meta["shapes"][name][1]
     xs = torch.rand((25, 2, *shape), generator=torch.Generator().manual_seed(0)).double()

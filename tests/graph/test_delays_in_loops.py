@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 import torch
 from conftest import HUNT, needs_hunt
+from networks import module_of
 from typer.testing import CliRunner
 
-from nirtorch_cli import default_map, nir_to_torch, run_sequence
+from nirtorch_cli import default_map, run_sequence
 from nirtorch_cli.cli.app import app
 
 DT = 1e-4
@@ -125,7 +126,7 @@ def inputs(seed: int, steps: int = 40) -> np.ndarray:
 
 def converted(graph: nir.NIRGraph) -> tuple[Any, set[str]]:
     """The module, and the Delays of which it says that they were lengthened."""
-    module = nir_to_torch(graph, {}, default_map(dt=DT), dtype=torch.float64)
+    module = module_of(graph, {}, default_map(dt=DT), dtype=torch.float64)
     found = [finding for finding in module.meta["findings"] if finding["code"] == "NIR404"]
     return module, {finding["node"] for finding in found}
 

@@ -15,7 +15,7 @@ import torch
 from files import Tree, chain, conv, inlet, lif, linear, outlet, sound, write
 from typer.testing import CliRunner, Result
 
-from nirtorch_cli import nir_to_torch
+from nirtorch_cli import NirtorchWarning, nir_to_torch
 from nirtorch_cli.cli.app import app
 from nirtorch_cli.findings.errors import ConversionError
 
@@ -106,7 +106,8 @@ def test_the_library_refuses_it_too() -> None:
     small = nir.NIRGraph.from_list(nir.Delay(np.full(10, 1.0)))
     with pytest.raises(ConversionError, match=r"more than the 97\.7 KiB that are allowed"):
         nir_to_torch(small, {}, max_bytes=100_000)
-    assert nir_to_torch(small, {}, max_bytes=2_000_000)
+    with pytest.warns(NirtorchWarning, match="which look like numbers of steps"):
+        assert nir_to_torch(small, {}, max_bytes=2_000_000)
 
 
 def test_a_large_file_says_itself_that_it_is_large(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import torch
 from nirtorch_cli import default_map, nir_to_torch
 from nirtorch_cli.conversion.describe import count_parameters, describe, generated_code
 from nirtorch_cli.conversion.graph_module import ConvertedModule
-from nirtorch_cli.graph.inspection import Inspection, inspect_file
+from nirtorch_cli.graph.inspection import Inspection, inspect
 from nirtorch_cli.reading.graphs import ModelFile
 
 
@@ -34,7 +34,7 @@ def weights() -> nir.Affine:
 
 
 def inspected(graph: nir.NIRGraph) -> Inspection:
-    return inspect_file(ModelFile(graph, "1.0", "a model"))
+    return inspect(ModelFile(graph, "1.0", "a model"))
 
 
 def recurrent() -> nir.NIRGraph:

@@ -38,11 +38,11 @@ from files import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import NETWORKS, contents, converted
+from networks import NETWORKS, contents, converted, module_of
 from sequences import run_steps
 
 from nirtorch_cli import nir_to_torch
-from nirtorch_cli.conversion.artefacts.nir import exported, repaired_file
+from nirtorch_cli.conversion.artefacts.nir import exported, repair
 from nirtorch_cli.findings.errors import ConversionError, ReadError, ShapeError, StructureError
 from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.findings.rules import load_repairs
@@ -282,7 +282,7 @@ def inputs_of(module: Any, steps: int = 20) -> torch.Tensor:
 
 
 def outputs(source: Any) -> np.ndarray:
-    module = nir_to_torch(source, {})
+    module = module_of(source, {})
     with torch.no_grad():
         return run_steps(module, inputs_of(module)).outputs.numpy()
 
@@ -293,7 +293,7 @@ def assert_equal(actual: np.ndarray, expected: np.ndarray) -> None:
 
 
 def repairs_of(path: Path) -> list[tuple[str, str]]:
-    findings = nir_to_torch(path, {}).meta["findings"]
+    findings = module_of(path, {}).meta["findings"]
     return [(f["repair"], f["code"]) for f in findings if f["repair"]]
 
 
@@ -335,17 +335,17 @@ def test_without_repairs_it_is_refused(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", CASES)
 def test_the_repaired_file_is_one_that_nir_accepts(name: str, tmp_path: Path) -> None:
-    repair, _, damaged, meant = CASES[name]
+    kind, _, damaged, meant = CASES[name]
     bad, good = write(tmp_path / "bad.nir", damaged), write(tmp_path / "good.nir", meant)
-    result = repaired_file(bad)
-    assert repair in {finding.repair for finding in result.findings}
+    result = repair(bad)
+    assert kind in {finding.repair for finding in result.findings}
     assert result.changes
     fixed = tmp_path / "fixed.nir"
     fixed.write_bytes(result.content)
     nir.read(fixed, type_check=True)
     assert repairs_of(fixed) == []
     assert_equal(outputs(fixed), outputs(good))
-    again = repaired_file(fixed)
+    again = repair(fixed)
     assert [change for change in again.changes if not change.text.startswith("version")] == []
 
 
@@ -356,7 +356,7 @@ def test_what_has_no_single_meaning_is_refused(name: str, tmp_path: Path) -> Non
         nir_to_torch(path, {})
     assert all(f.repair is None for f in errors_in(caught.value.findings))
     with pytest.raises(ConversionError) as refused:
-        repaired_file(path)
+        repair(path)
     assert str(refused.value) == str(caught.value)
     assert all(line.startswith(f"{path}: ") for line in str(refused.value).splitlines())
 
@@ -459,7 +459,7 @@ def test_a_network_is_the_same_once_it_was_written_and_read(name: str, tmp_path:
 def test_metadata_and_names_survive(tmp_path: Path) -> None:
     tree = with_(sound(), "node/metadata", {"by": "hand", "deep": {"number": 3.5}})
     tree = with_(tree, "node/nodes/w/metadata", {"texts": "a"})
-    result = repaired_file(write(tmp_path / "m.nir", tree))
+    result = repair(write(tmp_path / "m.nir", tree))
     again = nir.read(io.BytesIO(result.content))
     assert again.metadata == {"by": "hand", "deep": {"number": 3.5}}
     assert again.nodes["w"].metadata == {"texts": "a"}
@@ -474,8 +474,8 @@ def test_a_file_that_is_beyond_nirs_type_check(tmp_path: Path) -> None:
     tree = chain(input=inlet(2, 5, 6), conv=grouped, output=outlet(4, 3, 4))
     path = write(tmp_path / "m.nir", tree)
     with pytest.raises(ConversionError, match="does not accept it: ValueError: Type inf"):
-        repaired_file(path)
-    result = repaired_file(path, type_check=False)
+        repair(path)
+    result = repair(path, type_check=False)
     fixed = tmp_path / "fixed.nir"
     fixed.write_bytes(result.content)
     assert_equal(outputs(fixed), outputs(path))
@@ -484,23 +484,23 @@ def test_a_file_that_is_beyond_nirs_type_check(tmp_path: Path) -> None:
 def test_a_file_whose_numbers_are_none_is_not_repaired(tmp_path: Path) -> None:
     path = write(tmp_path / "m.nir", with_(sound(), "node/nodes/w/weight", np.full((2, 3), np.nan)))
     with pytest.raises(ConversionError, match="6 of 6 values are NaN"):
-        repaired_file(path)
+        repair(path)
 
 
 def test_a_file_that_cannot_be_read_is_not_repaired(tmp_path: Path) -> None:
     with pytest.raises(ReadError, match="no such file"):
-        repaired_file(tmp_path / "none.nir")
+        repair(tmp_path / "none.nir")
     path = tmp_path / "empty.nir"
     path.write_bytes(b"")
     with pytest.raises(ReadError, match="is empty"):
-        repaired_file(path)
+        repair(path)
 
 
 def test_sources_are_alike(tmp_path: Path) -> None:
     path = write(tmp_path / "m.nir", CASES["stale output"][2])
     content = path.read_bytes()
     for source in (path, str(path), content, io.BytesIO(content)):
-        result = repaired_file(source)
+        result = repair(source)
         assert [f.repair for f in result.findings if f.repair] == ["stale-shape"]
         assert [(c.sign, c.text) for c in result.changes if "output" in c.text] == [
             ("-", "nodes/output/shape = [1, 1, 2] (int64, 3)"),

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from networks import module_of
 
 from nirtorch_cli import default_map, nir_to_torch
 from nirtorch_cli.graph.time_step import DEFAULT_DT, infer_time_step
@@ -177,7 +178,8 @@ def time_findings(module: Any) -> list[tuple[str, str]]:
 def test_a_step_longer_than_a_time_constant_is_reported(
     dt: float, integration: str, expected: list[tuple[str, str]]
 ) -> None:
-    module = nir_to_torch(chain(lif(1e-3, 3.0)), {}, default_map(dt=dt, integration=integration))
+    chosen = default_map(dt=dt, integration=integration)
+    module = module_of(chain(lif(1e-3, 3.0)), {}, chosen)
     assert time_findings(module) == expected
 
 

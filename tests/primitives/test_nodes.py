@@ -17,6 +17,7 @@ import nir
 import numpy as np
 import pytest
 import torch
+from networks import module_of
 from oracles import (
     CURRENT_BASED,
     FIRING,
@@ -33,7 +34,7 @@ from oracles import (
     step_response,
 )
 
-from nirtorch_cli import StateError, nir_to_torch
+from nirtorch_cli import StateError
 from nirtorch_cli.conversion.defaults import default_map
 
 torch.set_num_threads(1)
@@ -438,7 +439,7 @@ def test_converted_graph_agrees_with_the_oracle(
 ) -> None:
     row = ROWS[name]
     xs, expected = case(name, rules)
-    module = nir_to_torch(graph_of(row.node, row.shape), {}, node_map(rules), dtype=dtype)
+    module = module_of(graph_of(row.node, row.shape), {}, node_map(rules), dtype=dtype)
     for inputs, outputs in zip(batches(xs), batches(expected), strict=True):
         actual, _ = run(module, inputs, dtype)
         assert_agrees(row.node, actual, outputs, dtype)
@@ -474,7 +475,7 @@ def test_rows_of_a_batch_do_not_meet(name: str) -> None:
     """The batch as a whole, and row by row: also where no oracle would see the difference."""
     row, rules = ROWS[name], StepRules(DT)
     xs, _ = case(name, rules)
-    module = nir_to_torch(graph_of(row.node, row.shape), {}, node_map(rules), dtype=torch.float64)
+    module = module_of(graph_of(row.node, row.shape), {}, node_map(rules), dtype=torch.float64)
     together, _ = run(module, xs, torch.float64)
     for place in np.ndindex(*BATCH):
         alone, _ = run(module, xs[(slice(None), *place)], torch.float64)
@@ -489,7 +490,7 @@ def test_rows_of_a_batch_do_not_meet(name: str) -> None:
 def test_no_input_is_broadcast(name: str) -> None:
     """An axis of size one where the node has more is an error, never repeated."""
     row = ROWS[name]
-    module = nir_to_torch(graph_of(row.node, row.shape), {}, node_map(StepRules(DT)))
+    module = module_of(graph_of(row.node, row.shape), {}, node_map(StepRules(DT)))
     wide = [axis for axis, size in enumerate(required_shape(row)) if size > 1]
     for axis in wide:
         shape = [2, *row.shape]

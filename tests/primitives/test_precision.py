@@ -8,6 +8,7 @@ have the dtype and device that was asked for; nothing is made in float32 on the 
 from __future__ import annotations
 
 import pickle
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,11 @@ import nir
 import numpy as np
 import pytest
 import torch
-from networks import DT, NETWORKS, assert_same, converted, flat, inputs, run
+from networks import DT, NETWORKS, assert_same, converted, flat, inputs, module_of, run
 from oracles import run_graph
 from typer.testing import CliRunner
 
-from nirtorch_cli import default_map, nir_to_torch, run_sequence
+from nirtorch_cli import NirtorchWarning, default_map, nir_to_torch, run_sequence
 from nirtorch_cli.cli.app import app
 from nirtorch_cli.primitives.dynamics import Dynamics
 
@@ -87,8 +88,8 @@ def test_values_are_those_of_single_precision(
 ) -> None:
     graph = silent(graph)
     options = default_map(dt=DT, integration=integration)
-    single = nir_to_torch(graph, {}, options)
-    other = nir_to_torch(graph, {}, options, dtype=dtype)
+    single = module_of(graph, {}, options)
+    other = module_of(graph, {}, options, dtype=dtype)
     steps = inputs(single, STEPS)
     expected = run(single, steps)
     actual = run(other, [tuple(x.to(dtype) for x in arguments) for arguments in steps])
@@ -246,9 +247,7 @@ def test_a_gain_is_computed_in_float64_and_rounded_once(
     tau: float, dt: float, dtype: torch.dtype, integration: str
 ) -> None:
     """Also where tau/dt is over 65,504, or tau itself is 0 or infinite in float16."""
-    module = nir_to_torch(
-        lif_graph(tau, kind=nir.LI), {}, default_map(dt, integration), dtype=dtype
-    )
+    module = module_of(lif_graph(tau, kind=nir.LI), {}, default_map(dt, integration), dtype=dtype)
     gain = dt / tau if integration == "euler" else -np.expm1(-dt / tau)
     y = module(torch.ones(1, 2, dtype=dtype))[0]
     expected = torch.tensor(gain, dtype=torch.float64).to(dtype)
@@ -261,7 +260,7 @@ def test_a_gain_is_computed_in_float64_and_rounded_once(
 
 
 def test_a_time_constant_that_was_changed_is_read(tmp_path: Path) -> None:
-    module = nir_to_torch(lif_graph(0.3, kind=nir.LI), {}, default_map(1e-1), dtype=torch.float16)
+    module = module_of(lif_graph(0.3, kind=nir.LI), {}, default_map(1e-1), dtype=torch.float16)
     weights = module.state_dict()
     module.load_state_dict(weights)
     first = module(torch.ones(1, 2, dtype=torch.float16))[0]
@@ -292,7 +291,7 @@ def test_increments_that_a_type_loses_are_a_warning(
 ) -> None:
     """In the library, and for the --dtype of `check`."""
     graph = lif_graph(tau, kind=kind)
-    module = nir_to_torch(graph, {}, default_map(dt), dtype=getattr(torch, dtype))
+    module = module_of(graph, {}, default_map(dt), dtype=getattr(torch, dtype))
     told = [f["parameter"] for f in module.meta["findings"] if f["code"] == "NIR308"]
     assert (parameter in told) if parameter else told == []
     path = tmp_path / "m.nir"
@@ -316,8 +315,8 @@ def test_increments_that_a_type_loses_are_a_warning(
 def test_what_is_told_is_true() -> None:
     """Just where it is told that float16 loses a step's increment, the neuron stops short."""
     for tau, is_lost in ((0.05, False), (0.8, True)):
-        module = nir_to_torch(lif_graph(tau), {}, default_map(1e-4), dtype=torch.float16)
-        exact = nir_to_torch(lif_graph(tau), {}, default_map(1e-4), dtype=torch.float64)
+        module = module_of(lif_graph(tau), {}, default_map(1e-4), dtype=torch.float16)
+        exact = module_of(lif_graph(tau), {}, default_map(1e-4), dtype=torch.float64)
         xs = torch.full((int(20 * tau / 1e-4), 1, 2), 2.0)
         ours = run_sequence(module, xs.half()).outputs.double().sum()
         theirs = run_sequence(exact, xs.double()).outputs.sum()
@@ -331,14 +330,16 @@ def test_what_is_told_is_true() -> None:
 def test_charges_that_a_type_loses(r: float, is_lost: bool) -> None:
     one = np.ones(2)
     graph = nir.NIRGraph.from_list(nir.IF(r * one, one, 0 * one))
-    module = nir_to_torch(graph, {}, dtype=torch.float16)
+    expected = pytest.warns(NirtorchWarning, match="lose the increment") if is_lost else nullcontext()
+    with expected:
+        module = nir_to_torch(graph, {}, dtype=torch.float16)
     codes = [finding["code"] for finding in module.meta["findings"]]
     assert ("NIR308" in codes) is is_lost
 
 
 def test_what_a_time_constant_holds_decides_however_it_came_there() -> None:
     """Changed in place, behind autograd's back, by another tensor or a parameter: it is read."""
-    module: Any = nir_to_torch(lif_graph(0.1, kind=nir.LI), {}, default_map(1e-2))
+    module: Any = module_of(lif_graph(0.1, kind=nir.LI), {}, default_map(1e-2))
     neuron, x = next(child for child in module.children()), torch.ones(1, 2)
 
     def gain() -> float:

@@ -217,6 +217,13 @@ def test_step_by_step_and_as_a_sequence(model: Path) -> None:
     assert torch.equal(again.outputs, done.outputs[20:])
 
 
+def test_an_input_of_another_shape_is_refused(model: Path) -> None:
+    """Nothing is broadcast over the constants, though the class does not check it itself."""
+    module = converted()
+    with pytest.raises(nirtorch_cli.StateError, match="its parameters have the shape"):
+        module.ad(torch.ones(2, 1, dtype=torch.float64))
+
+
 def test_it_learns(model: Path) -> None:
     module = converted()
     x = torch.from_numpy(INPUT).double().requires_grad_()

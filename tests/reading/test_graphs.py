@@ -26,7 +26,7 @@ from nirtorch_cli.findings.errors import (
     ShapeError,
     StructureError,
 )
-from nirtorch_cli.graph.inspection import inspect_file
+from nirtorch_cli.graph.inspection import inspect
 from nirtorch_cli.primitives.table import PRIMITIVES
 from nirtorch_cli.reading.graphs import ModelFile, read
 from nirtorch_cli.reading.limits import MAX_NESTING
@@ -638,7 +638,7 @@ def test_numbered_nodes_of_the_first_versions(tmp_path: Path, at_the_top: bool) 
     assert sorted((f.code, str(f.node)) for f in file.findings) == sorted(
         (code, str(node)) for code, node in expected
     )
-    inspection = inspect_file(file)
+    inspection = inspect(file)
     assert inspection.nodes[-1].output_shape == (2,)
 
 
@@ -864,7 +864,7 @@ def test_truncated_anywhere(length: int) -> None:
 FLIPPING = r"""
 import random, resource, sys, warnings
 from nirtorch_cli.findings.errors import ConversionError, ReadError
-from nirtorch_cli.graph.inspection import inspect_file
+from nirtorch_cli.graph.inspection import inspect
 from nirtorch_cli.conversion.defaults import DEFAULT_MAP
 from nirtorch_cli.conversion.interpreter import convert
 from nirtorch_cli.reading.graphs import read
@@ -883,7 +883,7 @@ for seed in range(int(sys.argv[2])):
     print(seed, flush=True)
     try:
         file = read(bytes(damaged))
-        inspect_file(file)
+        inspect(file)
         convert(file.graph, DEFAULT_MAP)
         kind = "converted"
     except (ReadError, ConversionError) as error:
@@ -1081,7 +1081,7 @@ def test_a_dangling_edge_is_no_matter_of_reading(tmp_path: Path) -> None:
     path = written(tmp_path / "a.nir", small_graph(), put("node/edges", [[b"lif", b"nobody"]]))
     file = read(path)
     assert file.graph.edges == [("lif", "nobody")]
-    assert "NIR101" in {finding.code for finding in inspect_file(file).findings}
+    assert "NIR101" in {finding.code for finding in inspect(file).findings}
 
 
 def test_names_in_messages_stay_on_one_line(tmp_path: Path) -> None:

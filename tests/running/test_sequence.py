@@ -20,11 +20,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import DT, NETWORKS, converted, cuba_lif, ends, flat, lif, weights
+from networks import DT, NETWORKS, converted, cuba_lif, ends, flat, lif, module_of, weights
 from sequences import NEURONS, OPTIONS, STEPS, by_steps, compare, exact, made_exact, sequence
 from torch import Tensor
 
-from nirtorch_cli import StateError, UsageError, nir_to_torch
+from nirtorch_cli import StateError, UsageError
 from nirtorch_cli.conversion.defaults import default_map
 from nirtorch_cli.primitives.modules.elementwise import Scale, Threshold
 from nirtorch_cli.primitives.modules.leaky import LIF
@@ -65,7 +65,7 @@ def assert_is_run_by_steps(
 @pytest.mark.parametrize("name", NETWORKS)
 def test_networks(name: str, chunk: int | None, options: dict[str, str]) -> None:
     graph = made_exact(NETWORKS[name]())
-    module = nir_to_torch(graph, {}, default_map(dt=DT, **options))
+    module = module_of(graph, {}, default_map(dt=DT, **options))
     assert_is_run_by_steps(module, sequence(module), chunk=chunk)
 
 
@@ -97,7 +97,7 @@ def test_meta() -> None:
 @pytest.mark.parametrize("name", NEURONS)
 def test_primitives(name: str, options: dict[str, str]) -> None:
     graph = nir.NIRGraph.from_list(NEURONS[name](), type_check=False)
-    module = nir_to_torch(graph, {}, default_map(dt=DT, **options))
+    module = module_of(graph, {}, default_map(dt=DT, **options))
     assert_is_run_by_steps(module, sequence(module, 40))
     assert_is_run_by_steps(module, sequence(module, 40), chunk=9)
 
@@ -209,7 +209,7 @@ ORDERS = st.sampled_from([None, 1, 2, 3])
 def test_random_graphs(
     graph: nir.NIRGraph, chunk: int, options: dict[str, str], order: int | None
 ) -> None:
-    module = nir_to_torch(graph, {}, default_map(dt=DT, **options))
+    module = module_of(graph, {}, default_map(dt=DT, **options))
     with in_order(order):
         assert_is_run_by_steps(module, sequence(module, 12), chunk=chunk)
 
@@ -229,7 +229,7 @@ def test_random_graphs_of_any_numbers(
     dtype: torch.dtype,
     order: int | None,
 ) -> None:
-    module = nir_to_torch(graph, {}, default_map(dt=DT, **options), dtype=dtype)
+    module = module_of(graph, {}, default_map(dt=DT, **options), dtype=dtype)
     with in_order(order):
         assert_each_node_is_run_by_steps(module, graph, sequence(module, 12)["input"], chunk)
 
@@ -303,7 +303,7 @@ def order_of_sums(part: torch.nn.Linear, x: Tensor, error: Tensor | None = None)
 
 
 def test_any_order_of_a_sum_is_within_the_tolerance_and_a_fault_is_not() -> None:
-    part: Any = nir_to_torch(nir.Affine(weights(3, 50), weights(3)), {})
+    part: Any = module_of(nir.Affine(weights(3, 50), weights(3)), {})
     x = torch.randn(7, 50, generator=torch.Generator().manual_seed(1))
     allowed = order_of_sums(part, x)
     order = torch.randperm(50, generator=torch.Generator().manual_seed(2))
@@ -327,7 +327,7 @@ def test_a_spike_differs_only_where_the_sums_before_it_decide(
     """Up to the first step at which a voltage is as near its threshold as the sums are sure."""
     compared = 0
     for seed in range(first, first + 10):
-        module = nir_to_torch(chained(seed), {}, default_map(dt=DT), dtype=dtype)
+        module = module_of(chained(seed), {}, default_map(dt=DT), dtype=dtype)
         inputs = sequence(module, STEPS, seed=seed)
         with in_order(seed if seed % 2 else None):
             expected, _ = by_steps(module, inputs)
@@ -388,7 +388,7 @@ def test_bits_of_what_acts_on_each_element(name: str, size: int, threads: int) -
     try:
         for graph in (alone, loop):
             for options in OPTIONS[:6:5]:
-                module = nir_to_torch(graph, {}, default_map(dt=DT, **options))
+                module = module_of(graph, {}, default_map(dt=DT, **options))
                 assert_is_run_by_steps(module, sequence(module, 12), chunk=5)
     finally:
         torch.set_num_threads(1)
@@ -463,7 +463,7 @@ class Cell(torch.nn.Module):
 def test_modules_of_others_are_stepped() -> None:
     graph = nir.NIRGraph.from_list(nir.Scale(np.ones(3)), lif(3), nir.Threshold(np.ones(3)))
     modules = {nir.Scale: lambda node: Counter(), nir.LIF: lambda node: Cell()}
-    module = nir_to_torch(graph, modules, default_map(dt=DT))
+    module = module_of(graph, modules, default_map(dt=DT))
     inputs = sequence(module, 9)
     expected, states = by_steps(module, inputs)
     next(m for m in module.modules() if isinstance(m, Counter)).calls = 0
@@ -493,14 +493,14 @@ def test_a_subclass_of_a_reference_neuron_is_called(name: str) -> None:
 
 def test_torchs_own_recurrent_cells() -> None:
     graph = nir.NIRGraph.from_list(nir.Affine(exact(weights(3, 3)), np.zeros(3)), lif(3))
-    module = nir_to_torch(graph, {nir.LIF: lambda node: torch.nn.GRU(3, 3)}, default_map(dt=DT))
+    module = module_of(graph, {nir.LIF: lambda node: torch.nn.GRU(3, 3)}, default_map(dt=DT))
     assert_is_run_by_steps(module, sequence(module, 6))
 
 
 def test_batch_norm_in_training_sees_a_step_at_a_time() -> None:
     graph = nir.NIRGraph.from_list(nir.Scale(np.ones(3)))
     norms = {nir.Scale: lambda node: torch.nn.BatchNorm1d(3)}
-    module = nir_to_torch(graph, norms, default_map(dt=DT))
+    module = module_of(graph, norms, default_map(dt=DT))
     inputs = sequence(module, 6, (4,))
     module.train()
     expected = by_steps(module, inputs)[0]
@@ -625,7 +625,7 @@ def test_nan_is_no_spike() -> None:
             return torch.full_like(x, torch.nan).where(x > 0, x.sign()), x
 
     graph = nir.NIRGraph.from_list(lif(3))
-    module = nir_to_torch(graph, {nir.LIF: lambda node: Lost()}, default_map(dt=DT))
+    module = module_of(graph, {nir.LIF: lambda node: Lost()}, default_map(dt=DT))
     inputs = torch.tensor([[[1.0, -1.0, 0.0]], [[1.0, -1.0, -1.0]]])
     (trace,) = run_sequence(module, inputs, record=["*:count"]).trace.values()
     assert trace["count"].tolist() == [[0, 2, 1]]

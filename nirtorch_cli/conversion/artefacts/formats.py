@@ -6,8 +6,6 @@ arguments. What cannot be written is refused before any work.
 
 from __future__ import annotations
 
-import os
-
 from nirtorch_cli.reading.formats import Format, format_to_write
 
 ARTEFACTS = (
@@ -20,17 +18,15 @@ ARTEFACTS = (
         needs="--trust",
     ),
 )
-"""The formats of saved modules; the first is what stdout gets."""
+"""The formats of saved modules; the first is what stdout and devices get."""
 
 
 def artefact_of(path: str) -> Format:
     """The format in which a module is written to a path; `-` is stdout.
 
-    A device or a pipe, whose name says nothing, gets what stdout gets.
-
     Raises:
         UsageError: see `format_to_write`.
     """
-    if path == "-" or (os.path.exists(path) and not os.path.isfile(path)):
+    if path == "-":
         return ARTEFACTS[0]
-    return format_to_write(path, ARTEFACTS, "a module")
+    return format_to_write(path, ARTEFACTS, "a module", unnamed=ARTEFACTS[0])

@@ -19,6 +19,7 @@ from typing import Any
 import nir
 import numpy as np
 
+from nirtorch_cli.conversion.artefacts.atomic import PathLike, atomic_write, refuse_output
 from nirtorch_cli.findings.errors import ConversionError, NirtorchError
 from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.graph.sound import errors_in, required_sound
@@ -43,27 +44,47 @@ class RepairedFile:
     """A repaired file.
 
     content: its bytes. findings: what there was to say about the file as it was, repairs
-    included. changes: what is not the same in the two files.
+    included. changes: what is not the same in the two files. file: what messages call the file.
     """
 
     content: bytes
     findings: tuple[Finding, ...]
     changes: tuple[Change, ...]
+    file: str
+
+    def write(self, target: PathLike, *, clobber: bool = True) -> None:
+        """Write it to a file: the whole of it or, where that fails, nothing.
+
+        Raises:
+            OutputError: it cannot be written, is the file that was repaired, or exists and
+            `clobber`
+                is False.
+        """
+        refuse_output(target, clobber=clobber, source=self.file)
+        with atomic_write(target, clobber=clobber) as stream:
+            stream.write(self.content)
 
 
-def repaired_file(
-    source: Source, *, max_bytes: int | None = None, type_check: bool = True
+def repair(
+    source: Source, *, type_check: bool = True, max_bytes: int | None = None
 ) -> RepairedFile:
-    """Read a `.nir` file, repair it, and write it in today's form.
+    """Repair a `.nir` file and write it in today's form, as `nirtorch repair` does.
+
+    Only damage with one sensible meaning is repaired. The file itself is not changed.
 
     Arguments:
         source: a path, the bytes of a file, or a binary stream, which is read to its end.
-        max_bytes: refuse a file whose data claim more than this, all together.
         type_check: whether nir must accept the result with its type check on.
+        max_bytes: refuse a file whose data claim more; see `read`.
 
     Raises:
-        ReadError: see `reading.read`.
+        ReadError: see `read`.
         ConversionError: it cannot be repaired; says every reason.
+
+    Example:
+        >>> repaired = repair("model.nir")
+        >>> [finding.repair for finding in repaired.findings if finding.repair]
+        >>> repaired.write("fixed.nir")
     """
     if not isinstance(source, (str, os.PathLike, bytes)):
         name, source = name_of(source), source.read()
@@ -81,7 +102,7 @@ def repaired_file(
     before = outline(source, max_bytes=max_bytes)
     changes = difference(before, outline(content, max_bytes=max_bytes))
     findings = tuple(finding.of(name) for finding in examination.findings)
-    return RepairedFile(content, findings, tuple(changes))
+    return RepairedFile(content, findings, tuple(changes), name)
 
 
 def exported(graph: nir.NIRGraph, *, type_check: bool = True) -> bytes:

@@ -166,7 +166,8 @@ def _ends(edge: InspectedEdge) -> tuple[str, str]:
 
 
 def _title(inspection: Inspection) -> str:
-    return shortened(os.path.basename(inspection.file) or inspection.file, 60)
+    file = inspection.file or "a graph"
+    return shortened(os.path.basename(file) or file, 60)
 
 
 def _subtitle(inspection: Inspection) -> str:

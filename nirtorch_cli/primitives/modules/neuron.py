@@ -110,7 +110,14 @@ class Neuron(torch.nn.Module, abc.ABC):
     def before(
         self, state: State | None, name: str, x: Tensor, resting: Tensor | float = 0.0
     ) -> Tensor:
-        """A variable before this step, in the shape of the input x; see `previous`."""
+        """A variable before this step, in the shape of the input x; see `previous`.
+
+        Raises:
+            StateError: the input has not the shape of the constants, or the state not its own.
+        """
+        for constant in self._buffers.values():
+            if constant is not None:
+                require_fit(constant, x)
         return previous(state, name, x, resting)
 
     def extra_repr(self) -> str:

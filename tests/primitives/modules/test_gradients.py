@@ -12,11 +12,11 @@ import nir
 import numpy as np
 import pytest
 import torch
-from networks import DT
+from networks import DT, module_of
 from sequences import NEURONS, OPTIONS, N, sequence
 from torch import Tensor
 
-from nirtorch_cli import default_map, nir_to_torch, run_sequence
+from nirtorch_cli import default_map, run_sequence
 from nirtorch_cli.primitives.modules import gradients as by_hand
 from nirtorch_cli.primitives.modules.surrogate import SURROGATES
 
@@ -29,7 +29,7 @@ Loss = Callable[[Tensor, list[dict[str, Tensor]]], Tensor]
 
 def neuron(name: str, **options: Any) -> Any:
     graph = nir.NIRGraph.from_list(NEURONS[name](), type_check=False)
-    return nir_to_torch(graph, {}, default_map(dt=DT, **options), dtype=torch.float64)
+    return module_of(graph, {}, default_map(dt=DT, **options), dtype=torch.float64)
 
 
 def key_of(module: Any) -> str:
@@ -139,7 +139,7 @@ def test_wide_linear_neurons(counted: list[str]) -> None:
     """Of more neurons than are solved at once."""
     one = np.ones(1100)
     graph = nir.NIRGraph.from_list(nir.LI(3e-3 * one, one, 0.1 * one))
-    module = nir_to_torch(graph, {}, default_map(dt=DT), dtype=torch.float64)
+    module = module_of(graph, {}, default_map(dt=DT), dtype=torch.float64)
     found = gradients(module, at_once, all_of_it)
     assert counted == ["integrated"]
     assert_same(found, gradients(module, stepped, all_of_it))
