@@ -36,7 +36,7 @@ from nirtorch_cli.cli.options import (
 from nirtorch_cli.cli.output import Report, finish, say, shape_text
 from nirtorch_cli.cli.progress import progress
 from nirtorch_cli.cli.tables import show_activity, table
-from nirtorch_cli.conversion.artefacts.atomic import refuse_output
+from nirtorch_cli.conversion.artefacts.atomic import require_writable
 from nirtorch_cli.conversion.artefacts.formats import artefact_of
 from nirtorch_cli.conversion.options import Options
 from nirtorch_cli.findings.errors import ConversionError, UsageError
@@ -127,7 +127,7 @@ def convert(
         )
         module = convert_model(file, request, stage)
         findings = [Finding(**finding) for finding in module.meta["findings"]]
-        refuse_errors(findings)
+        require_no_errors(findings)
         sample = None
         if output is None:
             sample = sampled(module, steps, batch, seed, stage)
@@ -156,7 +156,7 @@ def check_output(
 
     Raises:
         UsageError: stdout is used twice, or is a terminal; or a module cannot be written in the
-        format. OutputError: see `refuse_output`.
+        format. OutputError: see `require_writable`.
     """
     if output is None:
         return
@@ -168,7 +168,7 @@ def check_output(
         if sys.stdout.isatty():
             raise UsageError("-o - would write a pickle to the terminal", hint="redirect it")
         return
-    refuse_output(output, clobber=not no_clobber, source=None if model == "-" else model)
+    require_writable(output, clobber=not no_clobber, source=None if model == "-" else model)
     artefact_of(output)
 
 
@@ -183,7 +183,7 @@ def uncollected() -> Iterator[None]:
         gc.enable()
 
 
-def refuse_errors(findings: Sequence[Finding]) -> None:
+def require_no_errors(findings: Sequence[Finding]) -> None:
     """Raise a ConversionError if a finding says that a module's numbers cannot be trusted."""
     errors = [finding for finding in findings if finding.severity == "error"]
     if errors:

@@ -88,7 +88,7 @@ class Comparison:
         """
         atol = self.atol if atol is None else atol
         shift = self.max_spike_shift if max_spike_shift is None else max_spike_shift
-        refuse_tolerances(atol, shift)
+        check_tolerances(atol, shift)
         found = [Finding("NIR621", "error", reason) for reason in self.not_compared]
         for node in self.nodes:
             found += self._not_compared(node, optional=False)
@@ -162,7 +162,7 @@ def _first(steps: list[tuple[int | None, int]]) -> tuple[int, int] | None:
     return min(((step, place) for step, place in steps if step is not None), default=None)
 
 
-def refuse_tolerances(atol: float, max_spike_shift: int) -> None:
+def check_tolerances(atol: float, max_spike_shift: int) -> None:
     """Refuse tolerances with which nothing, or everything, would agree.
 
     Raises:

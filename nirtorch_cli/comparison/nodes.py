@@ -21,7 +21,7 @@ from nirtorch_cli.comparison.comparison import (
     LACKING,
     Comparison,
     NodeComparison,
-    refuse_tolerances,
+    check_tolerances,
 )
 from nirtorch_cli.comparison.differences import (
     MOST_SPIKES,
@@ -75,7 +75,7 @@ def compare(
         UsageError: neither length of a step is a whole multiple of the other, or one of them
             is not known; or atol, max_spike_shift or tau is negative or NaN.
     """
-    refuse_tolerances(atol, max_spike_shift)
+    check_tolerances(atol, max_spike_shift)
     grid = common_grid(a.dt, b.dt)
     tau = TAU_STEPS * grid.dt if tau is None else tau
     if not tau > 0:

@@ -97,7 +97,7 @@ def write_state(
         file.write(content)
 
 
-def refuse_unstorable_state(state: Any) -> None:
+def require_storable_state(state: Any) -> None:
     """Refuse a state that `write_state` would refuse; no array is copied or written.
 
     Raises:

@@ -26,7 +26,7 @@ def atomic_write(target: PathLike, *, clobber: bool = True) -> Iterator[BinaryIO
         OutputError: it cannot be written, or exists and `clobber` is False.
     """
     path = Path(os.path.realpath(target))  # a link is kept, and what it names replaced
-    _refuse_place(target, clobber, None)
+    _require_target(target, clobber, None)
     try:
         if path.exists() and not path.is_file():
             with path.open("wb") as device:  # a pipe or /dev/null cannot be replaced
@@ -38,7 +38,7 @@ def atomic_write(target: PathLike, *, clobber: bool = True) -> Iterator[BinaryIO
         raise _output_error(target, f"cannot be written: {error.strerror or error}") from error
 
 
-def refuse_output(
+def require_writable(
     target: PathLike, *, clobber: bool = True, source: PathLike | None = None
 ) -> None:
     """Look at a target before any work is done for it.
@@ -47,7 +47,7 @@ def refuse_output(
         OutputError: it is the source, a folder or in none, exists and `clobber` is False, or
             nothing can be written beside it.
     """
-    _refuse_place(target, clobber, source)
+    _require_target(target, clobber, source)
     path = Path(os.path.realpath(target))
     if path.exists() and not path.is_file():
         return
@@ -59,7 +59,7 @@ def refuse_output(
         raise _output_error(target, f"cannot be written: {error.strerror or error}") from error
 
 
-def _refuse_place(target: PathLike, clobber: bool, source: PathLike | None) -> None:
+def _require_target(target: PathLike, clobber: bool, source: PathLike | None) -> None:
     both_exist = source is not None and os.path.exists(source) and os.path.exists(target)
     if both_exist and os.path.samefile(str(source), target):
         raise _output_error(target, "the output is the input, which is never replaced", "NIR703")

@@ -19,7 +19,7 @@ from typing import Any
 import nir
 import numpy as np
 
-from nirtorch_cli.conversion.artefacts.atomic import PathLike, atomic_write, refuse_output
+from nirtorch_cli.conversion.artefacts.atomic import PathLike, atomic_write, require_writable
 from nirtorch_cli.findings.errors import ConversionError, NirtorchError
 from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.graph.sound import errors_in, required_sound
@@ -60,7 +60,7 @@ class RepairedFile:
             `clobber`
                 is False.
         """
-        refuse_output(target, clobber=clobber, source=self.file)
+        require_writable(target, clobber=clobber, source=self.file)
         with atomic_write(target, clobber=clobber) as stream:
             stream.write(self.content)
 

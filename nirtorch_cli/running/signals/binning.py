@@ -93,7 +93,7 @@ def binned(
     return grid
 
 
-def refuse_other_step(found: float, dt: float, *, file: str | None, node: str | None) -> None:
+def require_same_step(found: float, dt: float, *, file: str | None, node: str | None) -> None:
     """Refuse a recording whose steps have another length than the model's.
 
     Raises:

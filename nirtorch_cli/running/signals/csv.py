@@ -60,7 +60,7 @@ def table_of(content: bytes, source: FilePart, max_bytes: int | None) -> Array:
     if names and table.size and len(names) != table.shape[1]:
         raise source.problem(f"names {counted(len(names), 'column')} and has {table.shape[1]}")
     has_rows = bool(names) and names[0].lower() == BATCH
-    _refuse_several(names[1:] if has_rows else names, source)
+    _require_one_array(names[1:] if has_rows else names, source)
     if has_rows:
         return _by_batch_row(table, source)
     return table[:, np.newaxis]
@@ -146,7 +146,7 @@ def _header(text: str, source: FilePart) -> tuple[list[str], Iterator[str]]:
     return names, rest
 
 
-def _refuse_several(names: list[str], source: FilePart) -> None:
+def _require_one_array(names: list[str], source: FilePart) -> None:
     """Refuse the columns of several arrays, which would be mistaken for neurons of one."""
     groups = [_GROUPED.fullmatch(name) for name in names]
     arrays = list(dict.fromkeys(group[1] for group in groups if group is not None))

@@ -14,7 +14,7 @@ import numpy as np
 
 from nirtorch_cli.reading.formats import Format, format_by_content, format_by_suffix, format_named
 from nirtorch_cli.reading.sources import FilePart, bytes_of
-from nirtorch_cli.running.signals.binning import refuse_other_step
+from nirtorch_cli.running.signals.binning import require_same_step
 from nirtorch_cli.running.signals.csv import table_of
 from nirtorch_cli.running.signals.npz import (
     DT,
@@ -97,7 +97,7 @@ def read_npz(content: bytes, source: FilePart, dt: float, max_bytes: int | None)
     """The only array of an archive, or the one that `source` names."""
     step = None if source.part == DT else step_of(content, source, max_bytes)
     if step is not None:
-        refuse_other_step(step, dt, file=source.name, node=None)
+        require_same_step(step, dt, file=source.name, node=None)
     return only_array_of(content, source, max_bytes)
 
 

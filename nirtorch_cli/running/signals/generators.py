@@ -132,7 +132,7 @@ def generated(
     return array
 
 
-def refuse_unmakeable(
+def check_generator(
     generator: Generator, *, dt: float, steps: int, start: int, dtype: str | None = None
 ) -> None:
     """Refuse a generator that makes no sense for a run, before anything is generated.

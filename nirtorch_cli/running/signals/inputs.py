@@ -22,15 +22,15 @@ from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.findings.suggestions import did_you_mean
 from nirtorch_cli.findings.text import counted, listed, quoted
 from nirtorch_cli.reading.sources import STDIN, FilePart, file_part_of
-from nirtorch_cli.running.signals.axes import Layout, Port, arranged, refuse_unfit
+from nirtorch_cli.running.signals.axes import Layout, Port, arranged, require_finite
 from nirtorch_cli.running.signals.formats import recording_of
 from nirtorch_cli.running.signals.generators import (
     EXAMPLES,
     Generator,
+    check_generator,
     generated,
     is_generator,
     parsed,
-    refuse_unmakeable,
 )
 from nirtorch_cli.running.signals.signal import Signal
 
@@ -171,13 +171,13 @@ def generated_signal(
     """The signal of a generator, (T, B, *shape), made part by part.
 
     Raises:
-        UsageError: see `refuse_unmakeable`.
+        UsageError: see `check_generator`.
         MemoryError: there cannot be such an array.
     """
     if math.prod(shape) * 8 > sys.maxsize:
         raise MemoryError
     dtype = None if options.allow_nan else options.dtype
-    refuse_unmakeable(generator, dt=options.dt, steps=shape[0], start=options.start, dtype=dtype)
+    check_generator(generator, dt=options.dt, steps=shape[0], start=options.start, dtype=dtype)
 
     def make(start: int, stop: int) -> Array:
         part = generated(
@@ -197,7 +197,7 @@ def generated_signal(
 def _held(values: Array, port: Port, file: str, options: InputOptions) -> Signal:
     """The signal of a file: its numbers are checked here, and cast when they are used."""
     if not options.allow_nan:
-        refuse_unfit(values, port, dtype=options.dtype, file=file, first=options.start)
+        require_finite(values, port, dtype=options.dtype, file=file, first=options.start)
     return Signal.of(values, options.dtype)
 
 

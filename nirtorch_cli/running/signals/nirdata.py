@@ -24,7 +24,7 @@ from nirtorch_cli.reading.attributes import number_of
 from nirtorch_cli.reading.hdf5 import Member, Store, opened
 from nirtorch_cli.reading.limits import MAX_NESTING, NODE_BYTES
 from nirtorch_cli.reading.sources import FilePart
-from nirtorch_cli.running.signals.binning import binned, refuse_other_step
+from nirtorch_cli.running.signals.binning import binned, require_same_step
 
 Array = np.ndarray[Any, Any]
 
@@ -150,7 +150,7 @@ def _values(store: Store, observable: Observable, dt: float) -> Array:
         return value
 
     if "data" in fields:
-        refuse_other_step(number("dt"), dt, file=None, node=where)
+        require_same_step(number("dt"), dt, file=None, node=where)
         data = array("data")
         if data.ndim != 3:
             text = f"data have the shape {data.shape}, not (samples, steps, neurons)"

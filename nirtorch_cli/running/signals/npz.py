@@ -84,7 +84,7 @@ def array_of(content: bytes, source: FilePart, max_bytes: int | None) -> Array:
             )
         source.claim(count * dtype.itemsize, max_bytes, len(content))
         flat = np.frombuffer(content, dtype, count, stream.tell())
-        _refuse_more(content, stream.tell() + flat.nbytes, source)
+        _require_end(content, stream.tell() + flat.nbytes, source)
         return flat.reshape(shape[::-1]).T if is_fortran else flat.reshape(shape)
     except _DAMAGE as error:
         text = "is a damaged .npy file, or one that was not written to its end"
@@ -116,7 +116,7 @@ def arrays_of(
     }
 
 
-def _refuse_more(content: bytes, end: int, source: FilePart) -> None:
+def _require_end(content: bytes, end: int, source: FilePart) -> None:
     """Refuse bytes after an array."""
     if end != len(content):
         is_array = content.startswith(NPY_SIGNATURE, end)

@@ -31,11 +31,11 @@ from nirtorch_cli.running.signals.csv import csv_of, table_of
 from nirtorch_cli.running.signals.formats import SIGNALS, recording_of
 from nirtorch_cli.running.signals.nirdata_writing import nirdata_of
 from nirtorch_cli.running.signals.npz import archive_of
-from nirtorch_cli.running.signals.outputs import Label, refuse_form, write_signals
+from nirtorch_cli.running.signals.outputs import Label, check_format, write_signals
 from nirtorch_cli.running.state_file import (
     MadeWith,
     fitted,
-    refuse_unstorable_state,
+    require_storable_state,
     saved_state,
     write_state,
 )
@@ -720,7 +720,7 @@ V = Label("lif", "v")
 )
 def test_names_and_forms_that_do_not_do(path: str, labels: list[Label], said: str) -> None:
     with pytest.raises(UsageError) as caught:
-        refuse_form(path, labels)
+        check_format(path, labels)
     assert said in str(caught.value)
     with pytest.raises(UsageError):
         write_signals(path, [(label, numbers(3, 1, 2)) for label in labels], DT)
@@ -885,14 +885,14 @@ def test_a_state_that_differs_in_everything_is_told_at_a_bearable_length() -> No
 def test_a_state_that_no_file_can_hold() -> None:
     """Which can be asked before a run is at its end, and costs nothing."""
     for value, said in (({1}, "set"), (np.array([{}]), "Python object"), (1j, "complex")):
-        for refusing in (refuse_unstorable_state, lambda state: write_state("s.npz", state)):
+        for refusing in (require_storable_state, lambda state: write_state("s.npz", state)):
             message = f"node 'a/b': the state holds a {said}, which a state file cannot store"
             with pytest.raises(UsageError, match=f"^{message}$"):
                 refusing({"a": {"b": value}})
     assert os.listdir() == []
     state = {"v": np.zeros(10**6), "w": [None, (1, "a")]}
     tracemalloc.start()
-    refuse_unstorable_state(state)
+    require_storable_state(state)
     assert tracemalloc.get_traced_memory()[1] < 10**5
     tracemalloc.stop()
 
