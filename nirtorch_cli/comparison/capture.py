@@ -23,7 +23,8 @@ from nirtorch_cli.comparison.grid import coarser_spikes, coarser_values
 from nirtorch_cli.comparison.recording import Recording
 from nirtorch_cli.conversion.attribution import user_errors
 from nirtorch_cli.conversion.graph_module import ConvertedModule, first_floating, stored_tensors
-from nirtorch_cli.running.arrays import Array, as_array
+from nirtorch_cli.primitives.broadcasting import Array
+from nirtorch_cli.running.arrays import as_array
 from nirtorch_cli.running.engine.stages import stages_of
 from nirtorch_cli.running.recording import (
     OF_OUTPUTS,

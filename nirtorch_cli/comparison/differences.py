@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nirtorch_cli.comparison.trains import largest_shift, matched, train_of, van_rossum
-from nirtorch_cli.running.arrays import Array
+from nirtorch_cli.primitives.broadcasting import Array
 
 _AT_A_TIME = 2**21
 """How many numbers of an array are compared at a time."""

@@ -37,7 +37,7 @@ from nirtorch_cli.comparison.differences import (
 from nirtorch_cli.comparison.grid import Grid, coarser_spikes, coarser_values, common_grid
 from nirtorch_cli.comparison.recording import Recording
 from nirtorch_cli.findings.errors import UsageError
-from nirtorch_cli.running.arrays import Array
+from nirtorch_cli.primitives.broadcasting import Array
 
 TAU_STEPS = 10
 """The default time constant of the distance of van Rossum, in steps of the common grid."""

@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from nirtorch_cli.findings.text import quoted
+from nirtorch_cli.primitives.broadcasting import Array
 from nirtorch_cli.reading.sources import FilePart, bytes_of
-from nirtorch_cli.running.arrays import Array
 from nirtorch_cli.running.recording import known_variables
 from nirtorch_cli.running.signals.formats import format_of
 from nirtorch_cli.running.signals.npz import DT, arrays_of

@@ -23,10 +23,9 @@ import numpy as np
 from nirtorch_cli.conversion.artefacts.atomic import atomic_write
 from nirtorch_cli.findings.errors import UsageError
 from nirtorch_cli.findings.text import listed, printable, quoted
+from nirtorch_cli.primitives.broadcasting import Array
 from nirtorch_cli.reading.sources import FilePart, bytes_of
 from nirtorch_cli.running.signals.npz import NPZ_SIGNATURES, archive_of, arrays_of
-
-Array = np.ndarray[Any, Any]
 
 _OURS = "nirtorch:"
 """The prefix of entries that are not leaves; a colon in a key is escaped."""

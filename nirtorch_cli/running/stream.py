@@ -22,6 +22,7 @@ from nirtorch_cli.conversion.attribution import user_errors
 from nirtorch_cli.conversion.graph_module import ConvertedModule
 from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.findings.text import counted, listed
+from nirtorch_cli.primitives.broadcasting import Array
 from nirtorch_cli.running.arrays import as_array
 from nirtorch_cli.running.engine.compiler import Compiler
 from nirtorch_cli.running.finite import nodes_not_finite
@@ -29,8 +30,6 @@ from nirtorch_cli.running.session import SequenceRun, Session, chunk_length
 from nirtorch_cli.running.signals.axes import Port
 from nirtorch_cli.running.signals.signal import Signal
 from nirtorch_cli.running.tally import Tally
-
-Array = np.ndarray[Any, Any]
 
 _FEWEST_STEPS = 64
 _MOST_CALLS = 2**13

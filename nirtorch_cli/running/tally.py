@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-Array = np.ndarray[Any, Any]
+from nirtorch_cli.primitives.broadcasting import Array
 
 
 @dataclass(frozen=True)

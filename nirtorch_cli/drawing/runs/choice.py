@@ -16,7 +16,7 @@ import numpy as np
 from nirtorch_cli.findings.errors import UsageError
 from nirtorch_cli.findings.suggestions import did_you_mean
 from nirtorch_cli.findings.text import counted, listed, quoted
-from nirtorch_cli.running.arrays import Array
+from nirtorch_cli.primitives.broadcasting import Array
 
 MOST_LINES = 5
 """The most lines that can be told apart."""

@@ -16,9 +16,9 @@ import numpy as np
 
 from nirtorch_cli.findings.errors import UsageError
 from nirtorch_cli.findings.text import counted
+from nirtorch_cli.primitives.broadcasting import Array
 from nirtorch_cli.running.signals.signal import blocks
 
-Array = np.ndarray[Any, Any]
 Layout = Literal["TB", "BT"]
 
 

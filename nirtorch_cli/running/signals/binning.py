@@ -17,8 +17,7 @@ from typing import Any
 import numpy as np
 
 from nirtorch_cli.findings.errors import UsageError
-
-Array = np.ndarray[Any, Any]
+from nirtorch_cli.primitives.broadcasting import Array
 
 _NEAR_FLOAT64 = 2.0**-40
 """The relative distance at which a quotient of times is taken for the nearest whole number."""

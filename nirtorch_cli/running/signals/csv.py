@@ -19,15 +19,13 @@ import math
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from nirtorch_cli.findings.errors import ReadError
 from nirtorch_cli.findings.text import counted, listed, printable, quoted
+from nirtorch_cli.primitives.broadcasting import Array
 from nirtorch_cli.reading.sources import FilePart
-
-Array = np.ndarray[Any, Any]
 
 BATCH = "batch"
 

@@ -8,10 +8,9 @@ suffix of another format is an error. Cost: linear in the bytes.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
-import numpy as np
-
+from nirtorch_cli.primitives.broadcasting import Array
 from nirtorch_cli.reading.formats import Format, format_by_content, format_by_suffix, format_named
 from nirtorch_cli.reading.sources import FilePart, bytes_of
 from nirtorch_cli.running.signals.binning import require_same_step
@@ -24,8 +23,6 @@ from nirtorch_cli.running.signals.npz import (
     only_array_of,
     step_of,
 )
-
-Array = np.ndarray[Any, Any]
 
 _HERE, _THERE = "nirtorch_cli.running.signals.formats", "nirtorch_cli.running.signals.outputs"
 

@@ -13,7 +13,7 @@ import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from nirtorch_cli.findings.errors import NirtorchError, ReadError, UsageError
 from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.findings.suggestions import did_you_mean
 from nirtorch_cli.findings.text import counted, listed, quoted
+from nirtorch_cli.primitives.broadcasting import Array
 from nirtorch_cli.reading.sources import STDIN, FilePart, file_part_of
 from nirtorch_cli.running.signals.axes import Layout, Port, arranged, require_finite
 from nirtorch_cli.running.signals.formats import recording_of
@@ -33,8 +34,6 @@ from nirtorch_cli.running.signals.generators import (
     parsed,
 )
 from nirtorch_cli.running.signals.signal import Signal
-
-Array = np.ndarray[Any, Any]
 
 DEFAULT_STEPS = 100
 DEFAULT_BATCH = 1

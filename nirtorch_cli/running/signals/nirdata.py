@@ -14,19 +14,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from nirtorch_cli.findings.errors import ReadError, UsageError
 from nirtorch_cli.findings.text import listed, printable, quoted
+from nirtorch_cli.primitives.broadcasting import Array
 from nirtorch_cli.reading.attributes import number_of
 from nirtorch_cli.reading.hdf5 import Member, Store, opened
 from nirtorch_cli.reading.limits import MAX_NESTING, NODE_BYTES
 from nirtorch_cli.reading.sources import FilePart
 from nirtorch_cli.running.signals.binning import binned, require_same_step
-
-Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ import h5py
 import numpy as np
 
 from nirtorch_cli.findings.errors import UsageError
+from nirtorch_cli.primitives.broadcasting import Array
 
-Array = np.ndarray[Any, Any]
 Observables = Mapping[str, Mapping[str, Array]]
 
 

@@ -24,9 +24,8 @@ import numpy as np
 from nirtorch_cli.findings.errors import ReadError
 from nirtorch_cli.findings.suggestions import did_you_mean
 from nirtorch_cli.findings.text import counted, listed, quoted
+from nirtorch_cli.primitives.broadcasting import Array
 from nirtorch_cli.reading.sources import FilePart
-
-Array = np.ndarray[Any, Any]
 
 NPY_SIGNATURE = b"\x93NUMPY"
 NPZ_SIGNATURES = (b"PK\x03\x04", b"PK\x05\x06")

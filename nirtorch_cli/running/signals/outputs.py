@@ -14,19 +14,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 
 from nirtorch_cli.conversion.artefacts.atomic import atomic_write
 from nirtorch_cli.findings.errors import UsageError
 from nirtorch_cli.findings.text import quoted
+from nirtorch_cli.primitives.broadcasting import Array
 from nirtorch_cli.reading.formats import Format, format_named, format_to_write
 from nirtorch_cli.running.signals.csv import csv_of, csv_of_several
 from nirtorch_cli.running.signals.formats import SIGNALS
 from nirtorch_cli.running.signals.npz import DT, archive_of
-
-Array = np.ndarray[Any, Any]
 
 _TIMED = {"csv": "a .csv file needs", "nir": "NIR data need"}
 """What holds no array without an axis of time."""
