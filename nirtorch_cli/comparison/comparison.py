@@ -141,8 +141,8 @@ class Comparison:
     @property
     def _firsts(self) -> tuple[tuple[int, int] | None, tuple[int, int] | None]:
         """Step and index of the first node that diverges, and of the first that may."""
-        parted = [(n.first_step, place) for place, n in enumerate(self.nodes)]
-        unknown = [(n.unknown_from, place) for place, n in enumerate(self.nodes)]
+        parted = [(n.first_step, index) for index, n in enumerate(self.nodes)]
+        unknown = [(n.unknown_from, index) for index, n in enumerate(self.nodes)]
         return _first(parted), _first(unknown)
 
     def to_json(self) -> dict[str, Any]:
@@ -159,7 +159,7 @@ class Comparison:
 
 
 def _first(steps: list[tuple[int | None, int]]) -> tuple[int, int] | None:
-    return min(((step, place) for step, place in steps if step is not None), default=None)
+    return min(((step, index) for step, index in steps if step is not None), default=None)
 
 
 def check_tolerances(atol: float, max_spike_shift: int) -> None:

@@ -117,10 +117,10 @@ class _Wiring:
         self.states: dict[str, torch.fx.Node | None] = {}
         self.modules: dict[str, torch.nn.Module] = {}
         self.previous: dict[str, torch.fx.Node] = {}
-        place = {part.name: number for number, part in enumerate(plan.parts)}
+        index = {part.name: number for number, part in enumerate(plan.parts)}
         delayed = set(plan.delayed)
         self.sources: dict[str, list[tuple[str, bool]]] = {part.name: [] for part in plan.parts}
-        for source, target in sorted(plan.edges, key=lambda edge: place[edge[0]]):
+        for source, target in sorted(plan.edges, key=lambda edge: index[edge[0]]):
             self.sources[target].append((source, (source, target) in delayed))
         # All arguments come before the first use of one.
         self.shaped_argument: tuple[torch.fx.Node, int] | None = None

@@ -140,8 +140,8 @@ class _Lister:
         self.inspection.findings.extend(ambiguous)
         where = {name: path + origin for name, origin in flat.origin.items()}
         delayed = {(where[s], where[t]) for s, t in plan.delayed}
-        place = {name: number for number, name in enumerate(plan.order)}
-        edges = sorted(flat.edges, key=lambda edge: (place[edge[0]], place[edge[1]]))
+        index = {name: number for number, name in enumerate(plan.order)}
+        edges = sorted(flat.edges, key=lambda edge: (index[edge[0]], index[edge[1]]))
         self.list_edges([(where[s], where[t]) for s, t in edges], delayed)
         for name in plan.order:
             self.list_node(where[name], flat.nodes[name])

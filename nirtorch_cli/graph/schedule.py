@@ -150,7 +150,7 @@ def _positions(
     for level in sorted(levels):
         alike = levels[level]
         reached += alike if len(alike) == 1 else sorted(alike, key=lambda n: (sort_key(n), n))
-    return {name: place for place, name in enumerate(reached)}
+    return {name: index for index, name in enumerate(reached)}
 
 
 def _moved_to_neurons(

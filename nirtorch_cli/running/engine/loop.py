@@ -324,8 +324,8 @@ def _adding(one: Node, other: Node, buffer: Tensor | None) -> StepCall:
     return lambda values, step: torch.add(values[one], values[other], out=buffer)
 
 
-def _choosing(pair: Node, place: int) -> StepCall:
-    return lambda values, step: values[pair][place]
+def _choosing(pair: Node, index: int) -> StepCall:
+    return lambda values, step: values[pair][index]
 
 
 def _passing(result: Node) -> StepCall:

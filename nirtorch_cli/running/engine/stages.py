@@ -107,10 +107,10 @@ def stages_of(graph: torch.fx.Graph) -> StagedGraph | None:
     for key, source in carried.items():
         if source is not None and source.name in calls:
             following[source.name] += [reader.name for reader in readers.get(key, ())]
-    place = {name: number for number, name in enumerate(calls)}
+    index = {name: number for number, name in enumerate(calls)}
     stages = []
     for group in components(calls, following):
-        inside = [calls[name] for name in sorted(group, key=place.__getitem__)]
+        inside = [calls[name] for name in sorted(group, key=index.__getitem__)]
         is_loop = len(group) > 1 or group[0] in following[group[0]]
         stage = _stage(inside, is_loop)
         if stage is None:
