@@ -149,7 +149,7 @@ def _run(
                 done.digests.append(digest((output, before)))
     except (NirtorchError, MemoryError):
         raise
-    except BaseException as error:  # a user's module raises whatever it likes
+    except BaseException as error:  # a user's module may raise any error
         if is_interrupt(error) or lacks_memory(error):
             raise
         text = f"its module {leaf.name} raised when it was run {how}: {reason(error)}"

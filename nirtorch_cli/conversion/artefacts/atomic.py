@@ -1,7 +1,7 @@
-"""Writing results so that a crash leaves the old file or the new one, never half of one.
+"""Writes files so that a crash leaves the old file or the new one, never half of one.
 
-In: a target path. Out: a stream to write to, of a temporary file beside the target, which
-takes the target's place when all went well.
+In: a target path. Out: a stream of a temporary file beside the target, which replaces the target if
+all went well.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ PathLike = str | os.PathLike[str]
 
 @contextlib.contextmanager
 def atomic_write(target: PathLike, *, clobber: bool = True) -> Iterator[BinaryIO]:
-    """A file to write to that takes the place of `target` when the block ends well.
+    """A file to write to, which replaces `target` when the block ends without an error.
 
     Raises:
         OutputError: it cannot be written, or exists and `clobber` is False.
     """
-    path = Path(os.path.realpath(target))  # a link is kept, and what it names replaced
+    path = Path(os.path.realpath(target))  # a link is kept; its target is replaced
     _require_target(target, clobber, None)
     try:
         if path.exists() and not path.is_file():
@@ -41,11 +41,11 @@ def atomic_write(target: PathLike, *, clobber: bool = True) -> Iterator[BinaryIO
 def require_writable(
     target: PathLike, *, clobber: bool = True, source: PathLike | None = None
 ) -> None:
-    """Look at a target before any work is done for it.
+    """Check a target before any work is done for it.
 
     Raises:
-        OutputError: it is the source, a folder or in none, exists and `clobber` is False, or
-            nothing can be written beside it.
+        OutputError: it is the source or a folder, its folder does not exist, it exists and
+        `clobber` is False, or nothing can be written beside it.
     """
     _require_target(target, clobber, source)
     path = Path(os.path.realpath(target))
@@ -53,7 +53,7 @@ def require_writable(
         return
     try:
         beside = _beside(path)
-        beside.open("xb").close()  # whether it can be is not known before it is
+        beside.open("xb").close()  # only writing shows whether it can be written
         beside.unlink()
     except OSError as error:
         raise _output_error(target, f"cannot be written: {error.strerror or error}") from error
@@ -91,7 +91,7 @@ def _replacement(path: Path) -> Iterator[BinaryIO]:
 
 
 def _beside(path: Path) -> Path:
-    """A new file's path; not named after the target, whose name may be as long as can be."""
+    """A new file's path, not named after the target, whose name may be as long as possible."""
     return path.with_name(f".nirtorch-{os.urandom(8).hex()}.tmp")
 
 

@@ -43,8 +43,8 @@ _LONGEST_REASON = 200
 class RepairedFile:
     """A repaired file.
 
-    content: its bytes. findings: what there was to say about the file as it was, repairs
-    included. changes: what is not the same in the two files. file: what messages call the file.
+    content: its bytes. findings: about the original file, repairs included. changes: the
+    differences between the two files. file: what messages call the file.
     """
 
     content: bytes
@@ -125,7 +125,7 @@ def exported(graph: nir.NIRGraph, *, type_check: bool = True) -> bytes:
     except (TypeError, ValueError, OSError, RuntimeError) as error:
         raise _refusal("nir.write cannot write it", error) from error
     if any(isinstance(node, _foreign()) for node in _inner_nodes(graph)):
-        return content.getvalue()  # of a type that this nir lacks, and cannot accept or refuse
+        return content.getvalue()  # nir cannot accept or refuse a type that it lacks
     reason = refusal_by_nir(content.getvalue(), type_check=type_check)
     if reason is not None:
         hint = "what NIR can say is more than nir's type check knows; --no-type-check writes it"
@@ -157,7 +157,7 @@ def refusal_by_nir(source: str | bytes, *, type_check: bool) -> str | None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             nir.read(stream, type_check=type_check)
-    except Exception as error:  # nir raises whatever numpy, h5py and its own asserts raise
+    except Exception as error:  # nir lets errors of numpy and h5py and its own asserts through
         return _one_line(error)
     return None
 
@@ -205,7 +205,7 @@ def _settle_convolution(node: Any) -> None:
 
 
 def _storable(value: Any) -> Any:
-    """A value as `nir.write` can store it: no array without axes, no array of objects."""
+    """A value in a form that `nir.write` can store: no array without axes, no array of objects."""
     if isinstance(value, dict):
         return {name: _storable(inner) for name, inner in value.items()}
     if isinstance(value, np.ndarray):
