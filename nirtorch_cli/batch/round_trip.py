@@ -157,7 +157,7 @@ def _is_restored(leaf: Leaf) -> bool:
 
 
 def _copy(module: ConvertedModule, image: bytes | None, leaf: Leaf) -> torch.nn.Module | None:
-    """A node's module as it was stored; None if it cannot be had."""
+    """A node's module as it was stored; None if it cannot be loaded."""
     again = _loaded(module, image, [])
     if again is None:
         return None

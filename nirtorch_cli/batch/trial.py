@@ -42,7 +42,7 @@ class _Steps(NamedTuple):
 
 
 Copy = Callable[[], torch.nn.Module | None]
-"""Gives the module as it was before it was first called; None if that cannot be had."""
+"""Makes the module as it was before its first call; None if that is not possible."""
 
 
 def tried(observation: Observation, seed: int, copy: Copy) -> list[Finding]:

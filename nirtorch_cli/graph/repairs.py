@@ -93,8 +93,8 @@ def missing_node(graph: nir.NIRGraph) -> Findings:
         return []  # the name could also be the missing port
     (name, edges), (meant,) = missing.popitem(), isolated
     node = graph.nodes[meant]
-    is_heard, hears = any(s == name for s, _ in edges), any(t == name for _, t in edges)
-    if (hears and isinstance(node, nir.Input)) or (is_heard and isinstance(node, nir.Output)):
+    is_source, is_target = any(s == name for s, _ in edges), any(t == name for _, t in edges)
+    if (is_target and isinstance(node, nir.Input)) or (is_source and isinstance(node, nir.Output)):
         return []
     graph.edges = [
         (meant if source == name else source, meant if target == name else target)
