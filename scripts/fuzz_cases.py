@@ -207,10 +207,10 @@ def _compare(result: Result, file: Path, folder: Path) -> None:
         f"reads otherwise from bytes: {text}"
         for text in differences(ours.graph, again.graph, set(), "")[:5]
     ]
-    mended = folder / "out.nir"
-    if mended.exists() and result.code == 0:
+    repaired = folder / "out.nir"
+    if repaired.exists() and result.code == 0:
         try:
-            nir.read(mended)
+            nir.read(repaired)
         except Exception as error:
             result.problems.append(f"nir refuses what repair wrote: {error!r}"[:1000])
     result.nir, theirs = _theirs(file)

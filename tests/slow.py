@@ -42,7 +42,7 @@ SLOW: Mapping[str, tuple[str, ...]] = {
     "graph/test_damage.py": ALL,
     "graph/test_delays_in_loops.py": ("test_random_graphs", "test_a_warning_names_the_elements"),
     "graph/test_demand.py": ALL,
-    "graph/test_repairs.py": ("test_the_mended_file_is_one_that_nir_accepts",),
+    "graph/test_repairs.py": ("test_the_repaired_file_is_one_that_nir_accepts",),
     "graph/test_schedule.py": (
         "test_delayed_and_ambiguous_are_what_dominators_say",
         "test_the_hash_seed_does_not_count",

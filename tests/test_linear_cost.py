@@ -214,7 +214,7 @@ def nests_in_a_chain(count: int) -> nir.NIRGraph:
 
 
 def nests_in_a_ring(count: int) -> nir.NIRGraph:
-    """Each of them is dissolved."""
+    """Each of them is inlined."""
     names = numbered(count)
     nodes: Nodes = {name: cell() for name in names}
     return graph_of(nodes, [*chained(names), (names[-1], names[0])])
@@ -231,7 +231,7 @@ def nests_in_depth(count: int) -> nir.NIRGraph:
 
 
 def loops_in_depth(count: int) -> nir.NIRGraph:
-    """A loop leads through each level, so that all of it is dissolved."""
+    """A loop leads through each level, so that all of it is inlined."""
     graph = cell()
     for _ in range(count):
         nodes: Nodes = {"a": graph, "w": weights()}
@@ -270,8 +270,8 @@ def nests_without_shape(count: int) -> nir.NIRGraph:
 
 def dangling_edges(count: int) -> nir.NIRGraph:
     graph = chain(count)
-    astray = [(name, f"{name}?") for name in numbered(count)]
-    return graph_of(graph.nodes, [*graph.edges, *astray])
+    dangling = [(name, f"{name}?") for name in numbered(count)]
+    return graph_of(graph.nodes, [*graph.edges, *dangling])
 
 
 def contradictions(count: int) -> nir.NIRGraph:

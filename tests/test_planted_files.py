@@ -1,4 +1,4 @@
-"""Faults in reading, mending and feeding that were planted once and not noticed.
+"""Faults in reading, repairing and feeding that were planted once and not noticed.
 
 As `test_planted`, for what is in files: text, axes, structure, lengths of a step. Each test says
 the right value; what was planted stands in its docstring.
@@ -265,9 +265,9 @@ def test_a_missing_name_is_taken_for_a_node_only_where_no_port_could_be_meant() 
     nodes: Tree = {"input": inlet(2), "a": lif(2), "b": lif(2), "output": outlet(2)}
     edges = [("input", "a"), ("a", "x"), ("x", "output")]
     write(Path("both.nir"), model(nodes, edges))
-    answer = invoke("repair", "both.nir", "-o", "mended.nir")
+    answer = invoke("repair", "both.nir", "-o", "repaired.nir")
     assert answer.exit_code == 0, answer.output
-    assert structure("mended.nir")[1] == {("input", "a"), ("a", "b"), ("b", "output")}
+    assert structure("repaired.nir")[1] == {("input", "a"), ("a", "b"), ("b", "output")}
     for missing, left in (("input", [("x", "a"), ("a", "output")]),
                           ("output", [("input", "a"), ("a", "x")])):  # fmt: skip
         few = {name: node for name, node in nodes.items() if name != missing}

@@ -78,7 +78,7 @@ def test_saved_and_loaded_in_a_fresh_process(real_files: Path, name: str, tmp_pa
     assert (done.stdout, done.stderr, done.returncode) == (f"identical {STEPS}\n", "", 0)
 
 
-def test_the_damaged_file_is_refused_where_nothing_is_mended(real_files: Path) -> None:
+def test_the_damaged_file_is_refused_where_nothing_is_repaired(real_files: Path) -> None:
     with pytest.raises(nirtorch_cli.StructureError) as caught:
         nirtorch_cli.nir_to_torch(real_files / f"{DAMAGED}.nir", {}, repair=False)
     (line,) = str(caught.value).splitlines()

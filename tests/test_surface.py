@@ -116,7 +116,7 @@ def test_repair(name: str, tmp_path: Path) -> None:
     assert bool(repairs) == (name == "damaged")
 
 
-def test_what_was_mended_is_never_replaced(models: Path) -> None:
+def test_what_was_repaired_is_never_replaced(models: Path) -> None:
     before = (models / "damaged.nir").read_bytes()
     result = nirtorch_cli.repair("damaged.nir")
     with pytest.raises(nirtorch_cli.OutputError, match="the output is the input"):
@@ -210,10 +210,10 @@ for verdict in nirtorch_cli.check(["models", b""], dtype=torch.float64, jobs=2, 
     if verdict.word == "broken":
         broken.append(verdict.file)
 passed: bool = all(verdict.passed for verdict in nirtorch_cli.check("model.nir"))
-mended = nirtorch_cli.repair("model.nir", type_check=False)
-content: bytes = mended.content
-signs: list[str] = [change.sign + change.text for change in mended.changes]
-mended.write("fixed.nir", clobber=False)
+repaired = nirtorch_cli.repair("model.nir", type_check=False)
+content: bytes = repaired.content
+signs: list[str] = [change.sign + change.text for change in repaired.changes]
+repaired.write("fixed.nir", clobber=False)
 try:
     module: torch.fx.GraphModule = nirtorch_cli.nir_to_torch("fixed.nir", {})
 except nirtorch_cli.NirtorchError as error:

@@ -1,8 +1,8 @@
-"""One file through everything: read, checked, mapped, converted, run, stored, loaded, run again.
+"""Takes one file through everything: read, check, map, convert, run, store, load, run again.
 
-In: a `Task`. Out: an `Assessment`, whatever is wrong with the file, or a `Refusal` if the
-request itself is wrong. Raises nothing, so that one file's trouble is no other's. What a file
-leaves behind in the process, such as torch's random numbers, is set anew for each.
+In: a `Task`. Out: an `Assessment`, whatever is wrong with the file, or a `Refusal` if the request
+itself is wrong. Raises nothing, so that one file does not affect the others. Global state of the
+process, such as torch's random numbers, is reset for each file.
 
 Cost: linear in the file's size, plus what a few steps take, plus `portability`.
 """
@@ -95,15 +95,15 @@ def _examined(file: ModelFile, task: Task, noted: list[Finding]) -> Proof:
 
 
 def batch_of(module: ConvertedModule, batch: int, max_bytes: int) -> int:
-    """As many rows as were asked for, or one where states of two runs would take too much."""
+    """As many rows as were asked for, or one if two runs' states would take too much."""
     without, with_one = module.meta["step_bytes"]
     return batch if without + 2 * batch * (with_one - without) <= max_bytes else 1
 
 
 def _besides(obstacles: Iterable[Finding], noted: Iterable[Finding]) -> list[Finding]:
     """What was noticed and is not among the obstacles, where it may be told as an error."""
-    told = {(finding.code, finding.node, finding.parameter) for finding in obstacles}
-    return [f for f in noted if (f.code, f.node, f.parameter) not in told]
+    reported = {(finding.code, finding.node, finding.parameter) for finding in obstacles}
+    return [f for f in noted if (f.code, f.node, f.parameter) not in reported]
 
 
 def _assessment(

@@ -87,14 +87,14 @@ def check(
         max_memory: bytes that examining a file may take, where the system keeps such a limit; 0 for
             no limit, None for 1.5 times `max_bytes`.
         debug: whether the processes print tracebacks to stderr.
-        on_done: is told how many files of how many are done, once before the first.
+        on_done: called with the numbers of files done and in all, first before any is done.
         keep_interrupted: whether Ctrl-C ends with the verdicts that there are, and NIR901 (not
             examined) for the other files, instead of a KeyboardInterrupt.
 
     Raises:
-        UsageError: a folder or pattern leads to no file, a map cannot be had, a code is none.
-        MissingFrameworkError: what a map needs is not installed.
-        ValueError: another option is none of those that there are.
+        UsageError: a folder or pattern leads to no file, a map does not resolve, or a code does not
+        exist. MissingFrameworkError: what a map needs is not installed. ValueError: another option
+        is none of those that there are.
 
     Example:
         >>> for verdict in check("models", ignore=["NIR8"], strict=True):

@@ -5,8 +5,8 @@ names of files, each once, in the order of the arguments and by name within one,
 path, as it is. Patterns are expanded here too, for shells that do not and for those that were told
 not to.
 
-A name that is no pattern is handed on whether or not there is such a file, so that whoever
-reads it says what is wrong. Cost: linear in the entries of the folders that are searched.
+A name that is not a pattern is passed on even if there is no such file; reading it then reports
+what is wrong. Cost: linear in the entries of the folders that are searched.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Values as digests: what was given over many steps, without keeping it.
+"""Digests of values, which stand for outputs of many steps without keeping these.
 
 In: a tensor, or a state in whatever containers a module puts it. Out: bytes that are equal
 where every bit is, NaN included, and the size of a state. Cost: linear in the numbers.
@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 
 _DEEPEST = 8
-"""How deep containers in a state are followed; deeper ones count as one thing."""
+"""How deep containers in a state are followed; deeper ones count as one value."""
 
 
 def digest(value: Any) -> bytes:
-    """16 bytes that stand for every bit of a value, and for how it is put together."""
+    """16 bytes that depend on every bit of a value, and on its structure."""
     found = hashlib.blake2b(digest_size=16)
     for part in _parts(value, 0):
         found.update(_bytes(part))

@@ -11,12 +11,12 @@ from torch.fx import Node
 
 from nirtorch_cli.conversion import state
 from nirtorch_cli.conversion.graph_module import ConvertedModule
-from nirtorch_cli.running.engine.stages import condensed
+from nirtorch_cli.running.engine.stages import stages_of
 
 
 def steps_used(module: ConvertedModule) -> int:
     """The steps after which every delay has given what it was first fed, and every loop too."""
-    form = condensed(module.graph)
+    form = stages_of(module.graph)
     if form is None:
         return 1
     carried = {key: node for key, node in form.carried.items() if node is not None}

@@ -35,7 +35,7 @@ def examined(
     Arguments:
         jobs: how many at a time.
         timeout: seconds for each; 0 for as many as it takes.
-        on_done: is told how many are done.
+        on_done: called with the number of files done.
 
     Raises:
         UsageError, MissingFrameworkError: the request is wrong, whatever the files are.

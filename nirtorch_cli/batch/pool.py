@@ -128,7 +128,7 @@ def outcomes(
         timeout: seconds for each task; 0 for as many as it takes.
         max_bytes: of memory for each process, beside what it has when it is prepared; 0 for as
             much as there is. See `serve.limit_memory`.
-        on_done: is told how many tasks are done.
+        on_done: called with the number of tasks done.
     """
     crew = _Crew(tasks, jobs, timeout, (function, prepare, max_bytes))
     found: dict[int, Outcome] = {}
@@ -166,7 +166,7 @@ class _Crew:
         with contextlib.suppress(queue.Empty):
             worker, message = self.news.get(timeout=self.patience())
             if worker in self.workers:
-                self.hear(worker, message, found)
+                self.receive(worker, message, found)
         for worker in [w for w in self.workers if self.is_late(w)]:
             worker.process.kill()
             self.lose(worker, "late", found)
@@ -182,7 +182,7 @@ class _Crew:
             worker.send(self.orders)
             self.workers.append(worker)
 
-    def hear(self, worker: _Worker, message: Any, found: dict[int, Outcome]) -> None:
+    def receive(self, worker: _Worker, message: Any, found: dict[int, Outcome]) -> None:
         """Take a message of a process; None says that it has ended."""
         if message is None:
             self.lose(worker, "died", found)

@@ -1,4 +1,4 @@
-"""Can other programs read the file? What `nir.read` says to it.
+"""Can other programs read the file? Tries `nir.read`.
 
 In: a file that `reading` accepted, since nir's reader follows links and allocates what it is
 told to. Out: findings: NIR801 cannot be read at all, NIR802 refused by nir's type check only,

@@ -149,7 +149,7 @@ def _loaded(
 def _is_restored(leaf: Leaf) -> bool:
     try:
         pickle.loads(pickle.dumps(leaf.module))
-    except BaseException as error:  # a user's class raises whatever it likes
+    except BaseException as error:  # a user's class may raise any error
         if is_interrupt(error) or lacks_memory(error):
             raise
         return False
@@ -157,7 +157,7 @@ def _is_restored(leaf: Leaf) -> bool:
 
 
 def _copy(module: ConvertedModule, image: bytes | None, leaf: Leaf) -> torch.nn.Module | None:
-    """A node's module as it was stored; None if it cannot be had."""
+    """A node's module as it was stored; None if it cannot be loaded."""
     again = _loaded(module, image, [])
     if again is None:
         return None
@@ -219,7 +219,7 @@ def _ran(
         return None
     except MemoryError:
         raise
-    except BaseException as error:  # a user's module raises whatever it likes
+    except BaseException as error:  # a user's module may raise any error
         if is_interrupt(error) or lacks_memory(error):
             raise
         findings.append(failure(module, error))

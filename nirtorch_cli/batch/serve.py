@@ -44,7 +44,7 @@ def serve() -> None:
 
 
 def limit_memory(max_bytes: int) -> bool:
-    """Refuse this process more memory than it has now and `max_bytes`; whether that can be had.
+    """Limit this process to the memory that it has now and `max_bytes` more; whether that worked.
 
     Linux counts what a process may write to, stacks and libraries aside. Other systems either
     have no such limit or do not keep it: there the estimate before a conversion has to do.

@@ -1,6 +1,6 @@
 """What is asked about one file, and what was found out: plain values for other processes.
 
-Imports neither torch nor nir, so that whoever hands files out need not wait for them.
+Imports neither torch nor nir, so that the process that distributes files need not wait for them.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ class _Steps(NamedTuple):
 
 
 Copy = Callable[[], torch.nn.Module | None]
-"""Gives the module as it was before it was first called; None if that cannot be had."""
+"""Makes the module as it was before its first call; None if that is not possible."""
 
 
 def tried(observation: Observation, seed: int, copy: Copy) -> list[Finding]:
@@ -149,7 +149,7 @@ def _run(
                 done.digests.append(digest((output, before)))
     except (NirtorchError, MemoryError):
         raise
-    except BaseException as error:  # a user's module raises whatever it likes
+    except BaseException as error:  # a user's module may raise any error
         if is_interrupt(error) or lacks_memory(error):
             raise
         text = f"its module {leaf.name} raised when it was run {how}: {reason(error)}"

@@ -37,7 +37,7 @@ class Policy:
 class Verdict:
     """What is said of a file.
 
-    word: sound, or repaired if something was mended, whether or not a finding on that counts, or
+    word: sound, or repaired if something was repaired, whether or not a finding on that counts, or
         broken if there is an error.
     findings: those that count, errors first.
     was_examined: whether the examination came to its end, however it ended.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nirtorch_cli.batch.reports.formats import REPORTS
-from nirtorch_cli.cli.check_report import FormatName, tell
+from nirtorch_cli.cli.check_report import FormatName, report_verdicts
 from nirtorch_cli.cli.options import (
     Debug,
     Device,
@@ -32,7 +32,7 @@ from nirtorch_cli.cli.options import (
 from nirtorch_cli.cli.output import finish
 from nirtorch_cli.cli.progress import progress
 from nirtorch_cli.cli.rules import explanation, rule_list
-from nirtorch_cli.conversion.artefacts.atomic import refuse_output
+from nirtorch_cli.conversion.artefacts.atomic import require_writable
 from nirtorch_cli.findings.errors import UsageError
 from nirtorch_cli.findings.text import counted
 from nirtorch_cli.reading.formats import format_to_write
@@ -181,7 +181,7 @@ def check(
     sources = sources_of(models)
     for file in gathered(sources) if output != "-" else ():
         source = file if isinstance(file, str) else None
-        refuse_output(output, clobber=not no_clobber, source=source)
+        require_writable(output, clobber=not no_clobber, source=source)
     with progress(enabled=not quiet) as stage:
         verdicts = checked(
             sources,
@@ -208,7 +208,7 @@ def check(
             on_done=lambda done, count: stage(said(done, count)),
             keep_interrupted=True,
         )
-    tell(verdicts, chosen, output, no_clobber, quiet)
+    report_verdicts(verdicts, chosen, output, no_clobber, quiet)
 
 
 def sources_of(models: Sequence[str]) -> list[Source]:

@@ -13,7 +13,7 @@ import typer
 from nirtorch_cli.batch.reports.formats import REPORTS
 from nirtorch_cli.cli.output import Report, document, finish
 from nirtorch_cli.cli.terminal import has_colours
-from nirtorch_cli.conversion.artefacts.atomic import written
+from nirtorch_cli.conversion.artefacts.atomic import atomic_write
 from nirtorch_cli.reading.formats import format_named
 
 if TYPE_CHECKING:
@@ -34,7 +34,9 @@ FormatName = Literal["text", "json", "junit", "sarif", "github"]
 _FOR_PEOPLE = ("text", "github")
 
 
-def tell(verdicts: list[Verdict], chosen: str, output: str, no_clobber: bool, quiet: bool) -> None:
+def report_verdicts(
+    verdicts: list[Verdict], chosen: str, output: str, no_clobber: bool, quiet: bool
+) -> None:
     """Write the report, and leave with the exit code.
 
     If the report is not text on stdout, the findings are also printed on stderr.
@@ -47,7 +49,7 @@ def tell(verdicts: list[Verdict], chosen: str, output: str, no_clobber: bool, qu
     on_stdout = output == "-"
     content = rendered(verdicts, chosen, quiet=quiet and on_stdout, on_stdout=on_stdout)
     if not on_stdout:
-        with written(output, clobber=not no_clobber) as file:
+        with atomic_write(output, clobber=not no_clobber) as file:
             file.write(content.encode("utf8"))
     is_read = on_stdout and chosen in _FOR_PEOPLE
     report = Report(

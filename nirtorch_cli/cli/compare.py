@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from nirtorch_cli.cli.convert import refuse_errors, uncollected
+from nirtorch_cli.cli.convert import require_no_errors, uncollected
 from nirtorch_cli.cli.options import (
     Debug,
     Device,
@@ -25,7 +25,7 @@ from nirtorch_cli.cli.options import (
 )
 from nirtorch_cli.cli.output import Report, finish, say
 from nirtorch_cli.cli.progress import progress
-from nirtorch_cli.cli.run_request import refuse_stdin_twice
+from nirtorch_cli.cli.run_request import check_stdin
 from nirtorch_cli.cli.tables import table
 from nirtorch_cli.findings.errors import ExitCode, UsageError
 from nirtorch_cli.findings.suggestions import did_you_mean
@@ -132,7 +132,7 @@ def compare(
     from nirtorch_cli.reading.graphs import read
 
     sides = parse_side(a), parse_side(b)
-    refuse_useless(sides, model, inputs)
+    check_sides(sides, model, inputs)
     if math.isnan(atol):
         raise UsageError("--atol is nan, which is not a number", hint="give 0 or more, or inf")
     feeding = Feeding(tuple(inputs), layout, steps, batch, seed, allow_nan, max_bytes)
@@ -158,7 +158,7 @@ def compare(
             max_bytes=max_bytes,
             stage=stage,
         )
-        refuse_errors(pair.findings)
+        require_no_errors(pair.findings)
         stage("comparing")
         comparison = compare_recordings(
             *pair.recordings,
@@ -228,7 +228,7 @@ class Feeding:
         return {names.get(name, name): values for name, values in made.items()}
 
 
-def refuse_useless(sides: tuple[Side, Side], model: str | None, inputs: list[str]) -> None:
+def check_sides(sides: tuple[Side, Side], model: str | None, inputs: list[str]) -> None:
     """Refuse a request without a model, or with options that are not used.
 
     Raises:
@@ -243,7 +243,7 @@ def refuse_useless(sides: tuple[Side, Side], model: str | None, inputs: list[str
         raise UsageError("--model is not used here: neither A nor B is made from it")
     if inputs and all(side.kind == "trace" for side in sides):
         raise UsageError("--input is not used here: A and B have been run already")
-    refuse_stdin_twice(model, inputs)
+    check_stdin(model, inputs)
 
 
 def chosen_variables(text: str | None) -> list[str]:

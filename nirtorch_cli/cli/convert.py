@@ -36,7 +36,7 @@ from nirtorch_cli.cli.options import (
 from nirtorch_cli.cli.output import Report, finish, say, shape_text
 from nirtorch_cli.cli.progress import progress
 from nirtorch_cli.cli.tables import show_activity, table
-from nirtorch_cli.conversion.artefacts.atomic import refuse_output
+from nirtorch_cli.conversion.artefacts.atomic import require_writable
 from nirtorch_cli.conversion.artefacts.formats import artefact_of
 from nirtorch_cli.conversion.options import Options
 from nirtorch_cli.findings.errors import ConversionError, UsageError
@@ -127,7 +127,7 @@ def convert(
         )
         module = convert_model(file, request, stage)
         findings = [Finding(**finding) for finding in module.meta["findings"]]
-        refuse_errors(findings)
+        require_no_errors(findings)
         sample = None
         if output is None:
             sample = sampled(module, steps, batch, seed, stage)
@@ -156,7 +156,7 @@ def check_output(
 
     Raises:
         UsageError: stdout is used twice, or is a terminal; or a module cannot be written in the
-        format. OutputError: see `refuse_output`.
+        format. OutputError: see `require_writable`.
     """
     if output is None:
         return
@@ -168,7 +168,7 @@ def check_output(
         if sys.stdout.isatty():
             raise UsageError("-o - would write a pickle to the terminal", hint="redirect it")
         return
-    refuse_output(output, clobber=not no_clobber, source=None if model == "-" else model)
+    require_writable(output, clobber=not no_clobber, source=None if model == "-" else model)
     artefact_of(output)
 
 
@@ -183,7 +183,7 @@ def uncollected() -> Iterator[None]:
         gc.enable()
 
 
-def refuse_errors(findings: Sequence[Finding]) -> None:
+def require_no_errors(findings: Sequence[Finding]) -> None:
     """Raise a ConversionError if a finding says that a module's numbers cannot be trusted."""
     errors = [finding for finding in findings if finding.severity == "error"]
     if errors:
@@ -223,12 +223,12 @@ def result(
     """The answer as plain values."""
     from nirtorch_cli.conversion.describe import count_parameters, describe, generated_code
 
-    told = ("file", "file_version", "dt", "dt_reason", "integration", "reset", "integrator_input")
+    keys = ("file", "file_version", "dt", "dt_reason", "integration", "reset", "integrator_input")
     answer: dict[str, Any] = {
-        **{key: module.meta[key] for key in (*told, "versions")},
+        **{key: module.meta[key] for key in (*keys, "versions")},
         "parameters": count_parameters(module),
         "nodes": [asdict(row) for row in describe(module)],
-        "sample": None if sample is None else _told(sample),
+        "sample": None if sample is None else _sample_values(sample),
         "saved": output,
     }
     if code:
@@ -236,7 +236,7 @@ def result(
     return answer
 
 
-def _told(sample: Sample) -> dict[str, Any]:
+def _sample_values(sample: Sample) -> dict[str, Any]:
     """A sample as plain values; its findings are reported with all others."""
     return {key: value for key, value in asdict(sample).items() if key != "findings"}
 

@@ -23,7 +23,7 @@ from nirtorch_cli.cli.options import (
 from nirtorch_cli.cli.output import Report, document, finish, shape_text
 from nirtorch_cli.cli.progress import progress
 from nirtorch_cli.cli.tables import table
-from nirtorch_cli.conversion.artefacts.atomic import refuse_output, written
+from nirtorch_cli.conversion.artefacts.atomic import atomic_write, require_writable
 from nirtorch_cli.drawing.graphs.formats import GRAPHS, LISTS, Direction, Wrap
 from nirtorch_cli.findings.errors import ExitCode, UsageError
 from nirtorch_cli.findings.text import counted, printable, quoted
@@ -94,9 +94,9 @@ def inspect(
     from nirtorch_cli.reading.graphs import read
 
     chosen = chosen_format(form, as_json, output)
-    refuse_without_picture(chosen, direction, wrap)
+    check_picture_options(chosen, direction, wrap)
     if output != "-":
-        refuse_output(output, clobber=not no_clobber, source=None if model == "-" else model)
+        require_writable(output, clobber=not no_clobber, source=None if model == "-" else model)
     with progress(enabled=not quiet) as stage:
         stage("reading")
         file = read(model_source(model), max_bytes=max_bytes)
@@ -114,7 +114,7 @@ def inspect(
         exit_code=ExitCode.UNSOUND if has_errors else ExitCode.DONE,
     )
     if output != "-":
-        with written(output, clobber=not no_clobber) as target:
+        with atomic_write(output, clobber=not no_clobber) as target:
             target.write(content(report, as_json=chosen == "json"))
         note = f"wrote {printable(output)}: {summary(inspection)}"
         report = replace(report, notes=(*report.notes, note), show=None)
@@ -144,7 +144,7 @@ def chosen_format(name: FormatName | None, as_json: bool, output: str) -> str:
     return format_to_write(output, FORMATS, "a model", or_else=", or give --format").name
 
 
-def refuse_without_picture(chosen: str, direction: Direction | None, wrap: Wrap | None) -> None:
+def check_picture_options(chosen: str, direction: Direction | None, wrap: Wrap | None) -> None:
     """Refuse options of pictures for formats without a picture or without a layout of ours.
 
     Raises:

@@ -20,7 +20,7 @@ from nirtorch_cli.cli.options import (
 from nirtorch_cli.cli.output import Report, finish
 from nirtorch_cli.cli.progress import progress
 from nirtorch_cli.cli.terminal import has_colours
-from nirtorch_cli.conversion.artefacts.atomic import refuse_output
+from nirtorch_cli.conversion.artefacts.atomic import require_writable
 from nirtorch_cli.findings.errors import UsageError
 from nirtorch_cli.findings.text import counted, printable
 
@@ -67,7 +67,7 @@ def repair(
         raise UsageError("-o - would write a binary file to the terminal", hint="redirect it")
     if output not in (None, "-"):
         source = None if model == "-" else model
-        refuse_output(str(output), clobber=not no_clobber, source=source)
+        require_writable(str(output), clobber=not no_clobber, source=source)
     with progress(enabled=not quiet) as stage:
         stage("mending")
         result = repaired(model_source(model), type_check=not no_type_check, max_bytes=max_bytes)

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nirtorch_cli.cli.convert import refuse_errors
+from nirtorch_cli.cli.convert import require_no_errors
 from nirtorch_cli.cli.options import (
     Debug,
     Device,
@@ -46,13 +46,13 @@ from nirtorch_cli.cli.run_request import (
     Form,
     array_type,
     check_files,
+    check_stdout,
     chosen_neurons,
     example,
     fed,
     labels_of,
     loaded,
     recorded,
-    refuse_stdout,
     starting_state,
 )
 from nirtorch_cli.conversion.options import Dtype, Options
@@ -184,11 +184,11 @@ def run(
     writes what is done. A long recording can be run in pieces with the same result: see --start,
     --state-out and --state-in.
     """
-    from nirtorch_cli.running.signals.outputs import refuse_form
+    from nirtorch_cli.running.signals.outputs import check_format
 
     form_name = None if form is None else form.value
     files = Files(output, state_in, state_out, plot, not no_clobber, form_name)
-    refuse_stdout(files, as_json)
+    check_stdout(files, as_json)
     check_files(model, inputs, files)
     request = Options(
         maps=tuple(maps),
@@ -208,11 +208,11 @@ def run(
         with progress(enabled=not quiet) as stage:
             module = loaded(model, request, max_bytes, trust, dtype is not None, stage)
             findings = [Finding(**finding) for finding in module.meta["findings"]]
-            refuse_errors(findings)
+            require_no_errors(findings)
             labels, like = labels_of(module, record), example(module, request)
             choice = chosen_neurons(module, labels, neurons, files)
             if output is not None:
-                refuse_form(output, labels, files.form)
+                check_format(output, labels, files.form)
             stage("reading the input")
             from nirtorch_cli.running.signals.inputs import InputOptions
 
@@ -234,7 +234,7 @@ def run(
                 state, earlier, odd = starting_state(module, state_in, arrays, like, max_bytes)
                 findings += odd
         from nirtorch_cli.running.engine.compiler import Compiler
-        from nirtorch_cli.running.state_file import refuse_unstorable_state
+        from nirtorch_cli.running.state_file import require_storable_state
         from nirtorch_cli.running.stream import as_arrays, run_stream
 
         total, started = len(next(iter(arrays.values()))), time.perf_counter()
@@ -244,11 +244,11 @@ def run(
             def on_steps(done: int, state: Any) -> None:
                 nonlocal is_storable
                 if not is_storable:  # known only after the first steps
-                    refuse_unstorable_state(as_arrays(state))
+                    require_storable_state(as_arrays(state))
                     is_storable = True
                 shown.advance(done)
 
-            compiler = Compiler(told=lambda w: shown(f"compiling {w}")) if compiled else None
+            compiler = Compiler(report=lambda w: shown(f"compiling {w}")) if compiled else None
             outcome = run_stream(
                 module,
                 arrays,

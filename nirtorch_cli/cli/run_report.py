@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from nirtorch_cli.running.activity import NodeActivity
     from nirtorch_cli.running.engine.compiler import Compiler
     from nirtorch_cli.running.signals.outputs import Label
-    from nirtorch_cli.running.stream import Outcome
+    from nirtorch_cli.running.stream import StreamRun
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Done:
     """
 
     module: ConvertedModule
-    outcome: Outcome
+    outcome: StreamRun
     specs: Mapping[str, str]
     arrays: Mapping[str, Any]
     labels: list[Label]
@@ -203,10 +203,10 @@ def answer(done: Done, files: Files) -> dict[str, Any]:
     """The answer as plain values."""
     from nirtorch_cli.running.tally import statistics
 
-    told = ("file", "dt", "dt_reason", "integration", "reset", "integrator_input", "versions")
+    keys = ("file", "dt", "dt_reason", "integration", "reset", "integrator_input", "versions")
     outcome = done.outcome
     return {
-        **{key: done.module.meta.get(key) for key in told},
+        **{key: done.module.meta.get(key) for key in keys},
         "start": done.start,
         "steps": outcome.steps,
         "steps_asked": done.steps,
@@ -217,7 +217,7 @@ def answer(done: Done, files: Files) -> dict[str, Any]:
             for name, array in done.arrays.items()
         },
         "outputs": {
-            done.nir_name(name): asdict(tally.told()) for name, tally in outcome.tallies.items()
+            done.nir_name(name): asdict(tally.result()) for name, tally in outcome.tallies.items()
         },
         "recorded": {
             label.key: asdict(statistics(done.array(label)))
@@ -243,10 +243,10 @@ def show_summary(done: Done) -> None:
         spec = printable(done.specs[name])
         print(f"fed     {printable(done.nir_name(name))} {shape_text(array.shape)} from {spec}")
     for name, tally in done.outcome.tallies.items():
-        told = tally.told()
-        line = f"output  {printable(done.nir_name(name))} {shape_text(told.shape)} {told.dtype}"
-        if told.mean is not None:
-            line += f", mean {told.mean:.4}, min {told.min:.4}, max {told.max:.4}"
+        found = tally.result()
+        line = f"output  {printable(done.nir_name(name))} {shape_text(found.shape)} {found.dtype}"
+        if found.mean is not None:
+            line += f", mean {found.mean:.4}, min {found.min:.4}, max {found.max:.4}"
         print(line)
     steps = done.outcome.steps
     speed = f", {steps / done.seconds:,.0f} steps/s" if done.seconds else ""

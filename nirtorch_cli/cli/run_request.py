@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from nirtorch_cli.cli.convert import uncollected
 from nirtorch_cli.cli.options import model_source
-from nirtorch_cli.conversion.artefacts.atomic import refuse_output
+from nirtorch_cli.conversion.artefacts.atomic import require_writable
 from nirtorch_cli.conversion.artefacts.formats import ARTEFACTS
 from nirtorch_cli.conversion.options import Options
 from nirtorch_cli.findings.errors import ReadError, UsageError
@@ -63,7 +63,7 @@ class Form(str, Enum):
     NIR = "nir"
 
 
-def refuse_stdout(files: Files, as_json: bool) -> None:
+def check_stdout(files: Files, as_json: bool) -> None:
     """Refuse -o - if stdout is used for something else, or the format is not given.
 
     Raises:
@@ -90,17 +90,17 @@ def check_files(model: str, inputs: Sequence[str], files: Files) -> None:
     Raises:
         UsageError: an output without a known suffix, one that is written twice, or stdin twice.
         MissingFrameworkError: a picture is asked for, and matplotlib is not installed.
-        OutputError: see `refuse_output`.
+        OutputError: see `require_writable`.
     """
-    from nirtorch_cli.reading.sources import place_of
+    from nirtorch_cli.reading.sources import file_part_of
     from nirtorch_cli.running.signals.inputs import readings
-    from nirtorch_cli.running.signals.outputs import refuse_form
+    from nirtorch_cli.running.signals.outputs import check_format
 
     specs = [spec for text in inputs for spec in readings(text)]
-    read = [model, *(place_of(spec).file for spec in specs)]
-    refuse_stdin_twice(model, inputs)
+    read = [model, *(file_part_of(spec).file for spec in specs)]
+    check_stdin(model, inputs)
     if files.output is not None:
-        refuse_form(files.output, [], files.form)
+        check_format(files.output, [], files.form)
     if files.plot is not None:
         from nirtorch_cli.drawing.runs.pictures import picture_format, require_matplotlib
 
@@ -113,22 +113,22 @@ def check_files(model: str, inputs: Sequence[str], files: Files) -> None:
             *read,
             *([files.state_in] if files.state_in and path != files.state else []),
         ]:
-            refuse_output(path, clobber=files.clobber, source=None if source == "-" else source)
+            require_writable(path, clobber=files.clobber, source=None if source == "-" else source)
         same = [other for other in written if os.path.realpath(other) == os.path.realpath(path)]
         if len(same) > 1:
             raise UsageError(f"{quoted(path)} would be written twice", hint="name another file")
 
 
-def refuse_stdin_twice(model: str | None, inputs: Sequence[str]) -> None:
+def check_stdin(model: str | None, inputs: Sequence[str]) -> None:
     """Refuse to read a model and an input from one stdin.
 
     Raises:
         UsageError: both are `-`.
     """
-    from nirtorch_cli.reading.sources import STDIN, place_of
+    from nirtorch_cli.reading.sources import STDIN, file_part_of
     from nirtorch_cli.running.signals.inputs import readings
 
-    files = [place_of(spec).file for text in inputs for spec in readings(text)]
+    files = [file_part_of(spec).file for text in inputs for spec in readings(text)]
     if model == STDIN and STDIN in files:
         raise UsageError("MODEL and --input are both -, and stdin can be read once only")
 
@@ -139,9 +139,9 @@ def stdin_of(specs: Iterable[str]) -> BinaryIO | None:
     Raises:
         UsageError: it is a terminal.
     """
-    from nirtorch_cli.reading.sources import STDIN, place_of
+    from nirtorch_cli.reading.sources import STDIN, file_part_of
 
-    if not any(place_of(spec).file == STDIN for spec in specs):
+    if not any(file_part_of(spec).file == STDIN for spec in specs):
         return None
     if sys.stdin.isatty():
         raise UsageError("--input is - but stdin is a terminal", hint="pipe a file into it")
@@ -164,7 +164,7 @@ def loaded(
     """
     is_saved = _is_saved(model)
     if is_saved:
-        refuse_saved(model, request, trust)
+        check_saved(model, request, trust)
     if request.device.partition(":")[0] == "meta":
         raise UsageError("--device meta has no values to run with")
     stage("loading torch" if is_saved else "reading")
@@ -194,7 +194,7 @@ def loaded(
     return module
 
 
-def refuse_saved(model: str, request: Options, trust: bool) -> None:
+def check_saved(model: str, request: Options, trust: bool) -> None:
     """Refuse to load a pickle that is not trusted, or to change what is converted already.
 
     Raises:

@@ -23,8 +23,9 @@ from nirtorch_cli.comparison.grid import coarser_spikes, coarser_values
 from nirtorch_cli.comparison.recording import Recording
 from nirtorch_cli.conversion.attribution import user_errors
 from nirtorch_cli.conversion.graph_module import ConvertedModule, first_floating, stored_tensors
-from nirtorch_cli.running.arrays import Array, as_array
-from nirtorch_cli.running.engine.stages import condensed
+from nirtorch_cli.primitives.broadcasting import Array
+from nirtorch_cli.running.arrays import as_array
+from nirtorch_cli.running.engine.stages import stages_of
 from nirtorch_cli.running.recording import (
     OF_OUTPUTS,
     held,
@@ -109,7 +110,7 @@ def _recordable(module: ConvertedModule, wanted: Mapping[str, Iterable[str]]) ->
     edited = tuple(
         f"{path}/" if path else ""
         for path, part in (("", module), *nested_modules(module))
-        if condensed(part.graph) is None
+        if stages_of(part.graph) is None
     )
     kinds = dict(node_types(module))
     return [
@@ -210,18 +211,18 @@ class _Gathered:
     def put(self, request: Request, piece: _Piece, part: Array) -> None:
         """Keep values at the ends of coarser steps."""
         part = coarser_values(part, piece.each)
-        array = self.room(request, part)
+        array = self.buffer(request, part)
         if array is not None:
             array[piece.start : piece.stop] = part
 
     def total(self, request: Request, piece: _Piece, part: Array) -> None:
         """Count spikes over coarser steps."""
         part = coarser_spikes(part.astype(float), piece.each)
-        array = self.room(request, part)
+        array = self.buffer(request, part)
         if array is not None:
             array[piece.start : piece.stop] += part
 
-    def room(self, request: Request, part: Array) -> Array | None:
+    def buffer(self, request: Request, part: Array) -> Array | None:
         """The buffer for a part of a variable; None if its shape changed, so that it has none."""
         array = self.arrays.get(request)
         if array is None:

@@ -88,7 +88,7 @@ class Comparison:
         """
         atol = self.atol if atol is None else atol
         shift = self.max_spike_shift if max_spike_shift is None else max_spike_shift
-        refuse_tolerances(atol, shift)
+        check_tolerances(atol, shift)
         found = [Finding("NIR621", "error", reason) for reason in self.not_compared]
         for node in self.nodes:
             found += self._not_compared(node, optional=False)
@@ -141,28 +141,28 @@ class Comparison:
     @property
     def _firsts(self) -> tuple[tuple[int, int] | None, tuple[int, int] | None]:
         """Step and index of the first node that diverges, and of the first that may."""
-        parted = [(n.first_step, place) for place, n in enumerate(self.nodes)]
-        unknown = [(n.unknown_from, place) for place, n in enumerate(self.nodes)]
+        parted = [(n.first_step, index) for index, n in enumerate(self.nodes)]
+        unknown = [(n.unknown_from, index) for index, n in enumerate(self.nodes)]
         return _first(parted), _first(unknown)
 
     def to_json(self) -> dict[str, Any]:
         """The comparison as JSON; infinity and NaN, which JSON lacks, are texts."""
         first, unknown = self.first_parting, self.first_unknown
-        told = {
+        values = {
             **asdict(self),
             "passes": self.passes(),
             "first_parting": None if first is None else first.node,
             "first_unknown": None if unknown is None else unknown.node,
             "nodes": [{"first_step": node.first_step, **asdict(node)} for node in self.nodes],
         }
-        return {key: _plain(value) for key, value in told.items()}
+        return {key: _plain(value) for key, value in values.items()}
 
 
 def _first(steps: list[tuple[int | None, int]]) -> tuple[int, int] | None:
-    return min(((step, place) for step, place in steps if step is not None), default=None)
+    return min(((step, index) for step, index in steps if step is not None), default=None)
 
 
-def refuse_tolerances(atol: float, max_spike_shift: int) -> None:
+def check_tolerances(atol: float, max_spike_shift: int) -> None:
     """Refuse tolerances with which nothing, or everything, would agree.
 
     Raises:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nirtorch_cli.comparison.trains import largest_shift, matched, train_of, van_rossum
-from nirtorch_cli.running.arrays import Array
+from nirtorch_cli.primitives.broadcasting import Array
 
 _AT_A_TIME = 2**21
 """How many numbers of an array are compared at a time."""
@@ -22,7 +22,7 @@ MOST_SPIKES = 2**53 - 1
 
 
 @dataclass(frozen=True)
-class Place:
+class Position:
     """A step, a batch row, and a neuron by its index in the node's shape; all from 0."""
 
     step: int
@@ -30,7 +30,7 @@ class Place:
     neuron: tuple[int, ...]
 
 
-def text_of(place: Place) -> str:
+def text_of(place: Position) -> str:
     """A position in words."""
     neuron = ", ".join(map(str, place.neuron)) or "0"
     return f"step {place.step}, row {place.row}, neuron {neuron}"
@@ -46,7 +46,7 @@ class ValueDifference:
     """
 
     largest: float | None
-    place: Place | None
+    place: Position | None
     beyond: int
     not_finite: int
     first_step: int | None
@@ -72,7 +72,7 @@ class SpikeDifference:
     shifted: int
     least_shift: int | None
     first_step: int | None
-    first: Place | None
+    first: Position | None
     van_rossum: float
     largest_van_rossum: float
 
@@ -143,7 +143,7 @@ def spike_difference(
     )
 
 
-def no_spikes(values: Array) -> tuple[Place, str] | None:
+def no_spikes(values: Array) -> tuple[Position, str] | None:
     """The first value of (T, B, *shape) that is not a number of spikes, with its position.
 
     Numbers of spikes are whole, not negative, and at most `MOST_SPIKES`.
@@ -164,6 +164,6 @@ def is_zero_or_one(values: Array) -> bool:
     return bool(np.all((values == 0) | (values == 1)))
 
 
-def _place(index: int, shape: tuple[int, ...], start: int) -> Place:
+def _place(index: int, shape: tuple[int, ...], start: int) -> Position:
     step, row, *neuron = (int(i) for i in np.unravel_index(index, shape))
-    return Place(start + step, row, tuple(neuron))
+    return Position(start + step, row, tuple(neuron))

@@ -15,7 +15,7 @@ from torch.fx import Node
 from nirtorch_cli.conversion import state
 from nirtorch_cli.conversion.graph_module import ConvertedModule
 from nirtorch_cli.primitives.table import primitive_named
-from nirtorch_cli.running.engine.stages import condensed
+from nirtorch_cli.running.engine.stages import stages_of
 from nirtorch_cli.running.recording import (
     OF_OUTPUTS,
     known_variables,
@@ -103,7 +103,7 @@ def spiking_outputs(module: ConvertedModule, prefix: str = "") -> dict[str, bool
     It is if the node's NIR type spikes, or if the node passes spikes on. For an Input, and for a
     nested graph that a map takes whole, only the values tell.
     """
-    form = condensed(module.graph)
+    form = stages_of(module.graph)
     if form is None:
         return {}
     found: dict[str, bool] = {}

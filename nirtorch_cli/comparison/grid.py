@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nirtorch_cli.findings.errors import UsageError
-from nirtorch_cli.running.arrays import Array
+from nirtorch_cli.primitives.broadcasting import Array
 
 _ACCURACY = 1e-6
 """The relative tolerance: the accuracy of a dt that was inferred from float32 numbers."""

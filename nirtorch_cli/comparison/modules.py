@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from nirtorch_cli.comparison.capture import fitting, recorded
-from nirtorch_cli.comparison.comparison import DEFAULT_ATOL, Comparison, refuse_tolerances
+from nirtorch_cli.comparison.comparison import DEFAULT_ATOL, Comparison, check_tolerances
 from nirtorch_cli.comparison.expected import (
     compared_variables,
     expected_of,
@@ -80,7 +80,7 @@ def compare_modules(
         >>> [finding.line() for finding in found.failures(atol=0.1, max_spike_shift=1)]
         []
     """
-    refuse_tolerances(atol, max_spike_shift)
+    check_tolerances(atol, max_spike_shift)
     known = compared_variables()
     chosen = known if variables is None else tuple(variables)
     wrong = [name for name in chosen if name not in known]

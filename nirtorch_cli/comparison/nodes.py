@@ -21,11 +21,11 @@ from nirtorch_cli.comparison.comparison import (
     LACKING,
     Comparison,
     NodeComparison,
-    refuse_tolerances,
+    check_tolerances,
 )
 from nirtorch_cli.comparison.differences import (
     MOST_SPIKES,
-    Place,
+    Position,
     SpikeDifference,
     ValueDifference,
     is_zero_or_one,
@@ -37,7 +37,7 @@ from nirtorch_cli.comparison.differences import (
 from nirtorch_cli.comparison.grid import Grid, coarser_spikes, coarser_values, common_grid
 from nirtorch_cli.comparison.recording import Recording
 from nirtorch_cli.findings.errors import UsageError
-from nirtorch_cli.running.arrays import Array
+from nirtorch_cli.primitives.broadcasting import Array
 
 TAU_STEPS = 10
 """The default time constant of the distance of van Rossum, in steps of the common grid."""
@@ -75,7 +75,7 @@ def compare(
         UsageError: neither length of a step is a whole multiple of the other, or one of them
             is not known; or atol, max_spike_shift or tau is negative or NaN.
     """
-    refuse_tolerances(atol, max_spike_shift)
+    check_tolerances(atol, max_spike_shift)
     grid = common_grid(a.dt, b.dt)
     tau = TAU_STEPS * grid.dt if tau is None else tau
     if not tau > 0:
@@ -176,7 +176,7 @@ class _Comparer:
             if wrong is not None:
                 place, value = wrong
                 what = "NaN" if value == "nan" else value
-                place = Place(place.step // length, place.row, place.neuron)
+                place = Position(place.step // length, place.row, place.neuron)
                 text = f"{who} has {what} at {text_of(place)}, which is not a number of spikes"
                 text += f" up to {MOST_SPIKES:,}" if MOST_SPIKES < float(value) < math.inf else ""
                 found.append((place.step, f"could not be compared: {text}"))

@@ -123,12 +123,12 @@ def paired(
                 repeats=repeats,
                 spiking=spiking,
             )
-    told = [Finding(**f) for module in modules.values() for f in module.meta["findings"]]
+    reported = [Finding(**f) for module in modules.values() for f in module.meta["findings"]]
     return Pair(
         (recordings[0], recordings[1]),
         wanted,
         spiking,
-        findings=tuple(dict.fromkeys(told)),
+        findings=tuple(dict.fromkeys(reported)),
         assumed=tuple(assumed),
         notes=tuple(_notes(sides, traces, modules, grid)),
     )

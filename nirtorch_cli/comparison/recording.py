@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from nirtorch_cli.findings.text import quoted
-from nirtorch_cli.reading.sources import Place, bytes_of
-from nirtorch_cli.running.arrays import Array
+from nirtorch_cli.primitives.broadcasting import Array
+from nirtorch_cli.reading.sources import FilePart, bytes_of
 from nirtorch_cli.running.recording import known_variables
 from nirtorch_cli.running.signals.formats import format_of
 from nirtorch_cli.running.signals.npz import DT, arrays_of
@@ -53,39 +53,39 @@ def read_recording(
     Raises:
         ReadError: it is not there, damaged, too large, or holds no numbers of a run.
     """
-    place = Place(os.fspath(path))
-    content = bytes_of(place, None, max_bytes)
+    source = FilePart(os.fspath(path))
+    content = bytes_of(source, None, max_bytes)
     kind = format_of(content).name
     if kind == "npz":
-        named, said = _of_archive(content, place, max_bytes)
+        named, said = _of_archive(content, source, max_bytes)
     elif kind == "nir":
         from nirtorch_cli.running.signals.nirdata import gridded_of  # takes nir and h5py along
 
-        found, said = gridded_of(content, place, max_bytes)
+        found, said = gridded_of(content, source, max_bytes)
         named = {_known(*key, "/".join(key)): array for key, array in found.items()}
     else:
         text = "is not a recording of a run (.npz, or NIR data)"
-        raise place.problem(text, code="NIR023")
+        raise source.problem(text, code="NIR023")
     trace: dict[str, dict[str, Array]] = {}
     for (node, variable), array in named.items():
         if variable != "count":  # it has no time axis, and says less than the spikes
             trace.setdefault(node, {})[variable] = array
-    name, step = f"trace:{place.file}", said if dt is None else dt
+    name, step = f"trace:{source.file}", said if dt is None else dt
     return Recording(name, step, trace, is_flat=kind == "nir")
 
 
 def _of_archive(
-    content: bytes, place: Place, max_bytes: int | None
+    content: bytes, source: FilePart, max_bytes: int | None
 ) -> tuple[dict[tuple[str, str], Array], float | None]:
     """The arrays of a .npz file by node and variable, and dt."""
-    arrays = arrays_of(content, place, max_bytes)
+    arrays = arrays_of(content, source, max_bytes)
     step = _number(arrays[DT]) if DT in arrays else None
     if DT in arrays and arrays[DT].ndim < 2:  # an Output may have that name
         del arrays[DT]
     for key, array in arrays.items():
         if array.dtype.kind not in "biuf":
             text = f"{quoted(key)} holds {array.dtype}, not real numbers"
-            raise place.problem(text, code="NIR023")
+            raise source.problem(text, code="NIR023")
     parts = {key: key.rpartition(":") for key in arrays}
     return {_known(parts[key][0], parts[key][2], key): a for key, a in arrays.items()}, step
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nirtorch_cli.running.arrays import Array
+from nirtorch_cli.primitives.broadcasting import Array
 
 Train = list[tuple[int, int]]
 """The steps at which a neuron fires, in order, each with its number of spikes (1 or more)."""

@@ -1,7 +1,7 @@
-"""Which node of a converted module raised, and which map its module is from.
+"""Finds the node of a converted module that raised, and the map that its module is from.
 
-In: a converted module, and what was raised while it was run, moved or copied. Out: a finding
-that names both, in one line. Cost: that of the traceback; nothing as long as nothing is raised.
+In: a converted module, and the error from running, moving or copying it. Out: a finding that names
+both, in one line. Cost: that of the traceback; none without an error.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from nirtorch_cli.findings.tracebacks import is_interrupt, lacks_memory, message
 
 
 class Leaf(NamedTuple):
-    """The module of a node that is no converted graph.
+    """The module of a node that is not a converted graph.
 
     path: the node's NIR path. name: the module's class and the entry of a user's map that made
     it, in words; the class alone for reference modules. is_mapped: whether a user's map made it.
@@ -35,7 +35,7 @@ class Leaf(NamedTuple):
 
 
 def leaves(module: ConvertedModule, prefix: str = "") -> Iterator[Leaf]:
-    """The modules of all nodes in the order of a step; one that stands for two nodes twice."""
+    """The modules of all nodes in the order of a step; a shared one for each of its nodes."""
     origins = module.meta.get("origins", {})
     for key, name in module.meta["names"].items():
         child = module._modules.get(key)
@@ -55,7 +55,7 @@ def user_errors(
 ) -> Iterator[None]:
     """Raise a NirtorchError that names file, node and map in place of what a module raises.
 
-    Not of Ctrl-C, of errors that are findings already, nor of a lack of memory.
+    Ctrl-C, errors that are findings already, and a lack of memory pass unchanged.
     """
     file = module.meta.get("file")
     try:
@@ -64,7 +64,7 @@ def user_errors(
         raise error.of(file) from error.__cause__
     except (NirtorchError, MemoryError):
         raise
-    except BaseException as error:  # a user's module raises whatever it likes
+    except BaseException as error:  # a user's module may raise any error
         if is_interrupt(error) or lacks_memory(error):
             raise
         raise kind(failure(module, error, when, code).of(file)) from error

@@ -1,7 +1,7 @@
 """The nodes of a sound graph to modules, and these to a `ConvertedModule`, nested graphs first.
 
-In: a graph with shapes, a merged map, what a step means. Out: the module, and findings; what a
-mapper did wrong is collected, so that all of it is told at once. Cost: linear in nodes and edges.
+In: a graph with shapes, a merged map, what a step means. Out: the module, and findings; the errors
+of mappers are collected and reported together. Cost: linear in nodes and edges.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from nirtorch_cli.graph.checks.time import (
     time_steps,
     uneven_delays,
 )
-from nirtorch_cli.graph.inlining import dissolve
+from nirtorch_cli.graph.inlining import inline
 from nirtorch_cli.graph.plan import plan_graph, shortened
 from nirtorch_cli.graph.schedule import Schedule
 from nirtorch_cli.graph.shapes import input_shape, output_shape
@@ -39,19 +39,19 @@ from nirtorch_cli.reading.unknown_nodes import UnknownNode, type_name
 
 _RESERVED = frozenset(dir(ConvertedModule(torch.nn.Module(), torch.fx.Graph())))
 _RESERVED |= {"self", "state"}
-"""Names that a submodule or an argument would shadow."""
+"""Names that a submodule or an argument must not have."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The merged map with dt settled, and what its default entries were made with."""
+    """The merged map with its dt, and the options of its default entries."""
 
     node_map: NodeMapping
     time_step: TimeStep
     defaults: DefaultMapper | None
 
     def described(self) -> dict[str, Any]:
-        """For the module's `meta`: what a step means; None where no default entry is used."""
+        """For the module's `meta`: what a step means; None if no default entry is used."""
         dynamics = None if self.defaults is None else self.defaults.dynamics
         described: dict[str, Any] = {
             "dt": self.time_step.dt,
@@ -99,7 +99,7 @@ class Builder:
 
     def is_whole(self, node: nir.NIRNode) -> bool:
         """Whether a nested graph is handed to a mapper instead of being converted."""
-        # A map for all of nir.NIRNode is meant for what is not a graph.
+        # A mapper for nir.NIRNode, the base class, is not meant for graphs.
         graph_types = (kind for kind in type(node).__mro__ if issubclass(kind, nir.NIRGraph))
         return any(kind in self.settings.node_map for kind in graph_types)
 
@@ -170,7 +170,7 @@ class Builder:
         return cast("torch.nn.Module | None", module)
 
     def problem_of(self, module: torch.nn.Module) -> str | None:
-        """Why a module cannot be used at all; asking may run code of its class."""
+        """Why a module cannot be used at all; finding out may run code of its class."""
         try:
             return call_problem(module)
         except BaseException as error:
@@ -180,7 +180,7 @@ class Builder:
             return f"raised {reason(error)} when its forward was looked at"
 
     def source(self, node: nir.NIRNode) -> str:
-        """The entry of a map that a node's module is from, in words."""
+        """The map's entry that made a node's module, in words."""
         key, mapper = key_of(node, self.settings.node_map), self.mapper(node)
         assert mapper is not None
         return self.origins.get(key) or f"mapper {mapper_name(mapper)}"
@@ -203,7 +203,7 @@ class Builder:
 
     def build(self, graph: nir.NIRGraph, path: str) -> ConvertedModule:
         """The module of a graph whose nodes all have a mapping."""
-        flat = dissolve(graph, self.is_whole)
+        flat = inline(graph, self.is_whole)
         plan, ambiguous = plan_graph(flat, self.settings.time_step.dt, path)
         self.findings += ambiguous
         names = identifiers(flat.nodes, _RESERVED)
@@ -239,7 +239,7 @@ class Builder:
         return wire(Plan(tuple(parts), edges, delayed), path)
 
     def waiting_less(self, name: str, node: nir.NIRNode, plan: Schedule) -> nir.NIRNode:
-        """A Delay whose incoming edges already waited one step has one less to wait."""
+        """Shorten a Delay by the step that its incoming edges already wait."""
         if name not in plan.shortened:
             return node
         dt = self.settings.time_step.dt
@@ -248,7 +248,7 @@ class Builder:
         return shorter
 
     def check_numbers(self, where: str, node: nir.NIRNode) -> None:
-        """Whether a node suits the length of a step, and the module its parameters."""
+        """Check that a node suits the length of a step, and its parameters the module's type."""
         mapper = self.mapper(node)
         if isinstance(mapper, DefaultMapper):
             if mapper.dynamics.integration == "euler":

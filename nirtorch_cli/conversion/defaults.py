@@ -1,4 +1,4 @@
-"""NIR node -> reference module: the maps that are used where the user gives none.
+"""The default maps, from NIR node types to reference modules.
 
 In: what a step means (dt, integration, reset, ...). Out: a node map, a plain dict from
 NIR node types to `DefaultMapper`s, one for every NIR primitive. Weights and constants

@@ -67,7 +67,7 @@ def describe(module: ConvertedModule, prefix: str = "") -> Iterator[NodeRow]:
 def count_parameters(module: torch.nn.Module) -> int:
     """How many numbers the parameters of a module hold."""
     parameters = {id(p): p for p in stored_tensors(module) if isinstance(p, torch.nn.Parameter)}
-    lazy = torch.nn.parameter.is_lazy  # such a one has no size before it is first called
+    lazy = torch.nn.parameter.is_lazy  # a lazy parameter has no size before its first call
     return sum(p.numel() for p in parameters.values() if not lazy(p))
 
 

@@ -1,4 +1,4 @@
-"""The GraphModule that a conversion returns, and how it is pickled.
+"""The GraphModule that a conversion returns, and its pickling.
 
 torch pickles a GraphModule as Python source and traces that source again on load: names
 change, `meta` is lost, and an owner of nested GraphModules recompiles all of them at
@@ -27,7 +27,7 @@ NIR_NAME = "nir_name"
 
 @dataclass(frozen=True)
 class _Reference:
-    """An fx node in a pickle, by its place in the graph."""
+    """An fx node in a pickle, by its index in the graph."""
 
     place: int
 
@@ -45,7 +45,7 @@ class NodeRecord(NamedTuple):
 
 
 def stored_tensors(module: torch.nn.Module) -> Iterator[torch.Tensor]:
-    """Parameters and buffers of a module, without asking classes what else they would store."""
+    """The parameters and buffers of a module, without calling methods of its class."""
     for part in module.modules():
         for tensor in (*part._parameters.values(), *part._buffers.values()):
             if tensor is not None:
@@ -53,7 +53,7 @@ def stored_tensors(module: torch.nn.Module) -> Iterator[torch.Tensor]:
 
 
 def first_floating(module: torch.nn.Module) -> torch.Tensor | None:
-    """A tensor of the type and on the device in which a module is run; None if it takes any."""
+    """A tensor with the type and device of a module; None if it takes any."""
     return next((t for t in stored_tensors(module) if t.is_floating_point()), None)
 
 
@@ -65,7 +65,7 @@ class ConvertedModule(torch.fx.GraphModule):
         name = self.__class__.__name__
         rebuilt = type(self).__mro__[1], name, records(self.graph), attributes
         specs = self.meta.get("maps")
-        # In front, so that the classes of a map are there before its modules are unpickled.
+        # First, so that the classes of a map are imported before its modules are unpickled.
         return (_rebuild_mapped, (MapModules(specs), *rebuilt)) if specs else (_rebuild, rebuilt)
 
     def _recompile_submodules(self) -> list[Any]:
@@ -103,7 +103,7 @@ def records(graph: torch.fx.Graph) -> list[NodeRecord]:
 
 
 def graph_from_records(rows: list[NodeRecord]) -> torch.fx.Graph:
-    """The fx graph that `records` wrote down."""
+    """The fx graph from its `records`."""
     graph = torch.fx.Graph(tracer_cls=StateTracer)
     nodes: list[torch.fx.Node] = []
 
@@ -141,7 +141,7 @@ class MapModules:
 
 def _imported(specs: Sequence[str]) -> MapModules:
     for spec in specs:
-        with contextlib.suppress(MapError):  # what is then missing is named by what needs it
+        with contextlib.suppress(MapError):  # what is then missing is reported when it is needed
             module_of(spec)
     # For what a mapper imported when it was called. `pt.load` takes them off the path again.
     sys.path.extend(folder for folder in map_folders(specs) if folder not in sys.path)

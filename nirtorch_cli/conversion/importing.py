@@ -1,11 +1,11 @@
 """The Python module that a `--map` spec names, found where installed modules come first.
 
-In: the part of a spec that names a module or a file. Out: the module. The folder that it is in is
-importable while this is done, after everything that is installed, and not a moment longer: it may
-hold a file for every module that this program or its dependencies import. An installed module of
-the same name therefore wins, and the folder is not asked at all for one.
+In: the part of a spec that names a module or a file. Out: the module. Its folder is importable only
+meanwhile, after everything that is installed, because it may hold a file for every module that this
+program or its dependencies import. So an installed module of the same name wins, and the folder is
+not searched for it.
 
-Importing a module runs the code in it; that is what it is for.
+Importing a module runs its code, which is the purpose.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def split_spec(spec: str) -> tuple[str, str | None]:
     """`where:ATTR` into its halves; the colon of a Windows drive is no separator.
 
     Raises:
-        MapError: it is of no known form.
+        MapError: it does not have a known form.
     """
     path, colon, attribute = spec.rpartition(":")
     is_drive = len(path) == 1 and attribute[:1] in ("\\", "/")
@@ -54,7 +54,7 @@ def split_spec(spec: str) -> tuple[str, str | None]:
 
 @contextlib.contextmanager
 def importable(folders: Iterable[str]) -> Iterator[None]:
-    """While open, modules in these folders can be imported where none is installed of the name.
+    """While open, modules in these folders can be imported, unless one of the name is installed.
 
     No bytecode is left in them.
     """
@@ -102,7 +102,7 @@ def module_of(spec: str) -> ModuleType:
     """The module of a spec that names a module or a file.
 
     Raises:
-        MapError: it is not there, or raised.
+        MapError: it does not exist, or raised.
     """
     path, _ = split_spec(spec)
     return _file_module(spec, Path(path)) if path.endswith(".py") else _named_module(spec, path)
@@ -148,7 +148,7 @@ def _file_module(spec: str, path: Path) -> ModuleType:
     if loaded is not None and getattr(loaded, "__file__", None) == str(resolved):
         return loaded
     if loaded is not None or not name.isidentifier() or _is_installed(name, resolved):
-        # Another module has this name already: this one must not take its place.
+        # Another module has this name already, and must not be replaced.
         digest = hashlib.blake2s(str(resolved).encode("utf8", "replace"), digest_size=4)
         name = f"nirtorch_map_{digest.hexdigest()}"
     specification = importlib.util.spec_from_file_location(name, resolved)
@@ -181,9 +181,9 @@ def problem(spec: str, code: str, message: str, hint: str | None = None) -> MapE
 
 @contextlib.contextmanager
 def user_code(spec: str) -> Iterator[None]:
-    """Say of what the code behind a spec raises where it did.
+    """Report where the code of a spec raised.
 
-    `sys.exit()` in it is an error like any other: it must not end the program as done.
+    `sys.exit()` in it is an error too: it must not end the program with exit code 0.
     """
     try:
         yield

@@ -1,7 +1,7 @@
 """nir_to_torch: a NIR graph to a `torch.fx.GraphModule`.
 
-Each stage hands the next one plain values: the graph is mended and checked, its shapes are
-inferred, looping nested graphs are dissolved, the rest is scheduled, every node is
+Each stage hands the next one plain values: the graph is repaired and checked, its shapes are
+inferred, nested graphs on loops are inlined, the rest is scheduled, every node is
 mapped to a module, and the modules are wired in the schedule's order.
 
 Always holds: the given graph is not changed, the module shares no memory with it, and
@@ -71,9 +71,9 @@ def nir_to_torch(
         device: where parameters and buffers are put.
         dtype: the floating type of parameters and buffers.
         skip_unmapped: skip nodes whose type is in no map, instead of raising.
-        repair: mend damage that has one sensible meaning, such as the stale shape of an
+        repair: repair damage that has one sensible meaning, such as the stale shape of an
             Output (`nirtorch check --explain` has all); `module.meta["findings"]` tells what
-            was mended. If False, such a graph is refused.
+            was repaired. If False, such a graph is refused.
         max_bytes: refuse a file whose data claim more, and a network of which one step would take
             more, before anything is built; None for 1 GiB, or eight times what there is already.
         on_error: "warn" makes warnings of findings of severity error, too, where a module can be

@@ -5,7 +5,7 @@ or the name of an installed pack (entry points of the group `nirtorch.maps`). AT
 nested with dots. It is a mapping, or a function that returns one and is handed those of the
 conversion's options that its signature names. Of several specs, later ones win.
 
-Loading a spec runs the code that it names; that is what it is for. See `importing` for where
+Loading a spec runs the code that it names, which is the purpose. See `importing` for where
 modules are found.
 """
 
@@ -63,7 +63,7 @@ def load_maps(specs: Sequence[str], options: MapOptions) -> dict[Any, Callable[[
 def loaded_maps(
     specs: Sequence[str], options: MapOptions
 ) -> list[tuple[str, dict[Any, Callable[[Any], Any]]]]:
-    """Each spec with its map, every entry of which was looked at.
+    """Each spec with its map, whose entries are checked.
 
     Raises:
         MapError, MissingFrameworkError: as `load_maps`.
@@ -82,7 +82,7 @@ def loaded_maps(
 
 
 def load_map(spec: str, options: MapOptions) -> dict[Any, Callable[[Any], Any]]:
-    """The map of one spec, as a dict: a mapping of a user's own class is asked once."""
+    """The map of one spec as a dict; a user's own mapping class is read once."""
     attribute = _attribute_of(spec)
     with importable(map_folders([spec])), user_code(spec):
         mapping = dict(_as_mapping(spec, attribute, options))
@@ -116,7 +116,7 @@ def _nested_attribute(spec: str, module: ModuleType, attribute: str) -> Any:
 
 
 def _as_mapping(spec: str, value: Any, options: MapOptions) -> Mapping[Any, Any]:
-    """A mapping as it is; a function called with the options that it names."""
+    """The value itself if it is a mapping; else what it returns for the options it names."""
     if isinstance(value, Mapping):
         return value
     if not callable(value):

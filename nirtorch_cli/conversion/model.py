@@ -34,7 +34,7 @@ def convert_model(
     """Load the maps of a request and convert a file with them.
 
     Arguments:
-        stage: is told what is being done, for a sign of life.
+        stage: called with a text for each stage, to show progress.
 
     Raises:
         ConversionError: the file cannot be converted; says every reason.
@@ -84,7 +84,7 @@ def loaded_model(path: str, device: torch.device) -> torch.fx.GraphModule:
 
 
 def usable_device(name: str) -> torch.device:
-    """The device of a name, tried out.
+    """The device of a name, after a test that it works.
 
     Raises:
         UsageError: torch knows no such device, or it is not usable here.
@@ -112,7 +112,7 @@ _MOST_REASON = 200
 
 
 def devices_here() -> list[str]:
-    """What --device can name here and compute with."""
+    """The devices that can be used on this machine."""
     found = ["cpu"]
     for kind in _KINDS:
         library = getattr(torch, kind, None)

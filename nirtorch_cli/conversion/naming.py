@@ -1,10 +1,9 @@
 """NIR names to Python identifiers, injectively.
 
-In: the names of the nodes of one graph, in any order, and the identifiers that
-are taken. Out: an identifier for each. A node keeps the name that users of
-nirtorch know (`.` becomes `_`) where that is an identifier nobody else in the
-graph asks for; otherwise, and if it is a keyword, it gets the prefix `nir_node_`
-and an escaped name, from which the NIR name can be read back.
+In: the names of the nodes of one graph, in any order, and the identifiers that are taken. Out: an
+identifier for each. A node keeps the name that users of nirtorch know (`.` becomes `_`) if that is
+an identifier that no other node of the graph has; otherwise, and if it is a keyword, it gets the
+prefix `nir_node_` and an escaped name, from which the NIR name can be read back.
 
 Always holds: the result depends on the set of names only; two names never share
 an identifier; no identifier is a keyword, is in `reserved`, starts with `_` (where
@@ -58,7 +57,7 @@ def identifiers(names: Iterable[str], reserved: Collection[str] = ()) -> dict[st
 
     `reserved` are identifiers that must not be used, such as the attributes of
     `torch.fx.GraphModule`. Where several names ask for one identifier, it goes
-    to the one that is spelled so; if there is none, nobody gets it.
+    to the one that is spelled so; if there is none, no name gets it.
     """
     wanted = {name: name.replace(".", "_") for name in names}
     demand = Counter(wanted.values())

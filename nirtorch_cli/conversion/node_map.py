@@ -1,7 +1,7 @@
 """Node maps: from NIR node types to functions that make a torch module of a node.
 
-In: the user's map and the default one. Out: one map, every entry of which was looked at,
-and the function that it holds for a node. Loads no torch.
+In: the user's map and the default one. Out: one map, whose entries were checked, and its function
+for a node. Does not load torch.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def merged_map(node_map: NodeMapping, default_map: NodeMapping) -> NodeMapping:
     """`node_map` over `default_map`.
 
     Raises:
-        MapError: one is no mapping, a key is not a NIR node type, or a value cannot be called.
+        MapError: one is not a mapping, a key is not a NIR node type, or a value cannot be called.
     """
     for name, mapping in (("node_map", node_map), ("default_map", default_map)):
         if not isinstance(mapping, Mapping):
@@ -49,7 +49,7 @@ def _types() -> list[type[nir.NIRNode]]:
 
 
 def check_entries(mapping: Mapping[Any, Any], name: str) -> None:
-    """Look at every entry of a map; `name` is what messages call it.
+    """Check every entry of a map; `name` is its name in messages.
 
     Raises:
         MapError: lists every key that is not a NIR node type and every value that cannot be called.
@@ -87,7 +87,7 @@ def mapper_of(node: nir.NIRNode, node_map: NodeMapping) -> Mapper | None:
 
 
 def mapper_name(mapper: Mapper) -> str:
-    """What messages call a mapper: the name under which it was defined, and in which module."""
+    """A mapper's name in messages: where it was defined, and its module."""
     while isinstance(mapper, functools.partial):
         mapper = mapper.func
     has_name = isinstance(mapper, (types.FunctionType, types.BuiltinFunctionType, type))
@@ -99,5 +99,5 @@ def shown(value: Any) -> str:
     """A value's repr, or why there is none."""
     try:
         return repr(value)
-    except BaseException as error:  # a user's __repr__ may raise whatever it likes
+    except BaseException as error:  # a user's __repr__ may raise any error
         return f"a {type(value).__name__} whose repr raised {reason(error)}"

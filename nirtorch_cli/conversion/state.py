@@ -3,12 +3,12 @@
     previous_output(state, key, reference, shape, rank)   last step's value of a delayed edge
     entry(state, key)                                     a node's part of the state
     add(a, b)                                             two edges that meet in a node
-    silence(reference, shape, rank)                       what a node without input hears
+    silence(reference, shape, rank)                       zeros, for a node without input
     checked_output(output, x, taken, given, node, module) what a module of a user's map gave
     checked_step(step, x, taken, given, node, module)     the same of one that has a state
 
-All are pure: none changes a state or a tensor. The last two cost a few comparisons, and stand
-behind modules that a user's map made only: the reference modules need none.
+All are pure: none changes a state or a tensor. The last two cost a few comparisons, and are only
+used for modules that a user's map made.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def previous_output(
         key: where the state keeps the value.
         reference: an input of the graph; the zeros take its batch axes, dtype and device.
         shape: the value's shape without batch axes.
-        rank: how many axes of `reference`, counted from the last, are no batch axes.
+        rank: how many axes of `reference`, counted from the last, are not batch axes.
 
     Raises:
         StateError: the state has no such value, or belongs to an input of another shape.
@@ -89,14 +89,14 @@ def add(a: Tensor, b: Tensor) -> Tensor:
 def checked_output(
     output: Any, x: Tensor, taken: Shape | None, given: Shape | None, node: str, module: str
 ) -> Tensor:
-    """What a mapped module gave for an input x, if that is what a map promises.
+    """The output of a mapped module for an input x, checked against the promises of a map.
 
     Arguments:
         taken, given: the NIR shapes of the node's input and output; None where not known.
         node: the node's NIR path. module: its module and the map that made it, for messages.
 
     Raises:
-        ContractError: it is no tensor, or has another shape, type or device than it must.
+        ContractError: it is not a tensor, or has a wrong shape, type or device.
         StateError: the input itself does not fit the node.
     """
     if not isinstance(output, Tensor):
@@ -165,7 +165,7 @@ def _broken(promise: str, value: Any, node: str, hint: str) -> ContractError:
 
 
 def _described(value: Any) -> str:
-    """What a value is, without its own words, which may be long or raise."""
+    """What a value is, without its repr, which may be long or raise."""
     if isinstance(value, Tensor):
         return f"a tensor of the shape {tuple(value.shape)}"
     if isinstance(value, (tuple, list)):
@@ -188,11 +188,11 @@ def _missing(key: str) -> StateError:
 
 
 CHECKS = (checked_output, checked_step)
-"""The functions that stand behind a call and give what it gave."""
+"""The functions that check the result of a call and return it."""
 
 
 def result_of(call: torch.fx.Node) -> torch.fx.Node:
-    """The node that has what a call gives: the check of it, if there is one, or itself."""
+    """The node with the result of a call: its check, if there is one, or itself."""
     for user in call.users:
         if user.target in CHECKS and user.args[0] is call:
             return user
@@ -202,9 +202,8 @@ def result_of(call: torch.fx.Node) -> torch.fx.Node:
 class StateTracer(torch.fx.Tracer):
     """A tracer that keeps calls of this module's functions and all modules as they are.
 
-    Without it, whoever traces a converted module again (a transform, or torch's own
-    pickling of a plain GraphModule) has these functions inlined for the one case of a
-    state that is not None.
+    Without it, tracing a converted module again (by a transform, or by torch's own pickling of a
+    plain GraphModule) would inline these functions for the case of a state that is not None.
     """
 
     def __init__(self) -> None:

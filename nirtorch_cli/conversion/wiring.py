@@ -82,7 +82,7 @@ def _takes_state(forward: Callable[..., Any]) -> bool:
 
 
 def call_problem(module: torch.nn.Module) -> str | None:
-    """Why a module cannot be called for a node, which its signature tells; None if it can."""
+    """Why a module cannot be called for a node, from its signature; None if it can."""
     if "_modules" not in vars(module):
         return "was not initialised: its __init__ must call super().__init__()"
     if isinstance(module, ConvertedModule):
@@ -117,10 +117,10 @@ class _Wiring:
         self.states: dict[str, torch.fx.Node | None] = {}
         self.modules: dict[str, torch.nn.Module] = {}
         self.previous: dict[str, torch.fx.Node] = {}
-        place = {part.name: number for number, part in enumerate(plan.parts)}
+        index = {part.name: number for number, part in enumerate(plan.parts)}
         delayed = set(plan.delayed)
         self.sources: dict[str, list[tuple[str, bool]]] = {part.name: [] for part in plan.parts}
-        for source, target in sorted(plan.edges, key=lambda edge: place[edge[0]]):
+        for source, target in sorted(plan.edges, key=lambda edge: index[edge[0]]):
             self.sources[target].append((source, (source, target) in delayed))
         # All arguments come before the first use of one.
         self.shaped_argument: tuple[torch.fx.Node, int] | None = None
@@ -144,7 +144,7 @@ class _Wiring:
         self.values[part.name] = value
 
     def incoming(self, part: Part) -> torch.fx.Node:
-        """What arrives at a node: the sum of its edges, in the order of the schedule."""
+        """The input of a node: the sum of its edges, in the order of the schedule."""
         arriving = [
             self.previous_output(source) if is_delayed else self.values[source]
             for source, is_delayed in self.sources[part.name]
@@ -189,7 +189,7 @@ class _Wiring:
         part: Part,
         name: str,
     ) -> torch.fx.Node:
-        """What a module gave for a value: checked, if a user's map made it."""
+        """The output of a module for a value; checked, if a user's map made the module."""
         if part.origin is None:
             return result
         where = self.path + part.nir_name
@@ -220,9 +220,9 @@ class _Wiring:
         return self.graph.create_node("call_function", target, arguments, {}, name)
 
     def dictionary(self, entries: Mapping[str, torch.fx.Node | None], name: str) -> torch.fx.Node:
-        """A dict, called for: a literal alone reaches torch.export as fx's immutable_dict.
+        """A call of dict: a literal would reach torch.export as fx's immutable_dict.
 
-        Not by keywords: Python compares each with each other one.
+        Not with keywords, since Python compares each of them with all others.
         """
         return self.graph.create_node("call_function", dict, (dict(entries),), {}, name)
 

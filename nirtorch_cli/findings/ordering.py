@@ -42,15 +42,15 @@ def in_natural_order(names: Sequence[str], depth: Sequence[int]) -> list[int]:
 
     Example:
         >>> names = ["in", "b10", "b2", "out"]
-        >>> [names[place] for place in in_natural_order(names, [0, 1, 1, 2])]
+        >>> [names[index] for index in in_natural_order(names, [0, 1, 1, 2])]
         ['in', 'b2', 'b10', 'out']
     """
     alike: dict[tuple[str, int], list[int]] = {}
-    for place, name in enumerate(names):
-        alike.setdefault((_NUMBER.sub("0", name), depth[place]), []).append(place)
+    for index, name in enumerate(names):
+        alike.setdefault((_NUMBER.sub("0", name), depth[index]), []).append(index)
     order = list(range(len(names)))
-    for places in alike.values():
-        ordered = sorted(places, key=lambda place: natural_key(names[place]))
-        for place, shown in zip(places, ordered, strict=True):
-            order[place] = shown
+    for indices in alike.values():
+        ordered = sorted(indices, key=lambda index: natural_key(names[index]))
+        for index, shown in zip(indices, ordered, strict=True):
+            order[index] = shown
     return order

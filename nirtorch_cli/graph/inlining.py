@@ -1,9 +1,9 @@
-"""Nested graphs that a loop passes through, dissolved into the graph around them.
+"""Inlines nested graphs that a loop passes through into the graph around them.
 
-A nested graph is executed as one unit, and a unit gives its output only after it
-took all its input. Where a loop leads through it that would put a delay at its
-border that the equations do not have. So such a graph is dissolved, and those in it too:
-its nodes become nodes of the graph around it, named `nested.node`. All others stay.
+A nested graph is executed as one unit, which gives its output only after it has all its input. If a
+loop leads through it, that would need a delay at its border that is not in the equations. So such a
+graph is inlined, and those in it too: its nodes become nodes of the graph around it, named
+`nested.node`. All others stay nested.
 
 In: a structurally sound graph with shapes. Out: an equivalent one (the given graph
 is not changed). Cost: linear in nodes and edges, those of nested graphs included.
@@ -22,7 +22,7 @@ from nirtorch_cli.graph.loops import Edge, cyclic_components, neighbours
 
 @dataclass(frozen=True)
 class FlatGraph:
-    """The nodes of a graph, with the looping nested graphs dissolved.
+    """The nodes of a graph, with the nested graphs on loops inlined.
 
     inner_ports: former ports of inlined graphs, which now only pass a value on.
     origin: for each node its NIR path, as findings name it.
@@ -42,8 +42,8 @@ class FlatGraph:
         return isinstance(self.nodes[name], nir.Output) and name not in self.inner_ports
 
 
-def dissolve(graph: nir.NIRGraph, keep: Callable[[nir.NIRNode], bool]) -> FlatGraph:
-    """Dissolve the nested graphs that lie on a cycle, unless `keep` says they stay whole."""
+def inline(graph: nir.NIRGraph, keep: Callable[[nir.NIRNode], bool]) -> FlatGraph:
+    """Inline the nested graphs that lie on a cycle, unless `keep` says that they stay whole."""
     looping = set(_looping_graphs(graph, keep))
     flattening = _Flattening(keep, set(graph.nodes) - looping)
     entries, exits = {}, {}

@@ -17,7 +17,7 @@ import numpy as np
 
 from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.graph.checks.time import delays_in_steps
-from nirtorch_cli.graph.inlining import dissolve
+from nirtorch_cli.graph.inlining import inline
 from nirtorch_cli.graph.plan import plan_graph
 from nirtorch_cli.graph.shapes import input_shape, output_shape
 from nirtorch_cli.graph.sound import examined
@@ -135,13 +135,13 @@ class _Lister:
             for name, node in graph.nodes.items():
                 self.list_node(path + name, node)
             return
-        flat = dissolve(graph, lambda node: False)
+        flat = inline(graph, lambda node: False)
         plan, ambiguous = plan_graph(flat, self.inspection.dt, path)
         self.inspection.findings.extend(ambiguous)
         where = {name: path + origin for name, origin in flat.origin.items()}
         delayed = {(where[s], where[t]) for s, t in plan.delayed}
-        place = {name: number for number, name in enumerate(plan.order)}
-        edges = sorted(flat.edges, key=lambda edge: (place[edge[0]], place[edge[1]]))
+        index = {name: number for number, name in enumerate(plan.order)}
+        edges = sorted(flat.edges, key=lambda edge: (index[edge[0]], index[edge[1]]))
         self.list_edges([(where[s], where[t]) for s, t in edges], delayed)
         for name in plan.order:
             self.list_node(where[name], flat.nodes[name])

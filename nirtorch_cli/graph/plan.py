@@ -42,7 +42,7 @@ def plan_graph(flat: FlatGraph, dt: float, path: str = "") -> tuple[Schedule, li
         delays=whole,
         partial_delays=longest - whole,
         ports={name for name, node in flat.nodes.items() if is_of_role(node, "port")},
-        rank=lambda name: _content(flat.nodes[name]),
+        sort_key=lambda name: _content(flat.nodes[name]),
     )
     findings = [_ambiguity(entries, found, flat, path) for entries in found.ambiguous]
     lengthened = [name for name in found.order if name in found.shortened - whole]

@@ -16,7 +16,7 @@ import nir
 
 from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.findings.text import counted, quoted
-from nirtorch_cli.graph.checks.structure import astray, duplicate_edges, unconnected
+from nirtorch_cli.graph.checks.structure import dangling, duplicate_edges, unconnected
 from nirtorch_cli.reading.limits import MAX_NESTING
 
 Findings = list[Finding]
@@ -24,13 +24,13 @@ Findings = list[Finding]
 _PORTS = (nir.Input, nir.Output)
 
 
-def mended(graph: nir.NIRGraph) -> tuple[nir.NIRGraph, Findings]:
+def repaired(graph: nir.NIRGraph) -> tuple[nir.NIRGraph, Findings]:
     """The graph with its structure repaired, nested graphs too, and a finding for each repair."""
-    return _mended(graph, "", 0)
+    return _repaired(graph, "", 0)
 
 
-def _mended(graph: nir.NIRGraph, path: str, depth: int) -> tuple[nir.NIRGraph, Findings]:
-    """`mended` for a graph nested in `depth` others; `path` holds their names and its own."""
+def _repaired(graph: nir.NIRGraph, path: str, depth: int) -> tuple[nir.NIRGraph, Findings]:
+    """`repaired` for a graph nested in `depth` others; `path` holds their names and its own."""
     if depth > MAX_NESTING:
         return graph, []  # which a rule reports
     clean = copy.copy(graph)
@@ -47,7 +47,7 @@ def _mended(graph: nir.NIRGraph, path: str, depth: int) -> tuple[nir.NIRGraph, F
     for name, node in clean.nodes.items():
         if isinstance(node, nir.NIRGraph):
             inside = f"{path}/{name}" if path else name
-            clean.nodes[name], inner = _mended(node, inside, depth + 1)
+            clean.nodes[name], inner = _repaired(node, inside, depth + 1)
             findings += inner
     return clean, findings
 
@@ -64,7 +64,7 @@ def flattened_nest(graph: nir.NIRGraph) -> Findings:
     }
     # The innermost first, so that it is a node of the graph around it.
     for name in sorted(
-        beginnings & astray(graph).keys(), key=lambda name: (-name.count("."), name)
+        beginnings & dangling(graph).keys(), key=lambda name: (-name.count("."), name)
     ):
         inside = {n: n[len(name) + 1 :] for n in graph.nodes if n.startswith(f"{name}.")}
         counts = [sum(isinstance(graph.nodes[n], kind) for n in inside) for kind in _PORTS]
@@ -79,22 +79,22 @@ def flattened_nest(graph: nir.NIRGraph) -> Findings:
         graph.nodes = dict(sorted([*rest, (name, nest)]))
         text = f"edges name {quoted(name)}, which is not a node"
         done = f"{counted(len(inside), 'node')} '{name}.*' put into a nested graph of that name"
-        told = Finding("NIR101", "warning", text, name, hint=done, repair="flattened-nest")
-        found.append((name, told))
+        finding = Finding("NIR101", "warning", text, name, hint=done, repair="flattened-nest")
+        found.append((name, finding))
     return [finding for _, finding in sorted(found, key=lambda pair: pair[0])]
 
 
 def missing_node(graph: nir.NIRGraph) -> Findings:
     """Connect the edges of the one missing name to the one node that has no edge."""
-    missing, lonely = astray(graph), unconnected(graph)
-    if len(missing) != 1 or len(lonely) != 1:
+    missing, isolated = dangling(graph), unconnected(graph)
+    if len(missing) != 1 or len(isolated) != 1:
         return []
     if not (_ports(graph, nir.Input) and _ports(graph, nir.Output)):
         return []  # the name could also be the missing port
-    (name, edges), (meant,) = missing.popitem(), lonely
+    (name, edges), (meant,) = missing.popitem(), isolated
     node = graph.nodes[meant]
-    is_heard, hears = any(s == name for s, _ in edges), any(t == name for _, t in edges)
-    if (hears and isinstance(node, nir.Input)) or (is_heard and isinstance(node, nir.Output)):
+    is_source, is_target = any(s == name for s, _ in edges), any(t == name for _, t in edges)
+    if (is_target and isinstance(node, nir.Input)) or (is_source and isinstance(node, nir.Output)):
         return []
     graph.edges = [
         (meant if source == name else source, meant if target == name else target)
@@ -113,7 +113,7 @@ def missing_named_port(graph: nir.NIRGraph) -> Findings:
     for kind, end in ((nir.Input, 0), (nir.Output, 1)):
         names = {
             name
-            for name, edges in astray(graph).items()
+            for name, edges in dangling(graph).items()
             if all(edge[end] == name and edge[1 - end] != name for edge in edges)
         }
         if _ports(graph, kind) or len(names) != 1:
@@ -129,7 +129,7 @@ def missing_named_port(graph: nir.NIRGraph) -> Findings:
 def missing_port(graph: nir.NIRGraph) -> Findings:
     """Add an Input or Output if only one node can be next to it."""
     findings: Findings = []
-    if astray(graph):
+    if dangling(graph):
         return findings
     for code, kind in (("NIR102", nir.Input), ("NIR103", nir.Output)):
         beside = _open_ends(graph, kind)
@@ -149,7 +149,7 @@ def missing_port(graph: nir.NIRGraph) -> Findings:
 def unconnected_port(graph: nir.NIRGraph) -> Findings:
     """Connect the only Input or Output, if it has no edge and only one node can be next to it."""
     findings: Findings = []
-    if astray(graph):
+    if dangling(graph):
         return findings
     for kind in (nir.Input, nir.Output):
         ports, beside = _ports(graph, kind), _open_ends(graph, kind)
@@ -176,8 +176,8 @@ def _open_ends(graph: nir.NIRGraph, kind: type[nir.NIRNode]) -> list[str]:
     end = 1 if kind is nir.Input else 0
     taken = {edge[end] for edge in graph.edges}
     names = [n for n, node in graph.nodes.items() if not isinstance(node, (nir.Input, nir.Output))]
-    lonely = set(unconnected(graph)) if len(names) > 1 else set()
-    return [name for name in names if name not in taken and name not in lonely]
+    isolated = set(unconnected(graph)) if len(names) > 1 else set()
+    return [name for name in names if name not in taken and name not in isolated]
 
 
 def _ports(graph: nir.NIRGraph, kind: type[nir.NIRNode]) -> list[str]:

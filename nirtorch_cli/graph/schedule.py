@@ -5,7 +5,7 @@ Out: a `Schedule`: every node once, in an order in which each edge that is not
 delayed leads forward, and the edges that carry last step's value instead.
 
 The schedule is a function of the graph. Names decide only if the graph leaves a choice: between
-nodes that `rank` cannot tell apart, and in a loop that is entered at several nodes, which is
+nodes that `sort_key` cannot tell apart, and in a loop that is entered at several nodes, which is
 reported. How it is found:
 
 1. A Delay of at least one step that lies on a cycle is read before it is written: its incoming
@@ -83,7 +83,7 @@ def schedule(
     delays: Collection[str] = (),
     partial_delays: Collection[str] = (),
     ports: Collection[str] = (),
-    rank: Callable[[str], Any] = lambda name: (),
+    sort_key: Callable[[str], Any] = lambda name: (),
 ) -> Schedule:
     """Order the nodes of a graph and choose its delayed edges.
 
@@ -95,11 +95,11 @@ def schedule(
         delays: the nodes whose output is at least one step old.
         partial_delays: the nodes of whose output only some elements are at least one step old.
         ports: the nodes whose output is the sum of their inputs.
-        rank: a sort key that tells nodes apart by their content; it compares only nodes that are
+        sort_key: tells nodes apart by their content; it compares only nodes that are
             equally far from the sources.
     """
     edges = list(edges)
-    position = _positions(names, edges, sources, rank)
+    position = _positions(names, edges, sources, sort_key)
     ordered = sorted(position, key=position.__getitem__)
     ordered_edges = sorted(edges, key=lambda edge: (position[edge[0]], position[edge[1]]))
 
@@ -130,9 +130,9 @@ def _positions(
     names: Collection[str],
     edges: list[Edge],
     sources: Collection[str],
-    rank: Callable[[str], Any],
+    sort_key: Callable[[str], Any],
 ) -> dict[str, int]:
-    """An index for each node: by its distance from the sources, then `rank`, then name."""
+    """An index for each node: by its distance from the sources, then `sort_key`, then name."""
     following = neighbours(names, edges)
     distance = dict.fromkeys(sources, 0)
     queue = deque(sources)
@@ -149,8 +149,8 @@ def _positions(
     reached = [*sources, *(name for name in levels.pop(0) if name not in distance)]
     for level in sorted(levels):
         alike = levels[level]
-        reached += alike if len(alike) == 1 else sorted(alike, key=lambda n: (rank(n), n))
-    return {name: place for place, name in enumerate(reached)}
+        reached += alike if len(alike) == 1 else sorted(alike, key=lambda n: (sort_key(n), n))
+    return {name: index for index, name in enumerate(reached)}
 
 
 def _moved_to_neurons(
@@ -179,13 +179,13 @@ def _moved_to_neurons(
     feeds_a_delay = {source for source, _ in held}
     cut = _moved_over_ports(forward, edges, retreating, set(ports) - feeds_a_delay, loop_of)
     forward = _topological(ordered, _without(edges, cut))
-    sounding = _neurons_and_their_ports(forward, edges, cut, neurons, ports, loop_of)
+    spiking = _neurons_and_their_ports(forward, edges, cut, neurons, ports, loop_of)
     following = neighbours(ordered, _without(edges, cut))
     delayed_at = {source for source, _ in cut}
     passing: set[str] = set()
     for name in reversed(forward):
         if (
-            name not in sounding
+            name not in spiking
             and name not in feeds_a_delay
             and (following[name] or name in delayed_at)
             and all(t in passing and loop_of[t] == loop_of[name] for t in following[name])
@@ -196,8 +196,7 @@ def _moved_to_neurons(
     staying = {
         region[target]
         for source, target in inward
-        if loop_of[source] == loop_of[target]
-        and ((source, target) in cut or source not in sounding)
+        if loop_of[source] == loop_of[target] and ((source, target) in cut or source not in spiking)
     }
     staying |= {region[s] for s, t in cut if s in region and region.get(t) == region[s]}
     moving = {number for number in region.values() if number not in staying}

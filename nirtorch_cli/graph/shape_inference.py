@@ -100,7 +100,7 @@ class Inference:
         for name, node in self.nodes.items():
             if isinstance(node, nir.Input):
                 self.start(name, node, outside)
-        self.spread()
+        self.propagate()
         if len(self.taken) < len(self.nodes):
             self.guess()
 
@@ -125,7 +125,7 @@ class Inference:
                     self.take(name, shape)
                 elif own_shape == self.loose_input and isinstance(self.nodes[name], nir.NIRGraph):
                     self.nest(name, None)
-                self.spread()
+                self.propagate()
 
     def downstream(self) -> list[str]:
         """The nodes in the direction of the edges, as far as cycles allow."""
@@ -160,10 +160,10 @@ class Inference:
             return
         if declared is not None and shape != declared:
             text = f"declares the shape {declared}, but feeds {shape}"
-            self.mended("NIR202", name, text, "shape", "stale-shape", f"taken as {shape}")
+            self.repaired("NIR202", name, text, "shape", "stale-shape", f"taken as {shape}")
         self.take(name, shape)
 
-    def spread(self) -> None:
+    def propagate(self) -> None:
         """Propagate each known output shape along the edges; every edge is used once."""
         while self.queue:
             source = self.queue.popleft()
@@ -240,7 +240,7 @@ class Inference:
             text = f"has the shape {np.shape(bias)}, for outputs of shape {outputs}"
             node.bias = laid_over(np.asarray(bias), outputs)
             done = "taken for all outputs"
-            self.mended("NIR206", name, text, "bias", "scalar-parameters", done)
+            self.repaired("NIR206", name, text, "bias", "scalar-parameters", done)
 
     def elementwise_output(self, name: str, node: Any, shape: Shape) -> Shape:
         """The output of an elementwise node; its parameters are expanded to its input."""
@@ -252,10 +252,10 @@ class Inference:
             return shape
         text = f"has parameters of shape {parameters} for an input of shape {shape}"
         if way == "axes of one":
-            self.mended("NIR208", name, text, None, "size-one-axes", f"taken as {shape}")
+            self.repaired("NIR208", name, text, None, "size-one-axes", f"taken as {shape}")
         else:
             done = "each taken for all neurons that it stands for"
-            self.mended("NIR206", name, text, None, "scalar-parameters", done)
+            self.repaired("NIR206", name, text, None, "scalar-parameters", done)
         if way == "axes of one" or len(parameters) > len(shape):
             for parameter, values in elementwise_parameters(node).items():
                 setattr(node, parameter, laid_over(values, shape))
@@ -268,7 +268,7 @@ class Inference:
             return shape
         text = f"declares the shape {declared}, but gets {shape}"
         if is_stale(declared, shape) or self.evidence(name) >= ENOUGH:
-            self.mended("NIR202", name, text, "shape", "stale-shape", f"taken as {shape}")
+            self.repaired("NIR202", name, text, "shape", "stale-shape", f"taken as {shape}")
         elif self.failed.isdisjoint(self.coming.get(name, ())):  # else it is a consequence
             hint = "nothing else says which of the two is wrong: export it again"
             self.error("NIR203", name, text, hint)
@@ -326,10 +326,10 @@ class Inference:
         done = f"taken as {shape[1:]}"
         if declared is None:
             text, repair = "is not given", "conv-input-shape"
-            self.mended("NIR207", name, text, "input_shape", repair, done)
+            self.repaired("NIR207", name, text, "input_shape", repair, done)
         elif declared != shape[1:]:
             text, repair = f"is {declared}, but its input has {shape[1:]}", "stale-shape"
-            self.mended("NIR202", name, text, "input_shape", repair, done)
+            self.repaired("NIR202", name, text, "input_shape", repair, done)
         node.input_shape = shape[1] if rank == 2 else shape[1:]
         self.lay_bias(name, node, node.weight.shape[:1])
         return conv_output(node, shape)
@@ -348,7 +348,7 @@ class Inference:
             counted = plain is None or (shifted in wanted and not fits)
         if counted:
             text, done = f"{start} counts a batch axis", f"taken as {without_batch[0]}"
-            self.mended("NIR204", name, text, "start_dim", "flatten-batch-axis", done)
+            self.repaired("NIR204", name, text, "start_dim", "flatten-batch-axis", done)
             node.start_dim, node.end_dim = without_batch
             plain = shifted
         if plain is None:
@@ -415,7 +415,7 @@ class Inference:
         }
         return graph
 
-    def mended(
+    def repaired(
         self, code: str, name: str, message: str, parameter: str | None, repair: str, done: str
     ) -> None:
         where = self.path + name

@@ -1,8 +1,8 @@
 """Turns a graph as written into one that can be executed, or reports every reason why not.
 
 In: a `nir.NIRGraph`. Out: an `Examination`: the graph with its parameters as arrays, its structure
-mended and, where that is sound, every shape filled in, and all findings on the way. The given graph
-is not changed. Cost: linear in nodes, edges and parameters.
+repaired and, where that is sound, every shape filled in, and all findings on the way. The given
+graph is not changed. Cost: linear in nodes, edges and parameters.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from nirtorch_cli.findings.errors import ConversionError, ShapeError, StructureE
 from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.graph.arrays import with_arrays
 from nirtorch_cli.graph.checks import parameters, structure
-from nirtorch_cli.graph.repairs import mended
+from nirtorch_cli.graph.repairs import repaired
 from nirtorch_cli.graph.shapes import infer_shapes
 
 
@@ -43,7 +43,7 @@ def examined(
     Raises:
         ConversionError: it holds what is no node, or a parameter that is no array; see `arrays`.
     """
-    clean, findings = mended(with_arrays(graph))
+    clean, findings = repaired(with_arrays(graph))
     findings += structure.examine(clean)
     is_structured = not errors_in(findings)
     if is_structured:

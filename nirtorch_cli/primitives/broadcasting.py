@@ -18,6 +18,7 @@ from typing import Any, Literal
 import numpy as np
 
 Array = np.ndarray[Any, Any]
+"""An array of NumPy, of any type."""
 
 Shape = tuple[int, ...]
 

@@ -226,8 +226,8 @@ class _Reader:
         where = "/".join((*path, known))
         text = f"the name {quoted(name)} has a slash, which HDF5 turned into groups"
         done, repair = f"read as {quoted(known)}", "slash-in-name"
-        told = Finding("NIR019", "warning", text, where, None, done, None, repair)
-        self.findings.append(told)
+        finding = Finding("NIR019", "warning", text, where, None, done, None, repair)
+        self.findings.append(finding)
         return known
 
     def dotted(self, path: tuple[str, ...], name: str) -> str:

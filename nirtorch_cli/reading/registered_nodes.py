@@ -29,8 +29,8 @@ def with_known_types(file: ModelFile) -> ModelFile:
     """
     findings: list[Finding] = []
     graph = _known_graph(file.graph, findings, file.max_bytes, "")
-    told = tuple(finding.of(file.name) for finding in folded(findings))
-    return replace(file, graph=graph, findings=(*file.findings, *told)) if graph else file
+    reported = tuple(finding.of(file.name) for finding in folded(findings))
+    return replace(file, graph=graph, findings=(*file.findings, *reported)) if graph else file
 
 
 def _known_graph(

@@ -1,6 +1,6 @@
 """The bytes of a file that is given as a path, bytes, a stream or stdin.
 
-In: a `Source`, or a `Place`: what a user wrote, `FILE`, `FILE:PART` or `-`. Out: the bytes (a .nir
+In: a `Source`, or a `FilePart`: a user's `FILE`, `FILE:PART` or `-`. Out: the bytes (a .nir
 file is memory-mapped, not read), or an error that says why there are none. A stream may never end,
 so no more than the limit is read from it. Imports no h5py. Cost: linear in the bytes.
 """
@@ -84,12 +84,12 @@ def _read(
 
 def _has_signature(start: bytes) -> bool:
     """Whether an HDF5 file starts here, or after a user block."""
-    places = [0, *(2**power for power in range(9, 24))]
-    return any(start.startswith(_SIGNATURE, place) for place in places)
+    offsets = [0, *(2**power for power in range(9, 24))]
+    return any(start.startswith(_SIGNATURE, offset) for offset in offsets)
 
 
 @dataclass(frozen=True)
-class Place:
+class FilePart:
     """A file, by its path or `-` for stdin, and the part of it that is meant, if one is named."""
 
     file: str
@@ -118,50 +118,50 @@ class Place:
             raise self.problem(text, hint, "NIR014")
 
 
-def place_of(text: str) -> Place:
+def file_part_of(text: str) -> FilePart:
     """File and part of `FILE` or `FILE:PART`; a file's own name may have colons.
 
-    >>> place_of("-:lif/spikes")
-    Place(file='-', part='lif/spikes')
+    >>> file_part_of("-:lif/spikes")
+    FilePart(file='-', part='lif/spikes')
     """
     if text == STDIN or text.startswith(STDIN + ":"):
-        return Place(STDIN, text[2:] or None)
+        return FilePart(STDIN, text[2:] or None)
     if os.path.lexists(text):
-        return Place(text)
+        return FilePart(text)
     file = text
     while ":" in file:
         file = file.rpartition(":")[0]
         if file and os.path.exists(file) and not os.path.isdir(file):
-            return Place(file, text[len(file) + 1 :])
-    return Place(text)
+            return FilePart(file, text[len(file) + 1 :])
+    return FilePart(text)
 
 
-def bytes_of(place: Place, stdin: BinaryIO | None, max_bytes: int | None) -> bytes:
+def bytes_of(source: FilePart, stdin: BinaryIO | None, max_bytes: int | None) -> bytes:
     """All bytes of a file of another kind than .nir.
 
     Raises:
         ReadError: it does not exist, is empty, cannot be read, or has more than `max_bytes`.
     """
     try:
-        if place.file != STDIN:
-            with open(place.file, "rb") as stream:
+        if source.file != STDIN:
+            with open(source.file, "rb") as stream:
                 size = os.fstat(stream.fileno()).st_size
-                place.claim(size, max_bytes, size)
+                source.claim(size, max_bytes, size)
                 content = stream.read() if size else _read(stream, max_bytes)
         elif stdin is None:
-            raise place.problem("there is no stdin")
+            raise source.problem("there is no stdin")
         else:
             content = _read(stdin, max_bytes)
     except OSError as error:
-        raise place.problem(*_why_unreadable(error, place.file, "a file"), "NIR001") from error
+        raise source.problem(*_why_unreadable(error, source.file, "a file"), "NIR001") from error
     except ValueError as error:  # a NUL in the name
-        raise place.problem(f"cannot be read: {error}", code="NIR001") from error
+        raise source.problem(f"cannot be read: {error}", code="NIR001") from error
     except ReadError as error:
-        raise error.of(place.name) from error.__cause__
+        raise error.of(source.name) from error.__cause__
     if not content:
-        raise place.problem("is empty", "was it written completely?", "NIR001")
+        raise source.problem("is empty", "was it written completely?", "NIR001")
     if is_saved(content):
-        raise place.problem("was written by torch.save, so it is not a recording")
+        raise source.problem("was written by torch.save, so it is not a recording")
     return content
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-Array = np.ndarray[Any, Any]
+from nirtorch_cli.primitives.broadcasting import Array
 
 
 def as_array(values: Any) -> Array:

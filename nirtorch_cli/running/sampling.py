@@ -96,7 +96,7 @@ def run_sample(
         if outcome.is_interrupted:
             raise KeyboardInterrupt(f"interrupted after {outcome.steps:,} of {steps:,} steps")
         done = outcome.steps
-        outputs = {name: tally.told() for name, tally in outcome.tallies.items()}
+        outputs = {name: tally.result() for name, tally in outcome.tallies.items()}
         counts = {path: variables["count"] for path, variables in outcome.trace.items()}
         fired = activity(counts, done, float(module.meta["dt"]))
     elapsed = time.perf_counter() - started

@@ -20,13 +20,12 @@ from urllib.parse import quote
 
 import numpy as np
 
-from nirtorch_cli.conversion.artefacts.atomic import written
+from nirtorch_cli.conversion.artefacts.atomic import atomic_write
 from nirtorch_cli.findings.errors import UsageError
 from nirtorch_cli.findings.text import listed, printable, quoted
-from nirtorch_cli.reading.sources import Place, bytes_of
+from nirtorch_cli.primitives.broadcasting import Array
+from nirtorch_cli.reading.sources import FilePart, bytes_of
 from nirtorch_cli.running.signals.npz import NPZ_SIGNATURES, archive_of, arrays_of
-
-Array = np.ndarray[Any, Any]
 
 _OURS = "nirtorch:"
 """The prefix of entries that are not leaves; a colon in a key is escaped."""
@@ -93,11 +92,11 @@ def write_state(
     said = None if made_with is None else asdict(made_with)
     leaves = {_name(keys): _stored(leaf, keys) for keys, leaf in _leaves(state)}
     content = archive_of({**leaves, _MADE_WITH: _json_bytes(said)})
-    with written(path, clobber=clobber) as file:
+    with atomic_write(path, clobber=clobber) as file:
         file.write(content)
 
 
-def refuse_unstorable_state(state: Any) -> None:
+def require_storable_state(state: Any) -> None:
     """Refuse a state that `write_state` would refuse; no array is copied or written.
 
     Raises:
@@ -113,19 +112,19 @@ def saved_state(path: str, *, max_bytes: int | None = None) -> SavedState:
     Raises:
         ReadError: the file cannot be read, or is not a state file.
     """
-    place = Place(path)
-    content = bytes_of(place, None, max_bytes)
+    source = FilePart(path)
+    content = bytes_of(source, None, max_bytes)
     hint = "nirtorch run --state-out writes one"
     if not content.startswith(NPZ_SIGNATURES):
-        raise place.problem("is not a saved state", hint)
-    arrays = arrays_of(content, place, max_bytes)
+        raise source.problem("is not a saved state", hint)
+    arrays = arrays_of(content, source, max_bytes)
     leaves = {name: array for name, array in arrays.items() if not name.startswith(_OURS)}
     if len(leaves) == len(arrays):
-        raise place.problem("is an .npz file, but not a saved state", hint)
+        raise source.problem("is an .npz file, but not a saved state", hint)
     try:
         made_with = _made_with(arrays[_MADE_WITH]) if _MADE_WITH in arrays else None
     except (ValueError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
-        raise place.problem("is a damaged saved state", "write it again") from error
+        raise source.problem("is a damaged saved state", "write it again") from error
     return SavedState(leaves, made_with)
 
 

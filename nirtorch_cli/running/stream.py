@@ -1,6 +1,6 @@
 """Runs a session on signals, part by part, so that Ctrl-C loses only the last part.
 
-In: a converted module and signals (T, B, *shape) for its inputs. Out: an `Outcome` of arrays.
+In: a converted module and signals (T, B, *shape) for its inputs. Out: a `StreamRun` of arrays.
 Always holds: only sizes decide how time is cut, so that two runs of one request give the same
 bits; results on another device are copied part by part. Cost: that of `run_sequence`, and memory
 for the outputs (if they are kept), the recordings, and one state.
@@ -22,6 +22,7 @@ from nirtorch_cli.conversion.attribution import user_errors
 from nirtorch_cli.conversion.graph_module import ConvertedModule
 from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.findings.text import counted, listed
+from nirtorch_cli.primitives.broadcasting import Array
 from nirtorch_cli.running.arrays import as_array
 from nirtorch_cli.running.engine.compiler import Compiler
 from nirtorch_cli.running.finite import nodes_not_finite
@@ -30,8 +31,6 @@ from nirtorch_cli.running.signals.axes import Port
 from nirtorch_cli.running.signals.signal import Signal
 from nirtorch_cli.running.tally import Tally
 
-Array = np.ndarray[Any, Any]
-
 _FEWEST_STEPS = 64
 _MOST_CALLS = 2**13
 """The most steps times nodes of a part: about a second, even if each of them is a call of Python.
@@ -39,7 +38,7 @@ A part has at least `_FEWEST_STEPS` steps."""
 
 
 @dataclass(frozen=True)
-class Outcome:
+class StreamRun:
     """The result of a run.
 
     outputs: by the Output's argument, (T, B, *shape); empty if they are not kept. tallies: their
@@ -79,7 +78,7 @@ def run_stream(
     on_steps: Callable[[int, Any], None] = lambda done, state: None,
     keep: bool = True,
     seconds: float = math.inf,
-) -> Outcome:
+) -> StreamRun:
     """Run a module; the first Ctrl-C ends the run and keeps the complete parts.
 
     Arguments:
@@ -161,7 +160,7 @@ class _Kept:
             held[name] = np.empty((self.asked, *values.shape[1:]), values.dtype)
         held[name][stop - len(values) : stop] = values
 
-    def outcome(self, is_interrupted: bool = False) -> Outcome:
+    def outcome(self, is_interrupted: bool = False) -> StreamRun:
         """The results of the steps that were done."""
         trace = {
             path: {
@@ -170,7 +169,7 @@ class _Kept:
             }
             for path, variables in self.trace.items()
         }
-        return Outcome(
+        return StreamRun(
             outputs={name: values[: self.steps] for name, values in self.outputs.items()},
             tallies=self.tallies,
             state=self.state,
@@ -232,7 +231,7 @@ def tensors_like(value: Any, template: Any) -> Any:
     return value
 
 
-def not_finite(module: ConvertedModule, outcome: Outcome) -> list[Finding]:
+def not_finite(module: ConvertedModule, outcome: StreamRun) -> list[Finding]:
     """NIR611 for each output, recorded variable and node's state with NaN or infinity."""
     names = module.meta["names"]
     found = {

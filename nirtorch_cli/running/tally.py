@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-Array = np.ndarray[Any, Any]
+from nirtorch_cli.primitives.broadcasting import Array
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ class Tally:
         self.low, self.high = float(np.minimum(self.low, low)), float(np.maximum(self.high, high))
         self.is_finite = self.is_finite and math.isfinite(low) and math.isfinite(high)
 
-    def told(self) -> OutputStatistics:
+    def result(self) -> OutputStatistics:
         """The statistics of all values so far."""
         shape = [self.steps, *self.rest]
         if not self.count:
@@ -68,4 +67,4 @@ def statistics(values: Array) -> OutputStatistics:
     """Shape, type and range of an array."""
     tally = Tally()
     tally.add(values)
-    return tally.told()
+    return tally.result()

@@ -270,12 +270,12 @@ def test_sarif() -> None:
     assert driver["name"] == "nirtorch"
     assert [rule["id"] for rule in driver["rules"]] == list(load_rules())
     assert run["invocations"] == [{"executionSuccessful": True, "exitCode": 0}]
-    mended, _ = run["results"]
-    assert driver["rules"][mended["ruleIndex"]]["id"] == mended["ruleId"] == "NIR202"
-    assert mended["level"] == "warning"
-    assert mended["message"] == {"text": "declares (1, 2); taken as (2,)"}
-    assert mended["properties"] == {"repair": "stale-shape"}
-    (location,) = mended["locations"]
+    repaired, _ = run["results"]
+    assert driver["rules"][repaired["ruleIndex"]]["id"] == repaired["ruleId"] == "NIR202"
+    assert repaired["level"] == "warning"
+    assert repaired["message"] == {"text": "declares (1, 2); taken as (2,)"}
+    assert repaired["properties"] == {"repair": "stale-shape"}
+    (location,) = repaired["locations"]
     assert location["physicalLocation"]["artifactLocation"] == {
         "uri": "a/repaired.nir",
         "uriBaseId": "%SRCROOT%",

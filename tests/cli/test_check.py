@@ -54,7 +54,7 @@ def write_model(name: str, does: str = "", **parameters: Any) -> None:
 
 
 def write_astray(name: str) -> None:
-    """A model with an edge that leads nowhere, which nothing can mend."""
+    """A model with an edge that leads nowhere, which nothing can repair."""
     neuron = nir.LIF(tau=PAIR, r=PAIR, v_leak=0 * PAIR, v_threshold=PAIR)
     graph = nir.NIRGraph.from_list(nir.Linear(np.eye(2)), neuron)
     graph.edges.append(("lif", "nobody"))
@@ -62,7 +62,7 @@ def write_astray(name: str) -> None:
 
 
 def write_stale(name: str) -> None:
-    """A model whose Output has a batch axis, which is mended."""
+    """A model whose Output has a batch axis, which is repaired."""
     neuron = nir.LIF(tau=PAIR, r=PAIR, v_leak=0 * PAIR, v_threshold=PAIR)
     nodes = {"in": nir.Input(np.array([2])), "lif": neuron, "out": nir.Output(np.array([1, 2]))}
     nir.write(name, nir.NIRGraph(nodes, [("in", "lif"), ("lif", "out")], type_check=False))
@@ -208,7 +208,7 @@ def test_strict_and_select_and_ignore(one_of_each: Path) -> None:
     assert verdicts(strict) == verdicts(plain)
     assert [file["exit_code"] for file in strict["result"]["files"]] == [1, 1]
     chosen = checked(*both, "--strict", "--ignore", "NIR2,NIR8", "--ignore", "NIR3")
-    assert verdicts(chosen) == verdicts(plain)  # mended it was, whoever wants to hear of it
+    assert verdicts(chosen) == verdicts(plain)  # repaired it was, whoever wants to hear of it
     assert [file["exit_code"] for file in chosen["result"]["files"]] == [0, 1]
     assert codes(chosen) == ["NIR401"]
     chosen = checked(*both, "astray.nir", "--select", "NIR4")

@@ -25,7 +25,7 @@ from typer.testing import CliRunner, Result
 
 from nirtorch_cli import load
 from nirtorch_cli.cli.app import app
-from nirtorch_cli.conversion.artefacts.atomic import written
+from nirtorch_cli.conversion.artefacts.atomic import atomic_write
 from nirtorch_cli.findings.errors import ExitCode, OutputError, ReadError, SaveError
 
 COMMANDS = ["convert", "inspect", "repair"]
@@ -416,7 +416,7 @@ def test_a_full_device() -> None:
 
 def test_an_interrupted_write_leaves_the_old_file() -> None:
     Path("target").write_bytes(OLD)
-    with pytest.raises(KeyboardInterrupt), written("target") as file:  # noqa: PT012
+    with pytest.raises(KeyboardInterrupt), atomic_write("target") as file:  # noqa: PT012
         file.write(b"half")
         raise KeyboardInterrupt
     assert Path("target").read_bytes() == OLD
@@ -425,7 +425,7 @@ def test_an_interrupted_write_leaves_the_old_file() -> None:
 
 def test_writing_refuses_before_the_block_runs() -> None:
     Path("target").write_bytes(OLD)
-    with pytest.raises(OutputError, match="exists already"), written("target", clobber=False):
+    with pytest.raises(OutputError, match="exists already"), atomic_write("target", clobber=False):
         pytest.fail("the block ran")
     assert Path("target").read_bytes() == OLD
 

@@ -91,7 +91,7 @@ def test_json() -> None:
 
 
 @pytest.mark.parametrize("output", ["fixed.nir", "-", None])
-def test_what_cannot_be_mended_is_not_written(output: str | None) -> None:
+def test_what_cannot_be_repaired_is_not_written(output: str | None) -> None:
     write(Path("broken.nir"), loop(("lif", "nobody"), ("x", "output")))
     arguments = [] if output is None else ["-o", output]
     answer = invoke("repair", "broken.nir", *arguments)
@@ -160,7 +160,7 @@ def test_convert_refuses_numbers_that_are_none(value: float, text: str) -> None:
     assert not Path("bad.pt").exists()
 
 
-def test_inspect_shows_what_would_be_mended() -> None:
+def test_inspect_shows_what_would_be_repaired() -> None:
     answer = invoke("inspect", "stale.nir")
     assert answer.exit_code == 0
     assert answer.stderr == f"warning: {LINE}\n"

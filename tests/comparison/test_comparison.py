@@ -26,7 +26,12 @@ import nirtorch_cli
 from nirtorch_cli import Session, default_map, nir_to_torch, run_sequence, save
 from nirtorch_cli.comparison.capture import recorded
 from nirtorch_cli.comparison.comparison import Comparison
-from nirtorch_cli.comparison.differences import Place, no_spikes, spike_difference, value_difference
+from nirtorch_cli.comparison.differences import (
+    Position,
+    no_spikes,
+    spike_difference,
+    value_difference,
+)
 from nirtorch_cli.comparison.expected import expected_variables, spiking_outputs
 from nirtorch_cli.comparison.grid import coarser_spikes, coarser_values, common_grid
 from nirtorch_cli.comparison.loading import same_inputs
@@ -268,7 +273,7 @@ def test_what_can_be_numbers_of_spikes() -> None:
     assert no_spikes(np.array([[2**53 - 1]])) is None
     for wrong in (0.5, -1, np.nan, np.inf, 2.0**53):
         found = no_spikes(np.array([[[0, 0]], [[0, wrong]]]))
-        assert found == (Place(1, 0, (1,)), f"{wrong:.9g}")
+        assert found == (Position(1, 0, (1,)), f"{wrong:.9g}")
 
 
 def test_numbers_of_spikes_cost_nothing() -> None:
@@ -571,9 +576,9 @@ def test_a_comparison_as_rows() -> None:
 def test_a_place_of_a_node_with_axes() -> None:
     a, b = np.zeros((3, 2, 4, 5)), np.zeros((3, 2, 4, 5))
     b[1, 1, 3, 2] = -2
-    assert value_difference(a, b, 0).place == Place(1, 1, (3, 2))
+    assert value_difference(a, b, 0).place == Position(1, 1, (3, 2))
     b[1, 1, 3, 2] = 1
-    assert spike_difference(a, b, dt=1, max_shift=0, tau=1).first == Place(1, 1, (3, 2))
+    assert spike_difference(a, b, dt=1, max_shift=0, tau=1).first == Position(1, 1, (3, 2))
     text = compared({"n": {"v": a}}, {"n": {"v": b}}).failures()[0].message
     assert "(step 1, row 1, neuron 3, 2)" in text
 
@@ -685,7 +690,7 @@ def test_nir_data_are_a_recording(tmp_path: Path) -> None:
     changed = v.copy()
     changed[4, 1, 1, 2] += 1
     other = Recording("b", DT, {"sub/lif": {"v": changed}})
-    assert compare(found, other).nodes[0].values["v"].place == Place(4, 1, (5,))
+    assert compare(found, other).nodes[0].values["v"].place == Position(4, 1, (5,))
     fewer = Recording("b", DT, {"sub/lif": {"v": v[..., :2]}})
     assert compare(found, fewer).failures()[-3].message == (
         "v could not be compared: (T, B, ...) is 9x2x6 in A and 9x2x2x2 in B"

@@ -15,7 +15,7 @@ from nirtorch_cli.findings.errors import StructureError
 from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.graph.checks.structure import examine
 from nirtorch_cli.graph.checks.time import time_steps
-from nirtorch_cli.graph.repairs import mended
+from nirtorch_cli.graph.repairs import repaired
 from nirtorch_cli.graph.sound import examined, required_sound
 from nirtorch_cli.reading.limits import MAX_NESTING
 
@@ -152,7 +152,7 @@ def test_the_hint_of_a_dangling_edge(more: dict[str, nir.NIRNode], hint: str) ->
 def test_names_may_be_anything_that_becomes_text() -> None:
     one = np.array([1])
     graph = graph_of({0: nir.Input(one), 1: nir.Output(one)}, [(0, 1)])
-    clean, findings = mended(graph)
+    clean, findings = repaired(graph)
     assert findings == []
     assert (list(clean.nodes), clean.edges) == (["0", "1"], [("0", "1")])
 
@@ -170,7 +170,7 @@ def test_neither_the_order_of_edges_nor_of_nodes_decides_what_is_found() -> None
 def test_the_given_graph_is_not_changed() -> None:
     inner = graph_of(nodes(), [["in", "a"], ["in", "a"], ["a", "out"]])
     graph = graph_of(nodes(g=inner), [*CHAIN, *CHAIN, ("a", "g")])
-    clean, _ = mended(graph)
+    clean, _ = repaired(graph)
     assert graph.edges == [*CHAIN, *CHAIN, ("a", "g")]
     assert graph.nodes["g"] is inner
     assert inner.edges == [["in", "a"], ["in", "a"], ["a", "out"]]

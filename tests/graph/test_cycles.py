@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from networks import module_of
 
 from nirtorch_cli import default_map
-from nirtorch_cli.graph.inlining import dissolve
+from nirtorch_cli.graph.inlining import inline
 from nirtorch_cli.graph.plan import plan_graph
 from nirtorch_cli.graph.schedule import schedule
 from nirtorch_cli.graph.shapes import infer_shapes
@@ -339,7 +339,7 @@ def test_a_loop_through_nested_graphs_is_that_of_the_flat_graph(name: str) -> No
     oracles.assert_same_spikes(outputs(converted(THROUGH[name]), xs), expected)
 
 
-def test_a_nested_graph_on_a_loop_is_dissolved_and_no_other() -> None:
+def test_a_nested_graph_on_a_loop_is_inlined_and_no_other() -> None:
     nodes = {**port(), "g": nested(lif=NEURON), "w": WEIGHTS, "h": nested(w=affine(8))}
     module = converted(graph_of(nodes, "input g h output, g w g"))
     assert not hasattr(module, "g")
@@ -349,12 +349,12 @@ def test_a_nested_graph_on_a_loop_is_dissolved_and_no_other() -> None:
     )
 
 
-def test_names_that_collide_when_dissolved_do_not_depend_on_the_order_of_nodes() -> None:
+def test_names_that_collide_when_inlined_do_not_depend_on_the_order_of_nodes() -> None:
     first, second = nested(**{"b.c": lif()}), nested(c=lif())
     nodes = {"a": first, "a.b": second, "w": affine(1), **port()}
     edges = "input a a.b output, a.b w a"
     backwards = dict(reversed(nodes.items()))
-    flat = [dissolve(graph_of(each, edges), lambda node: False) for each in (nodes, backwards)]
+    flat = [inline(graph_of(each, edges), lambda node: False) for each in (nodes, backwards)]
     assert flat[0].origin == flat[1].origin
     assert flat[0].origin["a.b.c"] == "a/b.c"
     assert flat[0].origin["a.b.c."] == "a.b/c"
@@ -387,7 +387,7 @@ def test_grouping_nodes_changes_no_number(
 ) -> None:
     flat, grouped = graphs
     for graph in graphs:
-        _, ambiguous = plan_graph(dissolve(infer_shapes(graph).graph, lambda node: False), DT)
+        _, ambiguous = plan_graph(inline(infer_shapes(graph).graph, lambda node: False), DT)
         assume(not ambiguous)
     xs = inputs(seed, 7, 2)
     expected = outputs(converted(flat), xs)

@@ -1,4 +1,5 @@
-"""From random sound graphs, damage of one kind: what is mended gives the numbers of the sound one.
+"""From random sound graphs, damage of one kind: what is repaired gives the numbers of the sound
+one.
 
 Or it is refused. There is no third: a file that converts, warning or not, to other numbers.
 """
@@ -316,7 +317,7 @@ DAMAGE = (
     another_spelling,
 )
 
-MENDED = {
+REPAIRABLE = {
     "batch_in_a_port",
     "batch_in_a_neuron",
     "axis_of_one_in_a_port",
@@ -328,7 +329,7 @@ MENDED = {
     "flatten_that_counts_the_batch",
     "stale_convolution",
 }
-"""Damage of these kinds is mended whatever the graph."""
+"""Damage of these kinds is repaired whatever the graph."""
 
 REFUSED = {
     "matrix_for_a_vector",
@@ -354,7 +355,7 @@ def outputs(path: Path, shape: tuple[int, ...]) -> np.ndarray:
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("kind", SOUND)
 @pytest.mark.parametrize("damage", DAMAGE, ids=lambda damage: damage.__name__)
-def test_mended_to_the_same_numbers_or_refused(
+def test_repaired_to_the_same_numbers_or_refused(
     damage: Callable[[Random, Tree], None], kind: str, seed: int, tmp_path: Path
 ) -> None:
     random = np.random.default_rng([seed, len(kind)])
@@ -372,7 +373,7 @@ def test_mended_to_the_same_numbers_or_refused(
     except NirtorchError as error:
         refusal = error
     if refusal is not None:
-        assert damage.__name__ not in MENDED, str(refusal)
+        assert damage.__name__ not in REPAIRABLE, str(refusal)
         assert refusal.exit_code in (1, 3)
         return
     assert damage.__name__ not in REFUSED

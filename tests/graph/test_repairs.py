@@ -1,7 +1,7 @@
-"""Each repair by a smallest file that it mends, the sound file it should equal, and one where
+"""Each repair by a smallest file that it repairs, the sound file it should equal, and one where
 nothing says which of several outcomes is meant.
 
-What is mended must give the numbers of the sound file, be refused where repairs are turned
+What is repaired must give the numbers of the sound file, be refused where repairs are turned
 off, and be written as a file that nir reads with its type check on.
 """
 
@@ -46,7 +46,7 @@ from nirtorch_cli.conversion.artefacts.nir import exported, repair
 from nirtorch_cli.findings.errors import ConversionError, ReadError, ShapeError, StructureError
 from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.findings.rules import load_repairs
-from nirtorch_cli.graph.repairs import mended
+from nirtorch_cli.graph.repairs import repaired
 from nirtorch_cli.graph.sound import errors_in, examined, required_sound
 from nirtorch_cli.reading.graphs import read
 
@@ -298,7 +298,7 @@ def repairs_of(path: Path) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_what_is_mended_gives_the_numbers_of_the_sound_file(name: str, tmp_path: Path) -> None:
+def test_what_is_repaired_gives_the_numbers_of_the_sound_file(name: str, tmp_path: Path) -> None:
     repair, code, damaged, meant = CASES[name]
     bad, good = write(tmp_path / "bad.nir", damaged), write(tmp_path / "good.nir", meant)
     assert set(repairs_of(bad)) >= {(repair, code)}
@@ -334,7 +334,7 @@ def test_without_repairs_it_is_refused(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_the_mended_file_is_one_that_nir_accepts(name: str, tmp_path: Path) -> None:
+def test_the_repaired_file_is_one_that_nir_accepts(name: str, tmp_path: Path) -> None:
     kind, _, damaged, meant = CASES[name]
     bad, good = write(tmp_path / "bad.nir", damaged), write(tmp_path / "good.nir", meant)
     result = repair(bad)
@@ -389,16 +389,16 @@ def test_mending_is_a_function_of_the_graph_and_done_once(
     broken: nir.NIRGraph, dice: Random
 ) -> None:
     before = contents(broken)
-    clean, findings = mended(broken)
+    clean, findings = repaired(broken)
     assert contents(broken) == before
-    assert mended(clean)[1] == []
-    assert contents(mended(clean)[0]) == contents(clean)
+    assert repaired(clean)[1] == []
+    assert contents(repaired(clean)[0]) == contents(clean)
     shuffled = copy.copy(broken)
     names, edges = list(broken.nodes), list(broken.edges)
     dice.shuffle(names)
     dice.shuffle(edges)
     shuffled.nodes, shuffled.edges = {name: broken.nodes[name] for name in names}, edges
-    again, told = mended(shuffled)
+    again, told = repaired(shuffled)
     assert told == findings
     assert contents(again) == contents(clean)
     kept = {edge for edge in broken.edges if set(edge) <= set(broken.nodes)}
@@ -408,11 +408,11 @@ def test_mending_is_a_function_of_the_graph_and_done_once(
 
 @settings(max_examples=100, deadline=None)
 @given(GRAPHS)
-def test_what_is_mended_in_a_nest_is_mended_alike(broken: nir.NIRGraph) -> None:
+def test_what_is_repaired_in_a_nest_is_repaired_alike(broken: nir.NIRGraph) -> None:
     ports = {"i": nir.Input(np.array([2])), "o": nir.Output(np.array([2]))}
     outer = nir.NIRGraph({**ports, "n": broken}, [("i", "n"), ("n", "o")], type_check=False)
-    clean, findings = mended(outer)
-    alone, told = mended(broken)
+    clean, findings = repaired(outer)
+    alone, told = repaired(broken)
     assert contents(clean.nodes["n"]) == contents(alone)
     assert findings == [finding.inside("n") for finding in told]
 
@@ -481,13 +481,13 @@ def test_a_file_that_is_beyond_nirs_type_check(tmp_path: Path) -> None:
     assert_equal(outputs(fixed), outputs(path))
 
 
-def test_a_file_whose_numbers_are_none_is_not_mended(tmp_path: Path) -> None:
+def test_a_file_whose_numbers_are_none_is_not_repaired(tmp_path: Path) -> None:
     path = write(tmp_path / "m.nir", with_(sound(), "node/nodes/w/weight", np.full((2, 3), np.nan)))
     with pytest.raises(ConversionError, match="6 of 6 values are NaN"):
         repair(path)
 
 
-def test_a_file_that_cannot_be_read_is_not_mended(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_is_not_repaired(tmp_path: Path) -> None:
     with pytest.raises(ReadError, match="no such file"):
         repair(tmp_path / "none.nir")
     path = tmp_path / "empty.nir"

@@ -185,8 +185,10 @@ def test_edges_may_come_from_a_generator() -> None:
 def test_nodes_alike_in_place_are_ordered_by_what_they_are() -> None:
     """The names say z, y, x; the rank says x, y, z; the distance from the source goes first."""
     edges = edges_of("in z out, in y out, in x out")
-    rank = {"in": 0, "z": 3, "y": 2, "x": 1, "out": 0}
-    found = schedule(["out", "z", "y", "x", "in"], edges, sources=["in"], rank=rank.__getitem__)
+    sort_key = {"in": 0, "z": 3, "y": 2, "x": 1, "out": 0}
+    found = schedule(
+        ["out", "z", "y", "x", "in"], edges, sources=["in"], sort_key=sort_key.__getitem__
+    )
     assert found.order == ("in", "x", "y", "z", "out")
 
 

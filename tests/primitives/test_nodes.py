@@ -65,7 +65,7 @@ def weights(*shape: int, seed: int = 1) -> Array:
     return np.random.default_rng(seed).normal(size=shape)
 
 
-def spread(shape: tuple[int, ...], low: float, high: float) -> Array:
+def expanded(shape: tuple[int, ...], low: float, high: float) -> Array:
     """A different value for each element, in no order."""
     size = int(np.prod(shape))
     values = np.linspace(low, high, size) if size > 1 else np.full(1, (low + high) / 2)
@@ -73,37 +73,39 @@ def spread(shape: tuple[int, ...], low: float, high: float) -> Array:
 
 
 def integrate_and_fire(shape: tuple[int, ...]) -> nir.IF:
-    return nir.IF(spread(shape, 0.5, 1.4), spread(shape, 0.6, 1.2), spread(shape, -0.3, 0.2))
+    return nir.IF(expanded(shape, 0.5, 1.4), expanded(shape, 0.6, 1.2), expanded(shape, -0.3, 0.2))
 
 
 def li(shape: tuple[int, ...]) -> nir.LI:
-    return nir.LI(spread(shape, 2e-3, 9e-3), spread(shape, 0.7, 3.0), spread(shape, -0.5, 0.4))
+    return nir.LI(
+        expanded(shape, 2e-3, 9e-3), expanded(shape, 0.7, 3.0), expanded(shape, -0.5, 0.4)
+    )
 
 
 def lif(shape: tuple[int, ...]) -> nir.LIF:
     return nir.LIF(
-        tau=spread(shape, 2e-3, 9e-3),
-        r=spread(shape, 0.7, 3.0),
-        v_leak=spread(shape, -0.5, 0.4),
-        v_threshold=spread(shape, 0.5, 0.8),
-        v_reset=spread(shape, -0.3, 0.2),
+        tau=expanded(shape, 2e-3, 9e-3),
+        r=expanded(shape, 0.7, 3.0),
+        v_leak=expanded(shape, -0.5, 0.4),
+        v_threshold=expanded(shape, 0.5, 0.8),
+        v_reset=expanded(shape, -0.3, 0.2),
     )
 
 
 def cuba(kind: Any, shape: tuple[int, ...], equal: bool = False, closeness: float = 1.0) -> Any:
     """`equal`: tau_syn is tau_mem; `closeness` is their ratio then."""
-    tau_mem = spread(shape, 3e-3, 9e-3)
+    tau_mem = expanded(shape, 3e-3, 9e-3)
     parameters = {
-        "tau_syn": tau_mem * closeness if equal else spread(shape, 8e-3, 2e-3),
+        "tau_syn": tau_mem * closeness if equal else expanded(shape, 8e-3, 2e-3),
         "tau_mem": tau_mem,
-        "r": spread(shape, 1.0, 3.0),
-        "v_leak": spread(shape, -0.2, 0.3),
-        "w_in": spread(shape, 0.8, 2.5),
+        "r": expanded(shape, 1.0, 3.0),
+        "v_leak": expanded(shape, -0.2, 0.3),
+        "w_in": expanded(shape, 0.8, 2.5),
     }
     if kind is nir.CubaLIF:
         parameters |= {
-            "v_threshold": spread(shape, 0.4, 0.7),
-            "v_reset": spread(shape, -0.3, 0.1),
+            "v_threshold": expanded(shape, 0.4, 0.7),
+            "v_reset": expanded(shape, -0.3, 0.1),
         }
     return kind(**parameters)
 
@@ -268,8 +270,8 @@ ROWS = {
     "flatten_negative": Row(flatten((2, 3, 2, 2), -3, -2), (2, 3, 2, 2)),
     "flatten_one_axis": Row(flatten((2, 3), -1, 1), (2, 3)),
     "flatten_numpy": Row(flatten((2, 3, 2), np.int64(0), np.int64(-1)), (2, 3, 2)),
-    "threshold": Row(nir.Threshold(spread((4,), -0.5, 0.5)), (4,)),
-    "threshold_channels": Row(nir.Threshold(spread((3, 1, 1), -0.5, 0.5)), (3, 2, 2)),
+    "threshold": Row(nir.Threshold(expanded((4,), -0.5, 0.5)), (4,)),
+    "threshold_channels": Row(nir.Threshold(expanded((3, 1, 1), -0.5, 0.5)), (3, 2, 2)),
     "threshold_of_one": Row(nir.Threshold(np.array([0.1])), (4,)),
     "delay_uniform": Row(delay(3, 3), (2,)),
     "delay_one_step": Row(delay(1, 1, 1), (3,)),
@@ -280,13 +282,13 @@ ROWS = {
     "delay_channels": Row(nir.Delay(np.array([0, 2, 3]).reshape(3, 1, 1) * DT), (3, 2, 2)),
     "delay_of_one": Row(delay(2), (3,)),
     # Neurons: one value each, one for a layer, one for a channel.
-    "i": Row(nir.I(spread((4,), -1.0, 2.0)), (4,)),
+    "i": Row(nir.I(expanded((4,), -1.0, 2.0)), (4,)),
     "i_of_one": Row(nir.I(np.array([0.7])), (4,)),
-    "i_channels": Row(nir.I(spread((3, 1, 1), 0.5, 2.0)), (3, 2, 2)),
+    "i_channels": Row(nir.I(expanded((3, 1, 1), 0.5, 2.0)), (3, 2, 2)),
     "if": Row(integrate_and_fire((4,)), (4,)),
     "if_of_one": Row(integrate_and_fire((1,)), (4,)),
     "if_channels": Row(integrate_and_fire((3, 1, 1)), (3, 2, 2)),
-    "if_default_reset": Row(nir.IF(np.ones(3), spread((3,), 0.4, 0.9)), (3,)),
+    "if_default_reset": Row(nir.IF(np.ones(3), expanded((3,), 0.4, 0.9)), (3,)),
     "li": Row(li((4,)), (4,)),
     "li_of_one": Row(li((1,)), (4,)),
     "li_channels": Row(li((3, 1, 1)), (3, 2, 2)),
@@ -330,7 +332,7 @@ CASES = [
 ]
 
 
-class Watched(NeuronSimulation):
+class StateRecorder(NeuronSimulation):
     """Also keeps how near each voltage came to the threshold before a reset."""
 
     nearest = np.inf
@@ -352,7 +354,7 @@ def margin(node: nir.NIRNode, xs: Array, rules: StepRules) -> float:
         return margin(node.nodes["inner"].nodes["node"], hidden, rules)
     if not isinstance(node, FIRING):
         return np.inf
-    simulation = Watched(node, rules)
+    simulation = StateRecorder(node, rules)
     for x in xs:
         simulation.step(x)
     return simulation.nearest
@@ -522,12 +524,14 @@ def required_shape(row: Row) -> tuple[int, ...]:
 # ---------------------------------------------------------------------- the equations themselves
 
 NEVER = np.full(3, 1e9)
-TAU = {"tau": spread((3,), 2e-3, 9e-3)}
-LEAKS = {"r": spread((3,), 0.5, 2.0), "v_leak": spread((3,), -0.6, 0.4)}
+TAU = {"tau": expanded((3,), 2e-3, 9e-3)}
+LEAKS = {"r": expanded((3,), 0.5, 2.0), "v_leak": expanded((3,), -0.6, 0.4)}
 
 
 def of_tau(tau_syn: float, tau_mem: float) -> nir.CubaLI:
-    return nir.CubaLI(np.full(3, tau_syn), np.full(3, tau_mem), w_in=spread((3,), 0.5, 2), **LEAKS)
+    return nir.CubaLI(
+        np.full(3, tau_syn), np.full(3, tau_mem), w_in=expanded((3,), 0.5, 2), **LEAKS
+    )
 
 
 SOLVED = {

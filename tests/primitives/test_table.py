@@ -186,9 +186,9 @@ def test_it_is_repaired(model: Path) -> None:
     with h5py.File(model, "a") as file:
         del file["node/nodes/output/shape"]
         file["node/nodes/output/shape"] = np.array([1, N])  # a batch axis
-    said = invoke("repair", "model.nir", "-o", "mended.nir").stderr
+    said = invoke("repair", "model.nir", "-o", "repaired.nir").stderr
     assert "stale-shape" in said
-    again = json.loads(invoke("inspect", "mended.nir", "--json").stdout)
+    again = json.loads(invoke("inspect", "repaired.nir", "--json").stdout)
     assert not [f for f in again["findings"] if f["severity"] != "info"]
     assert {n["type"] for n in again["result"]["nodes"]} == {"Input", "AdLIF", "Affine", "Output"}
 

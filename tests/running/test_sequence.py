@@ -29,7 +29,7 @@ from nirtorch_cli.conversion.defaults import default_map
 from nirtorch_cli.primitives.modules.elementwise import Scale, Threshold
 from nirtorch_cli.primitives.modules.leaky import LIF
 from nirtorch_cli.running.engine.loop import Loop
-from nirtorch_cli.running.engine.stages import condensed
+from nirtorch_cli.running.engine.stages import stages_of
 from nirtorch_cli.running.session import SequenceRun, chunk_length, run_sequence
 
 torch.set_num_threads(1)
@@ -546,7 +546,7 @@ def test_an_edited_graph_is_run_as_edited() -> None:
         state = module.graph.call_function(dict, (last.args[0][1],))
     last.args = ((last.args[0][0], state),)
     module.recompile()
-    assert condensed(module.graph) is None or condensed(module.graph).stages
+    assert stages_of(module.graph) is None or stages_of(module.graph).stages
     assert_is_run_by_steps(module, sequence(module), chunk=5)
 
 
@@ -703,13 +703,13 @@ def test_outputs_of_layers_are_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
     alive: list[int] = []
     original = LIF.over_time
 
-    def watched(self: LIF, *arguments: Any) -> Any:
+    def recorded(self: LIF, *arguments: Any) -> Any:
         alive.append(sum(output() is not None for output in outputs))
         done = original(self, *arguments)
         outputs.append(weakref.ref(done[0]))
         return done
 
-    monkeypatch.setattr(LIF, "over_time", watched)
+    monkeypatch.setattr(LIF, "over_time", recorded)
     with torch.no_grad():
         run_sequence(module, sequence(module, 300), chunk=300)
     assert len(outputs) == 12
@@ -721,11 +721,11 @@ def test_a_loop_keeps_only_what_is_asked_for(monkeypatch: pytest.MonkeyPatch) ->
     kept: list[list[str]] = []
     original = Loop.run
 
-    def watched(self: Loop, *arguments: Any) -> Any:
+    def recorded(self: Loop, *arguments: Any) -> Any:
         kept.append(sorted(node.name for node in self.needed))
         return original(self, *arguments)
 
-    monkeypatch.setattr(Loop, "run", watched)
+    monkeypatch.setattr(Loop, "run", recorded)
     run_sequence(module, sequence(module, 5))
     assert kept == [["lif"], ["echo"]]
     trace = run_sequence(module, sequence(module, 5), record=["back"]).trace

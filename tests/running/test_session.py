@@ -12,7 +12,7 @@ from networks import NETWORKS, assert_same, converted, ends, flat, inputs, lif, 
 
 from nirtorch_cli import Session, StateError, UsageError, nir_to_torch
 from nirtorch_cli.running.activity import activity
-from nirtorch_cli.running.engine.stages import condensed
+from nirtorch_cli.running.engine.stages import stages_of
 from nirtorch_cli.running.recording import spiking_paths
 
 torch.set_num_threads(1)
@@ -83,8 +83,8 @@ def test_single_steps_are_calls_to_the_bit(name: str) -> None:
 def test_the_graph_is_analysed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
     monkeypatch.setattr(
-        "nirtorch_cli.running.engine.sequencer.condensed",
-        lambda graph: (calls.append(1), condensed(graph))[1],
+        "nirtorch_cli.running.engine.sequencer.stages_of",
+        lambda graph: (calls.append(1), stages_of(graph))[1],
     )
     module = converted(NETWORKS["recurrent"]())
     session = Session(module, record=["lif:v"])

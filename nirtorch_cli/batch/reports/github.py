@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from nirtorch_cli.batch.reports.text import told
+from nirtorch_cli.batch.reports.text import finding_text
 from nirtorch_cli.batch.verdict import Verdict, summary_line
 from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.findings.rules import load_rules
@@ -25,7 +25,7 @@ def _lines(verdict: Verdict, names: dict[str, str]) -> Iterator[str]:
         title = f"{finding.code} {names.get(finding.code, '')}".rstrip()
         place = f"file={_property(verdict.file)},title={_property(title)}"
         command = _COMMANDS[_severity(finding, verdict)]
-        yield f"::{command} {place}::{_data(told(finding))}"
+        yield f"::{command} {place}::{_data(finding_text(finding))}"
 
 
 def _severity(finding: Finding, verdict: Verdict) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from xml.etree import ElementTree
 
-from nirtorch_cli.batch.reports.text import file_name, told
+from nirtorch_cli.batch.reports.text import file_name, finding_text
 from nirtorch_cli.batch.verdict import Verdict
 
 NAME = "nirtorch check"
@@ -38,11 +38,11 @@ def junit_report(verdicts: Sequence[Verdict]) -> str:
 def _add_case(suite: ElementTree.Element, verdict: Verdict) -> None:
     named = {"name": file_name(verdict), "classname": NAME, "time": _seconds(verdict.seconds)}
     case = ElementTree.SubElement(suite, "testcase", named)
-    lines = [f"{f.code} {f.severity}: {told(f)}" for f in verdict.findings]
+    lines = [f"{f.code} {f.severity}: {finding_text(f)}" for f in verdict.findings]
     if not verdict.passed:
         worst = verdict.findings[0]  # errors come first
         kind = "failure" if verdict.was_examined else "error"
-        about = {"type": worst.code, "message": told(worst)}
+        about = {"type": worst.code, "message": finding_text(worst)}
         ElementTree.SubElement(case, kind, about).text = "\n".join(lines)
     elif lines:
         ElementTree.SubElement(case, "system-out").text = "\n".join([verdict.word, *lines])

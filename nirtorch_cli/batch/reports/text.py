@@ -38,7 +38,7 @@ def _group(verdict: Verdict, quiet: bool, paint: Paint) -> list[str]:
     for finding in verdict.findings:
         if not quiet or finding.severity == "error" or by_warning:
             severity = paint(f"{finding.severity:7}", finding.severity)
-            lines.append(f"  {finding.code} {severity}  {told(finding)}")
+            lines.append(f"  {finding.code} {severity}  {finding_text(finding)}")
     return lines
 
 
@@ -47,6 +47,6 @@ def file_name(verdict: Verdict) -> str:
     return printable(verdict.file) or "''"
 
 
-def told(finding: Finding) -> str:
+def finding_text(finding: Finding) -> str:
     """Where, what, and what to do or what was done; without the file."""
     return replace(finding, file=None).line()

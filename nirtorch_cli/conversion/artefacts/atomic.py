@@ -1,7 +1,7 @@
-"""Writing results so that a crash leaves the old file or the new one, never half of one.
+"""Writes files so that a crash leaves the old file or the new one, never half of one.
 
-In: a target path. Out: a stream to write to, of a temporary file beside the target, which
-takes the target's place when all went well.
+In: a target path. Out: a stream of a temporary file beside the target, which replaces the target if
+all went well.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ PathLike = str | os.PathLike[str]
 
 
 @contextlib.contextmanager
-def written(target: PathLike, *, clobber: bool = True) -> Iterator[BinaryIO]:
-    """A file to write to that takes the place of `target` when the block ends well.
+def atomic_write(target: PathLike, *, clobber: bool = True) -> Iterator[BinaryIO]:
+    """A file to write to, which replaces `target` when the block ends without an error.
 
     Raises:
         OutputError: it cannot be written, or exists and `clobber` is False.
     """
-    path = Path(os.path.realpath(target))  # a link is kept, and what it names replaced
-    _refuse_place(target, clobber, None)
+    path = Path(os.path.realpath(target))  # a link is kept; its target is replaced
+    _require_target(target, clobber, None)
     try:
         if path.exists() and not path.is_file():
             with path.open("wb") as device:  # a pipe or /dev/null cannot be replaced
@@ -38,28 +38,28 @@ def written(target: PathLike, *, clobber: bool = True) -> Iterator[BinaryIO]:
         raise _output_error(target, f"cannot be written: {error.strerror or error}") from error
 
 
-def refuse_output(
+def require_writable(
     target: PathLike, *, clobber: bool = True, source: PathLike | None = None
 ) -> None:
-    """Look at a target before any work is done for it.
+    """Check a target before any work is done for it.
 
     Raises:
-        OutputError: it is the source, a folder or in none, exists and `clobber` is False, or
-            nothing can be written beside it.
+        OutputError: it is the source or a folder, its folder does not exist, it exists and
+        `clobber` is False, or nothing can be written beside it.
     """
-    _refuse_place(target, clobber, source)
+    _require_target(target, clobber, source)
     path = Path(os.path.realpath(target))
     if path.exists() and not path.is_file():
         return
     try:
         beside = _beside(path)
-        beside.open("xb").close()  # whether it can be is not known before it is
+        beside.open("xb").close()  # only writing shows whether it can be written
         beside.unlink()
     except OSError as error:
         raise _output_error(target, f"cannot be written: {error.strerror or error}") from error
 
 
-def _refuse_place(target: PathLike, clobber: bool, source: PathLike | None) -> None:
+def _require_target(target: PathLike, clobber: bool, source: PathLike | None) -> None:
     both_exist = source is not None and os.path.exists(source) and os.path.exists(target)
     if both_exist and os.path.samefile(str(source), target):
         raise _output_error(target, "the output is the input, which is never replaced", "NIR703")
@@ -91,7 +91,7 @@ def _replacement(path: Path) -> Iterator[BinaryIO]:
 
 
 def _beside(path: Path) -> Path:
-    """A new file's path; not named after the target, whose name may be as long as can be."""
+    """A new file's path, not named after the target, whose name may be as long as possible."""
     return path.with_name(f".nirtorch-{os.urandom(8).hex()}.tmp")
 
 

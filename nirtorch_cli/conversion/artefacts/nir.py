@@ -19,7 +19,7 @@ from typing import Any
 import nir
 import numpy as np
 
-from nirtorch_cli.conversion.artefacts.atomic import PathLike, refuse_output, written
+from nirtorch_cli.conversion.artefacts.atomic import PathLike, atomic_write, require_writable
 from nirtorch_cli.findings.errors import ConversionError, NirtorchError
 from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.graph.sound import errors_in, required_sound
@@ -41,10 +41,10 @@ _LONGEST_REASON = 200
 
 @dataclass(frozen=True)
 class RepairedFile:
-    """A mended file.
+    """A repaired file.
 
-    content: its bytes. findings: what there was to say about the file as it was, repairs
-    included. changes: what is not the same in the two files. file: what messages call the file.
+    content: its bytes. findings: about the original file, repairs included. changes: the
+    differences between the two files. file: what messages call the file.
     """
 
     content: bytes
@@ -56,20 +56,21 @@ class RepairedFile:
         """Write it to a file: the whole of it or, where that fails, nothing.
 
         Raises:
-            OutputError: it cannot be written, is the file that was mended, or exists and `clobber`
+            OutputError: it cannot be written, is the file that was repaired, or exists and
+            `clobber`
                 is False.
         """
-        refuse_output(target, clobber=clobber, source=self.file)
-        with written(target, clobber=clobber) as stream:
+        require_writable(target, clobber=clobber, source=self.file)
+        with atomic_write(target, clobber=clobber) as stream:
             stream.write(self.content)
 
 
 def repair(
     source: Source, *, type_check: bool = True, max_bytes: int | None = None
 ) -> RepairedFile:
-    """Mend a `.nir` file, in the form of today: what `nirtorch repair` does.
+    """Repair a `.nir` file and write it in today's form, as `nirtorch repair` does.
 
-    Only damage with one sensible meaning is mended. The file itself is not changed.
+    Only damage with one sensible meaning is repaired. The file itself is not changed.
 
     Arguments:
         source: a path, the bytes of a file, or a binary stream, which is read to its end.
@@ -78,12 +79,12 @@ def repair(
 
     Raises:
         ReadError: see `read`.
-        ConversionError: it cannot be mended; says every reason.
+        ConversionError: it cannot be repaired; says every reason.
 
     Example:
-        >>> mended = repair("model.nir")
-        >>> [finding.repair for finding in mended.findings if finding.repair]
-        >>> mended.write("fixed.nir")
+        >>> repaired = repair("model.nir")
+        >>> [finding.repair for finding in repaired.findings if finding.repair]
+        >>> repaired.write("fixed.nir")
     """
     if not isinstance(source, (str, os.PathLike, bytes)):
         name, source = name_of(source), source.read()
@@ -124,7 +125,7 @@ def exported(graph: nir.NIRGraph, *, type_check: bool = True) -> bytes:
     except (TypeError, ValueError, OSError, RuntimeError) as error:
         raise _refusal("nir.write cannot write it", error) from error
     if any(isinstance(node, _foreign()) for node in _inner_nodes(graph)):
-        return content.getvalue()  # of a type that this nir lacks, and cannot accept or refuse
+        return content.getvalue()  # nir cannot accept or refuse a type that it lacks
     reason = refusal_by_nir(content.getvalue(), type_check=type_check)
     if reason is not None:
         hint = "what NIR can say is more than nir's type check knows; --no-type-check writes it"
@@ -156,7 +157,7 @@ def refusal_by_nir(source: str | bytes, *, type_check: bool) -> str | None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             nir.read(stream, type_check=type_check)
-    except Exception as error:  # nir raises whatever numpy, h5py and its own asserts raise
+    except Exception as error:  # nir lets errors of numpy and h5py and its own asserts through
         return _one_line(error)
     return None
 
@@ -204,7 +205,7 @@ def _settle_convolution(node: Any) -> None:
 
 
 def _storable(value: Any) -> Any:
-    """A value as `nir.write` can store it: no array without axes, no array of objects."""
+    """A value in a form that `nir.write` can store: no array without axes, no array of objects."""
     if isinstance(value, dict):
         return {name: _storable(inner) for name, inner in value.items()}
     if isinstance(value, np.ndarray):

@@ -1,4 +1,4 @@
-"""Storing converted modules and loading them back.
+"""Saves converted modules and loads them again.
 
 A module is stored with `torch.save` as a whole: code, weights, meta. That file is a pickle:
 loading it runs code that the file names, so load only what you or somebody you trust wrote.
@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 import torch
 
 from nirtorch_cli._version import __version__
-from nirtorch_cli.conversion.artefacts.atomic import written
+from nirtorch_cli.conversion.artefacts.atomic import atomic_write
 from nirtorch_cli.findings.errors import NirtorchError, ReadError, SaveError
 from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.findings.suggestions import did_you_mean_file
@@ -41,14 +41,14 @@ def save(module: torch.nn.Module, target: Target, *, clobber: bool = True) -> No
     content = io.BytesIO()
     try:
         torch.save(module, content)
-    except BaseException as error:  # pickle raises whatever a user's class raises
+    except BaseException as error:  # pickle lets errors of a user's class through
         if is_interrupt(error) or lacks_memory(error):
             raise
         raise SaveError(_unpicklable(module, error)) from error
     # Python 3.12.1 crashes when it collects a buffer that a kept error still holds.
     with content.getbuffer() as data:
         if isinstance(target, (str, os.PathLike)):
-            with written(target, clobber=clobber) as file:
+            with atomic_write(target, clobber=clobber) as file:
                 file.write(data)
         else:
             target.write(data)
@@ -66,7 +66,8 @@ def load(
         map_location: the device to put it on; None for the one it was saved from.
 
     Raises:
-        ReadError: it is not there, no saved module, or needs Python code that is not here.
+        ReadError: it does not exist, is not a saved module, or needs Python code that is not
+        installed.
     """
     name = str(getattr(source, "name", "<stream>"))
     if isinstance(source, (str, os.PathLike)):
@@ -88,7 +89,7 @@ def load(
             "NIR001", "error", "no such file", hint=did_you_mean_file(name), file=name
         )
         raise ReadError(finding) from error
-    except BaseException as error:  # unpickling raises whatever bytes or a user's class make it
+    except BaseException as error:  # unpickling may raise any error
         if is_interrupt(error) or lacks_memory(error):
             raise
         text = _why_unreadable(name, error)
@@ -102,7 +103,7 @@ def load(
 
 
 def _why_unreadable(name: str, error: BaseException) -> str:
-    """Why nothing was loaded from a file, by what is there in place of a saved module."""
+    """Why a file could not be loaded, from what it is instead of a saved module."""
     if isinstance(error, OSError) and error.filename == name:
         return f"cannot be read: {error.strerror}"
     other = kind_of_file(name)

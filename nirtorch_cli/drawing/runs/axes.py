@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nirtorch_cli.findings.text import counted
-from nirtorch_cli.running.arrays import Array
+from nirtorch_cli.primitives.broadcasting import Array
 
 _UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
 _ROUND = (1, 2, 5, 10)

@@ -16,7 +16,7 @@ import numpy as np
 from nirtorch_cli.findings.errors import UsageError
 from nirtorch_cli.findings.suggestions import did_you_mean
 from nirtorch_cli.findings.text import counted, listed, quoted
-from nirtorch_cli.running.arrays import Array
+from nirtorch_cli.primitives.broadcasting import Array
 
 MOST_LINES = 5
 """The most lines that can be told apart."""
@@ -69,10 +69,10 @@ def choice_of(texts: Iterable[str], drawn: Mapping[str, int | None]) -> Choice:
             raise _refused(f"{quoted(text)}: nothing is drawn of {quoted(name)}", hint)
         else:
             by_name[name] = asked
-            _refuse_missing(text, asked, [drawn[name]])
+            _require_neurons(text, asked, [drawn[name]])
     if others:
         rest = [count for name, count in drawn.items() if name not in by_name]
-        _refuse_missing(",".join(map(str, others)), others, rest)
+        _require_neurons(",".join(map(str, others)), others, rest)
     return Choice(by_name, others)
 
 
@@ -87,7 +87,7 @@ def _numbers(text: str, numbers: str) -> tuple[int, ...]:
     return asked
 
 
-def _refuse_missing(text: str, asked: tuple[int, ...], counts: list[int | None]) -> None:
+def _require_neurons(text: str, asked: tuple[int, ...], counts: list[int | None]) -> None:
     """Refuse a neuron that does not exist in any of these; an unknown size may include it."""
     known = [count for count in counts if count is not None]
     if len(known) < len(counts) or not known:

@@ -22,7 +22,7 @@ from nirtorch_cli.drawing.runs.panels import (
     set_title,
 )
 from nirtorch_cli.findings.text import counted
-from nirtorch_cli.running.arrays import Array
+from nirtorch_cli.primitives.broadcasting import Array
 
 _COLUMNS, _ROWS_PER_INCH = 380, 45
 _BRIGHTEST = 0.995

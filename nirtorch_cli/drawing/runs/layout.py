@@ -18,7 +18,8 @@ from nirtorch_cli.drawing.runs.images import value_panel
 from nirtorch_cli.drawing.runs.panels import Panel, Times
 from nirtorch_cli.drawing.runs.spikes import spike_panel
 from nirtorch_cli.drawing.runs.traces import trace_panel
-from nirtorch_cli.running.arrays import Array, as_array
+from nirtorch_cli.primitives.broadcasting import Array
+from nirtorch_cli.running.arrays import as_array
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import numpy as np
 
 from nirtorch_cli.drawing.runs.axes import duration
 from nirtorch_cli.findings.text import printable
-from nirtorch_cli.running.arrays import Array
+from nirtorch_cli.primitives.broadcasting import Array
 
 BLACK, GREY = "#222222", "#888888"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")

@@ -17,7 +17,7 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from nirtorch_cli.conversion.artefacts.atomic import PathLike, written
+from nirtorch_cli.conversion.artefacts.atomic import PathLike, atomic_write
 from nirtorch_cli.drawing.runs.layout import Recorded, panels
 from nirtorch_cli.drawing.runs.panels import DOTS, WIDTH, plain
 from nirtorch_cli.findings.frameworks import missing_framework
@@ -90,7 +90,7 @@ def plot(target: PathLike, recorded: Recorded, *, clobber: bool = True) -> None:
         OutputError: the file cannot be written, or exists and `clobber` is False.
     """
     content = picture(recorded, picture_format(target))
-    with written(target, clobber=clobber) as file:
+    with atomic_write(target, clobber=clobber) as file:
         file.write(content)
 
 

@@ -35,7 +35,8 @@ from nirtorch_cli.drawing.runs.axes import (
     time_unit,
 )
 from nirtorch_cli.findings.text import counted, hertz, printable
-from nirtorch_cli.running.arrays import Array, as_array
+from nirtorch_cli.primitives.broadcasting import Array
+from nirtorch_cli.running.arrays import as_array
 
 WIDTH, HEIGHT = 80, 25
 _LEAST_WIDTH = 24

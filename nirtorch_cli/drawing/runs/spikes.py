@@ -28,7 +28,7 @@ from nirtorch_cli.drawing.runs.panels import (
     set_title,
 )
 from nirtorch_cli.findings.text import counted, hertz
-from nirtorch_cli.running.arrays import Array
+from nirtorch_cli.primitives.broadcasting import Array
 
 _MOST_MARKS = 10_000
 MOST_MARKS_A_ROW = PIXELS // 3

@@ -31,7 +31,7 @@ from nirtorch_cli.drawing.runs.panels import (
 )
 from nirtorch_cli.drawing.runs.spikes import MOST_MARKS_A_ROW
 from nirtorch_cli.findings.text import counted
-from nirtorch_cli.running.arrays import Array
+from nirtorch_cli.primitives.broadcasting import Array
 
 _LONG_LINES, _LONG = 3, 200
 """How many neurons are drawn as lines if there are more steps than this."""

@@ -40,14 +40,14 @@ def _examined(graph: nir.NIRGraph, path: str, depth: int) -> Iterator[Finding]:
 
 def dangling_edges(graph: nir.NIRGraph) -> Iterator[Finding]:
     """NIR101: an edge whose source or target is not a node of the graph."""
-    lonely = unconnected(graph)
-    if len(lonely) == 1:
-        hint = f"{quoted(lonely[0])} has no edge: is it meant?"
-    elif lonely:
-        hint = f"without an edge are {listed(lonely)}"
+    isolated = unconnected(graph)
+    if len(isolated) == 1:
+        hint = f"{quoted(isolated[0])} has no edge: is it meant?"
+    elif isolated:
+        hint = f"without an edge are {listed(isolated)}"
     else:
         hint = f"the graph has {listed(sorted(graph.nodes))}"
-    for name, edges in sorted(astray(graph).items()):
+    for name, edges in sorted(dangling(graph).items()):
         source, target = edges[0]
         yield Finding(
             "NIR101",
@@ -64,7 +64,7 @@ def unconnected(graph: nir.NIRGraph) -> list[str]:
     return [name for name in graph.nodes if name not in connected]
 
 
-def astray(graph: nir.NIRGraph) -> dict[str, list[tuple[str, str]]]:
+def dangling(graph: nir.NIRGraph) -> dict[str, list[tuple[str, str]]]:
     """The edges that lead to or from a name that no node has, by that name."""
     found: dict[str, list[tuple[str, str]]] = {}
     for edge in graph.edges:
@@ -157,12 +157,12 @@ def outputs_out_of_reach(graph: nir.NIRGraph) -> Iterator[Finding]:
     following = neighbours(graph.nodes, graph.edges)
     reached = _reached(following, _of_type(graph, nir.Input))
     outputs = _of_type(graph, nir.Output)
-    astray = [name for name in outputs if name not in reached]
-    if astray and len(astray) == len(outputs):
+    dangling = [name for name in outputs if name not in reached]
+    if dangling and len(dangling) == len(outputs):
         text = "no Input reaches any Output: what comes out does not depend on what goes in"
         yield Finding("NIR111", "error", text, hint="is an edge missing?")
     else:
-        for name in astray:
+        for name in dangling:
             yield Finding("NIR110", "warning", "no Input reaches it", name)
 
 

@@ -21,7 +21,7 @@ from nirtorch_cli.primitives.modules.neuron import (
     previous,
     require_fit,
 )
-from nirtorch_cli.primitives.modules.recurrence import Leaky, approach, scaled, scaling, spread
+from nirtorch_cli.primitives.modules.recurrence import Leaky, approach, expanded, scaled, scaling
 from nirtorch_cli.primitives.modules.stepping import integrated
 
 
@@ -91,7 +91,7 @@ class CubaLI(Neuron):
         return {"i": previous(state, "i", x), "v": previous(state, "v", x, self.v_leak)}
 
     def over_time(
-        self, x: Tensor, state: State | None = None, watch: Collection[str] = ()
+        self, x: Tensor, state: State | None = None, record: Collection[str] = ()
     ) -> tuple[Tensor, State, State]:
         i, v = self.variables(x[0], state).values()
         j, decay, gain = scaled(self.w_in, x), self.gain("tau_syn"), self.gain("tau_mem")
@@ -100,21 +100,21 @@ class CubaLI(Neuron):
         synapse = Leaky(j, decay, is_own=is_euler and j is not x)
         currents = integrated(synapse, i, (decay,))
         last = currents[-1].clone()
-        watched = {"i": currents} if "i" in watch else {}
+        recorded = {"i": currents} if "i" in record else {}
         if is_euler:
-            drive = scaled(self.r, currents, self.v_leak)
-            is_own = drive is not currents or not watched
-            membrane = Leaky(drive, gain, is_own=is_own)
+            inputs = scaled(self.r, currents, self.v_leak)
+            is_own = inputs is not currents or not recorded
+            membrane = Leaky(inputs, gain, is_own=is_own)
         else:
             before = torch.cat([i.unsqueeze(0), currents[:-1]])
-            kicks = self.r * (before - j) * self.cross_gain()
-            membrane = Leaky(scaled(self.r, j, self.v_leak), gain, kicks)
-        y, v, voltages = self.voltages(membrane, v, (gain,), watch)
-        return y, {"i": last, "v": v}, {**watched, **voltages}
+            increments = self.r * (before - j) * self.cross_gain()
+            membrane = Leaky(scaled(self.r, j, self.v_leak), gain, increments)
+        y, v, voltages = self.voltages(membrane, v, (gain,), record)
+        return y, {"i": last, "v": v}, {**recorded, **voltages}
 
     def in_place(self, x: Tensor, variables: State) -> Callable[[Tensor], None]:
         i, v = variables["i"], variables["v"]
-        decay, gain = spread(self.gain("tau_syn"), x), spread(self.gain("tau_mem"), x)
+        decay, gain = expanded(self.gain("tau_syn"), x), expanded(self.gain("tau_mem"), x)
         weighted, target = scaling(self.w_in, x), scaling(self.r, x, self.v_leak)
 
         def advance(x: Tensor) -> None:
@@ -122,13 +122,13 @@ class CubaLI(Neuron):
             v.lerp_(target(i), gain)
 
         is_exact = self.dynamics.integration == "exact"
-        kick = self.cross_gain() if is_exact else gain
+        cross = self.cross_gain() if is_exact else gain
 
         def advance_exactly(x: Tensor) -> None:
             j = weighted(x)
-            kicked = self.r * (i - j) * kick
+            increment = self.r * (i - j) * cross
             v.lerp_(target(j), gain)
-            v.add_(kicked)
+            v.add_(increment)
             i.lerp_(j, decay)
 
         return advance_exactly if is_exact else advance

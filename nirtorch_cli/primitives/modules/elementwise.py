@@ -81,9 +81,9 @@ class Delay(torch.nn.Module):
         return y, {"history": known[: self.longest]}
 
     def over_time(
-        self, x: Tensor, state: State | None = None, watch: Collection[str] = ()
+        self, x: Tensor, state: State | None = None, record: Collection[str] = ()
     ) -> tuple[Tensor, State, State]:
-        """Many steps at once, as `Neuron.over_time`; nothing of it is watched."""
+        """Many steps at once, as `Neuron.over_time`; nothing of it is recorded."""
         require_fit(self.steps, x[0])
         count, shape = len(x), (self.longest, *x.shape[1:])
         past = x.new_zeros(shape) if state is None else remembered(state, "history", shape, x[0])

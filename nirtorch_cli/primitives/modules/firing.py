@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nirtorch_cli.primitives.modules.recurrence import Advance, spread
+from nirtorch_cli.primitives.modules.recurrence import Advance, expanded
 from nirtorch_cli.primitives.modules.surrogate import Derivative, spike
 
 Fired = tuple[Tensor, Tensor, Tensor | None]
@@ -43,28 +43,28 @@ class Firing:
             return v - z.detach() * (self.threshold - self.reset)
         return torch.where(z.detach() > 0, self.reset, v)
 
-    def step_by_step(self, advance: Advance, v: Tensor, watch: bool) -> Fired:
+    def step_by_step(self, advance: Advance, v: Tensor, record: bool) -> Fired:
         """Run the steps as the module's own forward does."""
-        outputs, watched = [], []
-        for step in range(len(advance.drive)):
+        outputs, recorded = [], []
+        for step in range(len(advance.inputs)):
             v = advance(v, step)
             z = spike(v, self.threshold, self.derivative)
             v = self.after(v, z)
             outputs.append(z)
-            if watch:
-                watched.append(v)
-        return torch.stack(outputs), v, torch.stack(watched) if watch else None
+            if record:
+                recorded.append(v)
+        return torch.stack(outputs), v, torch.stack(recorded) if record else None
 
-    def in_place(self, advance: Advance, v: Tensor, watch: bool) -> Fired:
+    def in_place(self, advance: Advance, v: Tensor, record: bool) -> Fired:
         """Run the steps in place; for runs without gradients.
 
         Raises:
             OverflowedError: a voltage was infinite; run step by step instead.
         """
-        drive = advance.drive
+        inputs = advance.inputs
         # The input of each step is read before its spikes are written.
-        spikes = drive if advance.is_own else torch.empty_like(drive)
-        voltages = torch.empty_like(drive) if watch else None
+        spikes = inputs if advance.is_own else torch.empty_like(inputs)
+        voltages = torch.empty_like(inputs) if record else None
         slots = None if voltages is None else voltages.unbind(0)
         v = v.clone()
         advanced, fire = advance.into, self.firing_into(v)
@@ -80,7 +80,7 @@ class Firing:
     def leaving(self, like: Tensor) -> Callable[[Tensor, Tensor, Tensor], None]:
         """A function that writes the voltages that spikes z leave of u into v."""
         if self.is_difference:
-            difference = spread(self.threshold - self.reset, like)
+            difference = expanded(self.threshold - self.reset, like)
 
             def lower(u: Tensor, z: Tensor, v: Tensor) -> None:
                 torch.addcmul(u, z, difference, value=-1, out=v)
@@ -97,7 +97,7 @@ class Firing:
 
     def firing_into(self, like: Tensor) -> Callable[[Tensor, Tensor], None]:
         """A function that writes the spikes of v into z, and resets v, in place."""
-        threshold = spread(self.threshold, like)
+        threshold = expanded(self.threshold, like)
         compare, reset = torch.gt, self.reset
         if self.is_difference:
             difference = self.threshold - self.reset

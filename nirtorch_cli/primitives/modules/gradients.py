@@ -5,7 +5,7 @@ of a step-by-step run, bit for bit, and its gradients to rounding. The forward p
 place, which keeps the voltages before the reset; the backward pass takes two kernels per step,
 where autograd would take a dozen. Second derivatives are left to autograd, step by step.
 
-           drive[t]                     drive[t+1]
+           input[t]                     input[t+1]
               | gain                       | gain
     v --(1 - gain)--> u --(reset)--> v --(1 - gain)--> u --(reset)--> v
                       |                                |
@@ -14,12 +14,12 @@ where autograd would take a dozen. Second derivatives are left to autograd, step
 The loss reaches u from its spike z, and from the voltage v after the reset. The backward pass goes
 from the last step to the first, with one tensor dL/dv that is updated at each step.
 
-With u = v + gain (drive - v) + kick before the reset and z = u > threshold, with the surrogate
+With u = v + gain (input - v) + increment before the reset and z = u > threshold, with the surrogate
 derivative s(u - threshold) in place of that of z, and none through the reset itself:
 
     dL/du = s dL/dz + (1 - z) dL/dv        v = reset where z ("value")
     dL/du = s dL/dz + dL/dv                v = u - (threshold - reset) z ("subtract")
-    dL/dv before = (1 - gain) dL/du,  dL/ddrive = gain dL/du,  dL/dkick = dL/du
+    dL/dv before = (1 - gain) dL/du,  dL/dinput = gain dL/du,  dL/dincrement = dL/du
 
 Example, the gradient of two spikes, by hand and by autograd:
 
@@ -48,18 +48,18 @@ import torch
 from torch import Tensor
 
 from nirtorch_cli.primitives.modules.firing import Fired, Firing, OverflowedError
-from nirtorch_cli.primitives.modules.recurrence import Advance, each, spread
+from nirtorch_cli.primitives.modules.recurrence import Advance, each, expanded
 from nirtorch_cli.primitives.modules.surrogate import transforms_are_active
 
 Gradients = tuple[Tensor | None, ...]
 
 
-def is_learning(advance: Advance, v: Tensor, constants: Iterable[Tensor]) -> bool:
+def needs_gradients(advance: Advance, v: Tensor, constants: Iterable[Tensor]) -> bool:
     """Whether the gradients that are needed are written here.
 
     Those of constants are not, nor those of `torch.func`, which transforms autograd's own.
     """
-    read = [advance.drive, v, *([] if advance.kicks is None else [advance.kicks])]
+    read = [advance.inputs, v, *([] if advance.increments is None else [advance.increments])]
     fixed = [*constants, *([] if advance.gain is None else [advance.gain])]
     if not torch.is_grad_enabled() or any(x.is_meta or x.dtype != v.dtype for x in read + fixed):
         return False
@@ -68,19 +68,21 @@ def is_learning(advance: Advance, v: Tensor, constants: Iterable[Tensor]) -> boo
     return any(x.requires_grad for x in read) and not transforms_are_active()
 
 
-def fired(advance: Advance, v: Tensor, firing: Firing, watch: bool) -> Fired:
+def fired(advance: Advance, v: Tensor, firing: Firing, record: bool) -> Fired:
     """Spikes of all steps, the voltage after them, and that after each step if it is recorded.
 
     Raises:
         OverflowedError: a voltage was infinite; run step by step instead.
     """
-    spikes, last, after = _Fired.apply(advance.drive, advance.kicks, v, advance, firing, watch)  # type: ignore[no-untyped-call]
+    spikes, last, after = _Fired.apply(
+        advance.inputs, advance.increments, v, advance, firing, record
+    )  # type: ignore[no-untyped-call]
     return spikes, last, after
 
 
 def integrated(advance: Advance, v: Tensor) -> Tensor:
     """A variable without spikes, after each of the steps."""
-    after: Tensor = _Integrated.apply(advance.drive, advance.kicks, v, advance)  # type: ignore[no-untyped-call]
+    after: Tensor = _Integrated.apply(advance.inputs, advance.increments, v, advance)  # type: ignore[no-untyped-call]
     return after
 
 
@@ -88,16 +90,16 @@ class _Fired(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        drive: Tensor,
-        kicks: Tensor | None,
+        inputs: Tensor,
+        increments: Tensor | None,
         v: Tensor,
         advance: Advance,
         firing: Firing,
-        watch: bool,
+        record: bool,
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        before, spikes = torch.empty_like(drive), torch.empty_like(drive)
-        after = torch.empty_like(drive) if watch else None
-        threshold, leave, now = spread(firing.threshold, v), firing.leaving(v), v.clone()
+        before, spikes = torch.empty_like(inputs), torch.empty_like(inputs)
+        after = torch.empty_like(inputs) if record else None
+        threshold, leave, now = expanded(firing.threshold, v), firing.leaving(v), v.clone()
         for step, (u, z) in enumerate(zip(before.unbind(0), spikes.unbind(0), strict=True)):
             advance.onto(now, step, u)
             torch.gt(u, threshold, out=z)
@@ -107,8 +109,8 @@ class _Fired(torch.autograd.Function):
         if not bool(torch.isfinite(now).all()):
             raise OverflowedError
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(drive, kicks, v, before, spikes)
-        ctx.advance, ctx.firing, ctx.watch = type(advance), firing, watch
+        ctx.save_for_backward(inputs, increments, v, before, spikes)
+        ctx.advance, ctx.firing, ctx.record = type(advance), firing, record
         ctx.gain = advance.gain
         return spikes, now, after
 
@@ -116,21 +118,21 @@ class _Fired(torch.autograd.Function):
     def backward(
         ctx: Any, of_spikes: Tensor | None, of_last: Tensor | None, of_after: Tensor | None
     ) -> Gradients:
-        drive, kicks, v, before, spikes = ctx.saved_tensors
+        inputs, increments, v, before, spikes = ctx.saved_tensors
         firing, gain = ctx.firing, ctx.gain
         given = (of_spikes, of_last, of_after)
         if torch.is_grad_enabled():  # a second derivative is needed
-            advance = ctx.advance.of(drive, gain, kicks)
-            made = firing.step_by_step(advance, v, ctx.watch)
-            return (*_by_autograd(made, given, (drive, kicks, v)), None, None, None)
+            advance = ctx.advance.of(inputs, gain, increments)
+            made = firing.step_by_step(advance, v, ctx.record)
+            return (*_by_autograd(made, given, (inputs, increments, v)), None, None, None)
         if of_spikes is None:
             gradients = torch.zeros_like(before)
         else:
             gradients = of_spikes * firing.derivative(before - firing.threshold)
         keeps = None if firing.is_difference else (1 - spikes).unbind(0)
-        decay = None if gain is None else spread(1 - gain, v)
+        decay = None if gain is None else expanded(1 - gain, v)
         now = torch.zeros_like(v) if of_last is None else of_last.clone()
-        for step in range(len(drive) - 1, -1, -1):
+        for step in range(len(inputs) - 1, -1, -1):
             if of_after is not None:
                 now = now + of_after[step]
             gradient = gradients[step]
@@ -139,40 +141,40 @@ class _Fired(torch.autograd.Function):
             else:
                 gradient.addcmul_(now, keeps[step])
             now = gradient if decay is None else torch.mul(gradient, decay)
-        of_kicks = None if kicks is None else gradients
-        of_drive = gradients if gain is None else gradients * gain
-        return of_drive, of_kicks, now, None, None, None
+        of_increments = None if increments is None else gradients
+        of_inputs = gradients if gain is None else gradients * gain
+        return of_inputs, of_increments, now, None, None, None
 
 
 class _Integrated(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, drive: Tensor, kicks: Tensor | None, v: Tensor, advance: Advance
+        ctx: Any, inputs: Tensor, increments: Tensor | None, v: Tensor, advance: Advance
     ) -> Tensor:
-        after = torch.empty_like(drive)
+        after = torch.empty_like(inputs)
         now = v
         for step, slot in enumerate(after.unbind(0)):
             advance.onto(now, step, slot)
             now = slot
-        ctx.save_for_backward(drive, kicks, v)
+        ctx.save_for_backward(inputs, increments, v)
         ctx.advance, ctx.gain = type(advance), advance.gain
         return after
 
     @staticmethod
     def backward(ctx: Any, given: Tensor) -> Gradients:
-        drive, kicks, v = ctx.saved_tensors
+        inputs, increments, v = ctx.saved_tensors
         gain = ctx.gain
         if torch.is_grad_enabled():
-            advance = ctx.advance.of(drive, gain, kicks)
+            advance = ctx.advance.of(inputs, gain, increments)
             made = each(advance, v)
-            return (*_by_autograd((made,), (given,), (drive, kicks, v)), None)
-        decay = None if gain is None else spread(1 - gain, v)
+            return (*_by_autograd((made,), (given,), (inputs, increments, v)), None)
+        decay = None if gain is None else expanded(1 - gain, v)
         gradients, now = given.clone(), torch.zeros_like(v)
         for gradient in reversed(gradients.unbind(0)):
             gradient.add_(now)
             now = gradient if decay is None else torch.mul(gradient, decay)
-        of_kicks = None if kicks is None else gradients
-        return (gradients if gain is None else gradients * gain), of_kicks, now, None
+        of_increments = None if increments is None else gradients
+        return (gradients if gain is None else gradients * gain), of_increments, now, None
 
 
 def _by_autograd(

@@ -53,13 +53,15 @@ class I(Neuron):  # noqa: E742 (NIR's name)
         return {"v": previous(state, "v", x)}
 
     def over_time(
-        self, x: Tensor, state: State | None = None, watch: Collection[str] = ()
+        self, x: Tensor, state: State | None = None, record: Collection[str] = ()
     ) -> tuple[Tensor, State, State]:
         v = self.variables(x[0], state)["v"]
         is_charge = self.dynamics.integrator_input == "charge"
-        drive = scaled(self.r, x if is_charge else self.dynamics.dt * x)
-        y, v, watched = self.voltages(Summing(drive, is_own=drive is not x), v, (self.r,), watch)
-        return y, {"v": v}, watched
+        inputs = scaled(self.r, x if is_charge else self.dynamics.dt * x)
+        y, v, recorded = self.voltages(
+            Summing(inputs, is_own=inputs is not x), v, (self.r,), record
+        )
+        return y, {"v": v}, recorded
 
     def in_place(self, x: Tensor, variables: State) -> Callable[[Tensor], None]:
         v, scale, dt = variables["v"], scaling(self.r, x), self.dynamics.dt

@@ -19,7 +19,7 @@ from nirtorch_cli.primitives.modules.neuron import (
     previous,
     require_fit,
 )
-from nirtorch_cli.primitives.modules.recurrence import Leaky, approach, scaled, scaling, spread
+from nirtorch_cli.primitives.modules.recurrence import Leaky, approach, expanded, scaled, scaling
 
 
 class LI(Neuron):
@@ -54,16 +54,16 @@ class LI(Neuron):
         return {"v": previous(state, "v", x, self.v_leak)}
 
     def over_time(
-        self, x: Tensor, state: State | None = None, watch: Collection[str] = ()
+        self, x: Tensor, state: State | None = None, record: Collection[str] = ()
     ) -> tuple[Tensor, State, State]:
         v = self.variables(x[0], state)["v"]
-        gain, drive = self.gain("tau"), scaled(self.r, x, self.v_leak)
-        advance = Leaky(drive, gain, is_own=drive is not x)
-        y, v, watched = self.voltages(advance, v, (gain,), watch)
-        return y, {"v": v}, watched
+        gain, inputs = self.gain("tau"), scaled(self.r, x, self.v_leak)
+        advance = Leaky(inputs, gain, is_own=inputs is not x)
+        y, v, recorded = self.voltages(advance, v, (gain,), record)
+        return y, {"v": v}, recorded
 
     def in_place(self, x: Tensor, variables: State) -> Callable[[Tensor], None]:
-        v, gain = variables["v"], spread(self.gain("tau"), x)
+        v, gain = variables["v"], expanded(self.gain("tau"), x)
         target = scaling(self.r, x, self.v_leak)
 
         def advance(x: Tensor) -> None:

@@ -203,14 +203,14 @@ class Neuron(torch.nn.Module, abc.ABC):
         """One step: the output and the new state, both in the shape of the input x."""
 
     def over_time(
-        self, x: Tensor, state: State | None = None, watch: Collection[str] = ()
+        self, x: Tensor, state: State | None = None, record: Collection[str] = ()
     ) -> tuple[Tensor, State, State]:
         """Many steps at once: the numbers of as many calls of the module, one after the other.
 
         Arguments:
             x: the inputs, (T, *batch, *shape), T at least 1.
             state: the state before them; None for the resting state.
-            watch: the variables of the state to record, by name.
+            record: the variables of the state to record, by name.
 
         Returns:
             The outputs (T, *batch, *shape), the state after the last step, and the recorded
@@ -245,11 +245,11 @@ class Neuron(torch.nn.Module, abc.ABC):
         return None
 
     def voltages(
-        self, advance: Advance, v: Tensor, constants: Collection[Tensor], watch: Collection[str]
+        self, advance: Advance, v: Tensor, constants: Collection[Tensor], record: Collection[str]
     ) -> tuple[Tensor, Tensor, State]:
         """The output of each step, the voltage after the last, and the recorded voltages."""
         after = integrated(advance, v, constants)
-        return after, after[-1].clone(), {"v": after} if "v" in watch else {}
+        return after, after[-1].clone(), {"v": after} if "v" in record else {}
 
 
 class SpikingNeuron(Neuron):
@@ -273,9 +273,9 @@ class SpikingNeuron(Neuron):
         return self.firing.firing_into(x)
 
     def voltages(
-        self, advance: Advance, v: Tensor, constants: Collection[Tensor], watch: Collection[str]
+        self, advance: Advance, v: Tensor, constants: Collection[Tensor], record: Collection[str]
     ) -> tuple[Tensor, Tensor, State]:
-        z, v, after = fired(self.firing, advance, v, constants, "v" in watch)
+        z, v, after = fired(self.firing, advance, v, constants, "v" in record)
         return z, v, {} if after is None else {"v": after}
 
 

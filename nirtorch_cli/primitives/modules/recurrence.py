@@ -36,19 +36,19 @@ def scaling(
 
     It returns x itself, or a buffer that the next call overwrites.
     """
-    repeated = None if _is(factor, 1, like) else spread(factor, like)
-    shift = None if offset is None or _is(offset, 0, like) else spread(offset, like)
-    room = like if repeated is None and shift is None else torch.empty_like(like)
+    repeated = None if _is(factor, 1, like) else expanded(factor, like)
+    shift = None if offset is None or _is(offset, 0, like) else expanded(offset, like)
+    buffer = like if repeated is None and shift is None else torch.empty_like(like)
 
     def scale(x: Tensor) -> Tensor:
         if repeated is not None:
-            x = torch.mul(repeated, x, out=room)
-        return x if shift is None else torch.add(shift, x, out=room)
+            x = torch.mul(repeated, x, out=buffer)
+        return x if shift is None else torch.add(shift, x, out=buffer)
 
     return scale
 
 
-def spread(constant: Tensor, like: Tensor) -> Tensor:
+def expanded(constant: Tensor, like: Tensor) -> Tensor:
     """A constant expanded to the shape of a step, which makes kernels faster."""
     return constant.expand(like.shape).contiguous()
 
@@ -68,16 +68,16 @@ class Advance(Protocol):
     """The update of a variable from one step to the next, for known inputs of all steps.
 
     gain: the fraction of the distance to the input that is covered in a step; None if the input is
-    added as a whole. kicks: increments that are added after that. is_own: whether nothing else
+    added as a whole. increments: increments that are added after that. is_own: whether nothing else
     uses the input, so that it can be overwritten.
     """
 
     @property
-    def drive(self) -> Tensor: ...
+    def inputs(self) -> Tensor: ...
     @property
     def gain(self) -> Tensor | None: ...
     @property
-    def kicks(self) -> Tensor | None: ...
+    def increments(self) -> Tensor | None: ...
     @property
     def is_own(self) -> bool: ...
 
@@ -91,72 +91,72 @@ class Advance(Protocol):
         """The same, written into another tensor."""
 
     @classmethod
-    def of(cls, drive: Tensor, gain: Tensor | None, kicks: Tensor | None) -> Advance:
+    def of(cls, inputs: Tensor, gain: Tensor | None, increments: Tensor | None) -> Advance:
         """An `Advance` of this class."""
 
 
 def each(advance: Advance, v: Tensor) -> Tensor:
     """The variable after each of the steps, step by step."""
     values = []
-    for step in range(len(advance.drive)):
+    for step in range(len(advance.inputs)):
         v = advance(v, step)
         values.append(v)
     return torch.stack(values)
 
 
 class Leaky:
-    """v + gain (drive - v) + kick: a leaky integrator, euler or exact."""
+    """v + gain (input - v) + increment: a leaky integrator, euler or exact."""
 
     def __init__(
-        self, drive: Tensor, gain: Tensor, kicks: Tensor | None = None, is_own: bool = False
+        self, inputs: Tensor, gain: Tensor, increments: Tensor | None = None, is_own: bool = False
     ) -> None:
-        self.drive, self.is_own = drive, is_own
+        self.inputs, self.is_own = inputs, is_own
         self.gain: Tensor = gain
-        self.kicks = kicks
-        self.drives = drive.unbind(0)
+        self.increments = increments
+        self.input_at = inputs.unbind(0)
 
     @classmethod
-    def of(cls, drive: Tensor, gain: Tensor | None, kicks: Tensor | None) -> Leaky:
+    def of(cls, inputs: Tensor, gain: Tensor | None, increments: Tensor | None) -> Leaky:
         assert gain is not None
-        return cls(drive, gain, kicks)
+        return cls(inputs, gain, increments)
 
     def __call__(self, v: Tensor, step: int) -> Tensor:
-        v = approach(v, self.drives[step], self.gain)
-        return v if self.kicks is None else v + self.kicks[step]
+        v = approach(v, self.input_at[step], self.gain)
+        return v if self.increments is None else v + self.increments[step]
 
     def into(self, v: Tensor, step: int) -> None:
-        v.lerp_(self.drives[step], self.gain)
-        if self.kicks is not None:
-            v.add_(self.kicks[step])
+        v.lerp_(self.input_at[step], self.gain)
+        if self.increments is not None:
+            v.add_(self.increments[step])
 
     def onto(self, v: Tensor, step: int, after: Tensor) -> None:
-        torch.lerp(v, self.drives[step], self.gain, out=after)
-        if self.kicks is not None:
-            after.add_(self.kicks[step])
+        torch.lerp(v, self.input_at[step], self.gain, out=after)
+        if self.increments is not None:
+            after.add_(self.increments[step])
 
 
 class Summing:
-    """v + drive: an integrator without leak."""
+    """v + input: an integrator without leak."""
 
     gain: Tensor | None = None
-    kicks: Tensor | None = None
+    increments: Tensor | None = None
 
-    def __init__(self, drive: Tensor, is_own: bool = False) -> None:
-        self.drive, self.is_own = drive, is_own
-        self.drives = drive.unbind(0)
+    def __init__(self, inputs: Tensor, is_own: bool = False) -> None:
+        self.inputs, self.is_own = inputs, is_own
+        self.input_at = inputs.unbind(0)
 
     @classmethod
-    def of(cls, drive: Tensor, gain: Tensor | None, kicks: Tensor | None) -> Summing:
-        return cls(drive)
+    def of(cls, inputs: Tensor, gain: Tensor | None, increments: Tensor | None) -> Summing:
+        return cls(inputs)
 
     def __call__(self, v: Tensor, step: int) -> Tensor:
-        return v + self.drives[step]
+        return v + self.input_at[step]
 
     def into(self, v: Tensor, step: int) -> None:
-        v.add_(self.drives[step])
+        v.add_(self.input_at[step])
 
     def onto(self, v: Tensor, step: int, after: Tensor) -> None:
-        torch.add(v, self.drives[step], out=after)
+        torch.add(v, self.input_at[step], out=after)
 
 
 def is_free(v: Tensor, tensors: Iterable[Tensor]) -> bool:

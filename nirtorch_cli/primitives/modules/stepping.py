@@ -39,7 +39,7 @@ from nirtorch_cli.primitives.modules.recurrence import Advance, each, is_free
 
 
 def fired(
-    firing: Firing, advance: Advance, v: Tensor, constants: Collection[Tensor], watch: bool
+    firing: Firing, advance: Advance, v: Tensor, constants: Collection[Tensor], record: bool
 ) -> Fired:
     """Spikes of all steps, the voltage after them, and that after each step if it is recorded.
 
@@ -48,26 +48,26 @@ def fired(
     """
     constants = (*constants, firing.threshold, firing.reset)
     if is_free(v, (*_read(advance), *constants)):
-        return firing.in_place(advance, v, watch)
-    if gradients.is_learning(advance, v, constants):
-        return gradients.fired(advance, v, firing, watch)
-    return firing.step_by_step(advance, v, watch)
+        return firing.in_place(advance, v, record)
+    if gradients.needs_gradients(advance, v, constants):
+        return gradients.fired(advance, v, firing, record)
+    return firing.step_by_step(advance, v, record)
 
 
 def integrated(advance: Advance, v: Tensor, constants: Collection[Tensor]) -> Tensor:
     """A variable without spikes, after each of the steps."""
-    drive = advance.drive
+    inputs = advance.inputs
     if is_free(v, (*_read(advance), *constants)):
-        after = drive if advance.is_own else torch.empty_like(drive)
+        after = inputs if advance.is_own else torch.empty_like(inputs)
         for step, slot in enumerate(after.unbind(0)):
             advance.onto(v, step, slot)
             v = slot
         return after
-    if gradients.is_learning(advance, v, constants):
+    if gradients.needs_gradients(advance, v, constants):
         return gradients.integrated(advance, v)
     return each(advance, v)
 
 
 def _read(advance: Advance) -> tuple[Tensor, ...]:
     """The tensors that its steps read."""
-    return (advance.drive,) if advance.kicks is None else (advance.drive, advance.kicks)
+    return (advance.inputs,) if advance.increments is None else (advance.inputs, advance.increments)

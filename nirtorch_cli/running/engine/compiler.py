@@ -47,7 +47,7 @@ class Compiler:
     Attributes:
         steps: the most steps in one program.
         backend: of torch.compile.
-        told: called with a text before something is compiled, which takes seconds.
+        report: called with a text before something is compiled, which takes seconds.
         programs: how many programs there are.
         seconds: how long compiling took, first runs included.
         problem: why compiling was given up; None if it was not.
@@ -57,11 +57,11 @@ class Compiler:
         self,
         steps: int = 32,
         backend: str = "inductor",
-        told: Callable[[str], None] = lambda what: None,
+        report: Callable[[str], None] = lambda what: None,
     ) -> None:
         if steps < FEWEST_STEPS:
             raise ValueError(f"a program has at least {FEWEST_STEPS} steps, not {steps}")
-        self.steps, self.backend, self.told = steps, backend, told
+        self.steps, self.backend, self.report = steps, backend, report
         self.seconds = 0.0
         self.problem: str | None = None
         self._programs: dict[Any, dict[int, tuple[Unrolled, Callable[..., Any]]]] = {}
@@ -123,7 +123,7 @@ class Compiler:
         if length in programs:
             form, call = programs[length]
             return form.result(call(*form.arguments(part, state)))
-        self.told(", ".join(str(node.meta.get(NIR_NAME, node.target)) for node in loop.modules))
+        self.report(", ".join(str(node.meta.get(NIR_NAME, node.target)) for node in loop.modules))
         started = time.perf_counter()
         form = unrolled(loop, length)
         call = torch.compile(form.module, backend=self.backend, dynamic=False, fullgraph=True)
@@ -178,7 +178,7 @@ def _key(loop: Loop, before: State | None) -> Any:
     taken = tuple(
         (values.shape[1:], values.dtype, values.device) for values in loop.arriving.values()
     )
-    asked = str(list(loop.needed)), str(sorted(loop.watch.items(), key=str))
+    asked = str(list(loop.needed)), str(sorted(loop.record.items(), key=str))
     return calls, tuple(loop.modules.values()), taken, asked, loop.wants_gradients(before)
 
 
@@ -189,11 +189,11 @@ def _joined(parts: Sequence[StageRun]) -> StageRun:
         return values[0] if len(values) == 1 else torch.cat(values)
 
     values = {node: joined([part.values[node] for part in parts]) for node in parts[0].values}
-    watched = {
-        path: {name: joined([part.watched[path][name] for part in parts]) for name in variables}
-        for path, variables in parts[0].watched.items()
+    recorded = {
+        path: {name: joined([part.recorded[path][name] for part in parts]) for name in variables}
+        for path, variables in parts[0].recorded.items()
     }
-    return StageRun(values, parts[-1].state, watched)
+    return StageRun(values, parts[-1].state, recorded)
 
 
 def _reason(error: Exception) -> str:

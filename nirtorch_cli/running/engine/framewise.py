@@ -63,19 +63,19 @@ def is_framewise(module: nn.Module) -> bool:
 
 
 def applied(
-    module: nn.Module, like: Tensor, room: Tensor | None = None
+    module: nn.Module, like: Tensor, buffer: Tensor | None = None
 ) -> Callable[[Tensor], Tensor]:
     """A framewise module as a function, for many inputs of the same shape.
 
-    room: a buffer for outputs, which each call overwrites. For torch's own linear layers the
+    buffer: a buffer for outputs, which each call overwrites. For torch's own linear layers the
     multiplication is called directly, without the overhead of calling the module.
     """
     if type(module) is not nn.Linear or like.dim() != 2:
         return module.forward
     weight, bias = module.weight.t(), module.bias
     if bias is None:
-        return lambda x: torch.mm(x, weight, out=room)
-    return lambda x: torch.addmm(bias, x, weight, out=room)
+        return lambda x: torch.mm(x, weight, out=buffer)
+    return lambda x: torch.addmm(bias, x, weight, out=buffer)
 
 
 def has_hooks(module: nn.Module) -> bool:

@@ -48,23 +48,23 @@ class StageRun:
     """The results of a stage's calls over some steps.
 
     values: by call, with time first; for a call that gives an output and a state, the output.
-    state: by key, after the last step. watched: what was recorded, by the path of a node and the
+    state: by key, after the last step. recorded: what was recorded, by the path of a node and the
     name of a variable, with time first.
     """
 
     values: Mapping[Node, Tensor]
     state: Mapping[str, Any]
-    watched: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
+    recorded: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
 
 
-class Watched:
+class StateRecorder:
     """Variables of one node's state, recorded step by step."""
 
     def __init__(self, path: str, names: Mapping[str, str]) -> None:
         self.path, self.names = path, names
         self.values: dict[str, list[Tensor]] = {name: [] for name in names}
 
-    def see(self, after: Any, copied: bool = False) -> None:
+    def record(self, after: Any, copied: bool = False) -> None:
         """Record the variables of a state; `copied` if it will be changed in place.
 
         Raises:
@@ -90,7 +90,7 @@ class Loop:
     nodes: the calls, in the order of a step. arriving: values from outside, with time first.
     carried: for each entry of the state that the loop reads, the call that gives it. needed: the
     calls whose values are needed. modules: the modules that are called, by name. calls: every call
-    as a function. watch: by the key of a state, the path of its node, and the module's own name of
+    as a function. record: by the key of a state, the path of its node, and the module's own name of
     each variable by NIR's name.
     """
 
@@ -100,7 +100,7 @@ class Loop:
     needed: Collection[Node]
     modules: Mapping[Node, torch.nn.Module]
     calls: Mapping[Node, Callable[..., Any]]
-    watch: Mapping[str, tuple[str, Mapping[str, str]]] = field(default_factory=dict)
+    record: Mapping[str, tuple[str, Mapping[str, str]]] = field(default_factory=dict)
 
     def part(self, start: int, stop: int) -> Loop:
         """The same over some of the steps."""
@@ -152,8 +152,8 @@ class Loop:
             for node, call in program:
                 values[node] = call(values)
             now = {key: values[node] for key, node in self.carried.items()}
-            for key, watched in done.watched.items():
-                watched.see(now[key])
+            for key, recorder in done.recorded.items():
+                recorder.record(now[key])
             for node, parts in done.parts.items():
                 parts.append(values[node][0] if is_pair(node) else values[node])
         done.state = now or {}
@@ -215,8 +215,11 @@ class Loop:
         others = [node for node in done.parts if self.pair_of(node) not in outputs]
         kept = {*others, *earlier.values()}
         program = list(self.bound(steppers, outputs, values, kept))
-        seen = [(done.watched[keys[n]], s.variables) for n, s in steppers.items()
-                if keys[n] in done.watched]  # fmt: skip
+        recorders = [
+            (done.recorded[keys[n]], s.variables)
+            for n, s in steppers.items()
+            if keys[n] in done.recorded
+        ]
         collected = [(node, done.parts[node]) for node in others]
         now = values[_STATE] = {}
         for step in range(steps):
@@ -227,8 +230,8 @@ class Loop:
                     values[node] = call(values, step)
             for key, node in earlier.items():
                 now[key] = values[node]
-            for watched, variables in seen:
-                watched.see(variables, copied=True)
+            for recorder, variables in recorders:
+                recorder.record(variables, copied=True)
             for node, parts in collected:
                 parts.append(values[node])
         if not all(stepper.is_finite for stepper in steppers.values()):
@@ -266,7 +269,7 @@ class Loop:
             args: Any = node.args
             result = state.result_of(node)
             at_once = all(user in steppers or user.target is state.add for user in result.users)
-            room = first[node] if at_once and result not in kept and node in first else None
+            buffer = first[node] if at_once and result not in kept and node in first else None
             if self.is_inner(node, steppers):
                 continue
             if node in steppers:
@@ -274,13 +277,13 @@ class Loop:
             elif node.target is state.previous_output:
                 yield node, _remembering(args[1])
             elif node.target is state.add:
-                yield node, _adding(args[0], args[1], room)
+                yield node, _adding(args[0], args[1], buffer)
             elif node.target is operator.getitem:
                 yield node, _choosing(*args)
             elif node.target in state.CHECKS:
                 yield node, _passing(args[0])  # its check depends on shapes and types only
             elif node in self.modules and len(args) == 1 and not node.kwargs:
-                yield node, _calling(applied(self.modules[node], first[args[0]], room), args[0])
+                yield node, _calling(applied(self.modules[node], first[args[0]], buffer), args[0])
             else:
                 yield node, _whatever(self.call_of(node))
 
@@ -290,7 +293,7 @@ class _Gathered:
 
     def __init__(self, loop: Loop) -> None:
         self.parts: dict[Node, list[Tensor]] = {node: [] for node in loop.needed}
-        self.watched = {key: Watched(*watch) for key, watch in loop.watch.items()}
+        self.recorded = {key: StateRecorder(*record) for key, record in loop.record.items()}
         self.whole: dict[Node, Tensor] = {}
         self.state: dict[str, Any] = {}
 
@@ -300,8 +303,8 @@ class _Gathered:
             node: self.whole[node] if node in self.whole else torch.stack(parts)
             for node, parts in self.parts.items()
         }
-        watched = {seen.path: seen.stacked() for seen in self.watched.values()}
-        return StageRun(values, self.state, watched)
+        recorded = {one.path: one.stacked() for one in self.recorded.values()}
+        return StageRun(values, self.state, recorded)
 
 
 def is_pair(node: Node) -> bool:
@@ -317,12 +320,12 @@ def _remembering(key: str) -> StepCall:
     return lambda values, step: values[_STATE][key]
 
 
-def _adding(one: Node, other: Node, room: Tensor | None) -> StepCall:
-    return lambda values, step: torch.add(values[one], values[other], out=room)
+def _adding(one: Node, other: Node, buffer: Tensor | None) -> StepCall:
+    return lambda values, step: torch.add(values[one], values[other], out=buffer)
 
 
-def _choosing(pair: Node, place: int) -> StepCall:
-    return lambda values, step: values[pair][place]
+def _choosing(pair: Node, index: int) -> StepCall:
+    return lambda values, step: values[pair][index]
 
 
 def _passing(result: Node) -> StepCall:

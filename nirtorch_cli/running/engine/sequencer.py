@@ -37,7 +37,7 @@ from nirtorch_cli.running.engine.loop import (
     is_pair,
     is_reference,
 )
-from nirtorch_cli.running.engine.stages import Condensed, Stage, condensed
+from nirtorch_cli.running.engine.stages import Stage, StagedGraph, stages_of
 from nirtorch_cli.running.recording import OF_OUTPUTS, Wanted, own_names
 
 _ALL_FRAMES = (state.add, state.silence, state.checked_output)
@@ -58,7 +58,7 @@ class Trace:
         """Forget what was recorded, for a new run."""
         self.parts, self.counts = {}, {}
 
-    def watched(self, path: str) -> set[str]:
+    def recorded(self, path: str) -> set[str]:
         """The variables of a node that are recorded."""
         return self.wanted.get(path, set())
 
@@ -68,7 +68,7 @@ class Trace:
 
     def add_output(self, path: str, values: Tensor) -> None:
         """A node's output for the next steps."""
-        names = self.watched(path)
+        names = self.recorded(path)
         for name in names & {"output", "spikes"}:
             self.add(path, name, values)
         if "count" in names:
@@ -106,11 +106,11 @@ class Sequencer:
         prefix: str = "",
     ) -> None:
         self.module, self.trace, self.compiler, self.prefix = module, trace, compiler, prefix
-        self.form: Condensed | None = condensed(module.graph)
+        self.form: StagedGraph | None = stages_of(module.graph)
         if self.form is None:
             return
         self.names = module.meta["names"]
-        self.outputs = self.watched_outputs(_output_nodes(module, self.form))
+        self.outputs = self.recorded_outputs(_output_nodes(module, self.form))
         self.nested = {
             name: Sequencer(child, trace, compiler, f"{prefix}{self.names.get(name, name)}/")
             for name, child in module.named_children()
@@ -120,16 +120,16 @@ class Sequencer:
         self.ends = {*_values(self.form.outputs), *self.outputs, *_handed_over(self.form)}
         self.last_use = self.lifetimes(self.form)
 
-    def watched_outputs(self, found: Mapping[Node, list[str]]) -> dict[Node, list[str]]:
+    def recorded_outputs(self, found: Mapping[Node, list[str]]) -> dict[Node, list[str]]:
         """The nodes whose outputs are recorded, with their paths."""
         paths = {node: [self.prefix + name for name in names] for node, names in found.items()}
-        watched = {
-            node: [path for path in of_node if self.trace.watched(path).intersection(OF_OUTPUTS)]
+        recorded = {
+            node: [path for path in of_node if self.trace.recorded(path).intersection(OF_OUTPUTS)]
             for node, of_node in paths.items()
         }
-        return {node: of_node for node, of_node in watched.items() if of_node}
+        return {node: of_node for node, of_node in recorded.items() if of_node}
 
-    def lifetimes(self, form: Condensed) -> list[list[Node]]:
+    def lifetimes(self, form: StagedGraph) -> list[list[Node]]:
         """For each stage the values that are not needed after it."""
         needed_to_the_end = set(_values(form.outputs)) | set(form.carried.values())
         last: dict[Node, int] = {}
@@ -151,7 +151,7 @@ class Sequencer:
             return self.called_step_by_step(inputs, before)
         work = _Chunk(self, before, dict(zip(form.arguments, inputs)))
         for argument in form.arguments:
-            self.see(argument, work.values[argument])
+            self.record(argument, work.values[argument])
         for stage, ended in zip(form.stages, self.last_use):
             getattr(work, stage.kind)(stage)
             for node in ended:
@@ -161,7 +161,7 @@ class Sequencer:
             return work.values[form.outputs], after
         return {name: work.values[node] for name, node in form.outputs.items()}, after
 
-    def see(self, node: Node, values: Any) -> None:
+    def record(self, node: Node, values: Any) -> None:
         """Record a node's output, if it is asked for."""
         for path in self.outputs.get(node, ()):
             self.trace.add_output(path, values)
@@ -189,7 +189,7 @@ def _values(outputs: Mapping[str, Node] | Node) -> list[Node]:
     return [outputs] if isinstance(outputs, Node) else list(outputs.values())
 
 
-def _handed_over(form: Condensed) -> Iterator[Node]:
+def _handed_over(form: StagedGraph) -> Iterator[Node]:
     """The values in the new state that are not read in the stage that makes them."""
     made = {node: number for number, stage in enumerate(form.stages) for node in stage.nodes}
     read = {key: number for number, stage in enumerate(form.stages) for key in _keys(stage)}
@@ -198,7 +198,7 @@ def _handed_over(form: Condensed) -> Iterator[Node]:
             yield node
 
 
-def _output_nodes(module: ConvertedModule, form: Condensed) -> dict[Node, list[str]]:
+def _output_nodes(module: ConvertedModule, form: StagedGraph) -> dict[Node, list[str]]:
     """The fx nodes that hold the outputs of NIR nodes, with the names of these."""
     found: dict[Node, list[str]] = {}
     names, ends = module.meta["names"], module.meta["outputs"]
@@ -308,7 +308,7 @@ class _Chunk:
             needed=needed,
             modules={n: self.submodule(n) for n in stage.nodes if n.op == "call_module"},
             calls={node: self.caller(node) for node in stage.nodes},
-            watch=dict(self.watched_states(stage)),
+            record=dict(self.recorded_states(stage)),
         )
 
     def over_time(self, loop: Loop, plainly: Plainly) -> StageRun:
@@ -320,7 +320,7 @@ class _Chunk:
     def take(self, done: StageRun) -> None:
         """Keep the results of a stage."""
         self.states.update(done.state)
-        for path, variables in done.watched.items():
+        for path, variables in done.recorded.items():
             for variable, values in variables.items():
                 self.owner.trace.add(path, variable, values)
         for node, values in done.values.items():
@@ -335,14 +335,14 @@ class _Chunk:
         first = state.previous_output(self.before, key, self.values[reference][0], shape, rank)
         self.keep(node, torch.cat([first.unsqueeze(0), source[:-1]]))
 
-    def watched_states(self, stage: Stage) -> Iterator[tuple[str, tuple[str, dict[str, str]]]]:
+    def recorded_states(self, stage: Stage) -> Iterator[tuple[str, tuple[str, dict[str, str]]]]:
         """By the key of a state: its node, and the recorded variables under both names."""
         for node in stage.nodes:
             if node.target is state.entry:
                 key = str(node.args[1])
                 path = self.owner.path_of(key)
-                if watch := self.owner.trace.watched(path).difference(OF_OUTPUTS):
-                    yield key, (path, own_names(self.owner.module.get_submodule(key), watch))
+                if record := self.owner.trace.recorded(path).difference(OF_OUTPUTS):
+                    yield key, (path, own_names(self.owner.module.get_submodule(key), record))
 
     def caller(self, node: Node) -> Callable[..., Any]:
         """The function that a node calls; a module as a function of its input and state."""
@@ -358,7 +358,7 @@ class _Chunk:
     def keep(self, node: Node, value: Any) -> None:
         self.values[node] = value
         if not isinstance(value, tuple):
-            self.owner.see(node, value)
+            self.owner.record(node, value)
 
     def after(self, key: str, node: Node | None) -> Any:
         """The value of an entry of the new state after the last step."""
@@ -385,12 +385,12 @@ def own_loop(loop: Loop, before: Mapping[str, Any] | None, steps: int) -> StageR
     ((node, module),) = loop.modules.items()
     ((key, _),) = loop.carried.items()
     (inputs,) = (loop.arriving[one] for one in node.all_input_nodes if one in loop.arriving)
-    path, watch = loop.watch.get(key, ("", {}))
+    path, record = loop.record.get(key, ("", {}))
     if is_reference(module) or (type(module) is Delay and not has_hooks(module)):
         own: Any = module
         with contextlib.suppress(OverflowedError):
-            output, after, watched = own.over_time(inputs, state.entry(before, key), watch)
-            return StageRun({state.result_of(node): output}, {key: after}, {path: watched})
+            output, after, recorded = own.over_time(inputs, state.entry(before, key), record)
+            return StageRun({state.result_of(node): output}, {key: after}, {path: recorded})
     return loop.with_states(loop.before(before), steps).finished()
 
 

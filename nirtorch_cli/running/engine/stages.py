@@ -24,7 +24,7 @@ Example:
     >>> edges = [("in", "w"), ("w", "lif"), ("lif", "rec"), ("rec", "lif"), ("lif", "w2"),
     ...          ("w2", "lif2"), ("lif2", "out")]
     >>> module = nirtorch_cli.nir_to_torch(nir.NIRGraph(nodes, edges), {})
-    >>> for stage in condensed(module.graph).stages:
+    >>> for stage in stages_of(module.graph).stages:
     ...     print(stage.kind, [node.target for node in stage.nodes if node.op == "call_module"])
     frames ['w']
     together ['rec', 'lif']
@@ -69,7 +69,7 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Condensed:
+class StagedGraph:
     """A graph's stages.
 
     arguments: the inputs, without the state. outputs: by name, or a single one without a name.
@@ -82,7 +82,7 @@ class Condensed:
     carried: Mapping[str, Node | None]
 
 
-def condensed(graph: torch.fx.Graph) -> Condensed | None:
+def stages_of(graph: torch.fx.Graph) -> StagedGraph | None:
     """The stages of a graph; None if it does not have the form that `wiring` gives it."""
     *nodes, last = graph.nodes
     arguments = [node for node in nodes if node.op == "placeholder"]
@@ -107,16 +107,16 @@ def condensed(graph: torch.fx.Graph) -> Condensed | None:
     for key, source in carried.items():
         if source is not None and source.name in calls:
             following[source.name] += [reader.name for reader in readers.get(key, ())]
-    place = {name: number for number, name in enumerate(calls)}
+    index = {name: number for number, name in enumerate(calls)}
     stages = []
     for group in components(calls, following):
-        inside = [calls[name] for name in sorted(group, key=place.__getitem__)]
+        inside = [calls[name] for name in sorted(group, key=index.__getitem__)]
         is_loop = len(group) > 1 or group[0] in following[group[0]]
         stage = _stage(inside, is_loop)
         if stage is None:
             return None
         stages.append(stage)
-    return Condensed(tuple(reversed(stages)), tuple(arguments[:-1]), outputs, carried)
+    return StagedGraph(tuple(reversed(stages)), tuple(arguments[:-1]), outputs, carried)
 
 
 _READERS = (state.entry, state.previous_output)

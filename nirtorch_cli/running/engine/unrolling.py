@@ -24,9 +24,9 @@ class Unrolled:
     """Many steps of a loop.
 
     module: takes the feeds, with time first, and the state's entries; returns the stacked needed
-    values, the stacked watched variables, and the state's entries after. steps: how many.
+    values, the stacked recorded variables, and the state's entries after. steps: how many.
     feeds: the calls whose values it takes. keys: the entries of the state. needed: the calls
-    whose values it gives. watched: path and variable of what it gives besides.
+    whose values it gives. recorded: path and variable of what it gives besides.
     """
 
     module: GraphModule
@@ -34,7 +34,7 @@ class Unrolled:
     feeds: tuple[Node, ...]
     keys: tuple[str, ...]
     needed: tuple[Node, ...]
-    watched: tuple[tuple[str, str], ...]
+    recorded: tuple[tuple[str, str], ...]
 
     def arguments(self, loop: Loop, before: Mapping[str, Any]) -> list[Any]:
         """The arguments of the module for the steps of a loop."""
@@ -43,13 +43,13 @@ class Unrolled:
     def result(self, returned: tuple[list[Tensor], list[Tensor], list[Any]]) -> StageRun:
         """The module's return value as the result of a loop."""
         needed, seen, states = returned
-        watched: dict[str, dict[str, Tensor]] = {path: {} for path, _ in self.watched}
-        for (path, variable), values in zip(self.watched, seen, strict=True):
-            watched[path][variable] = values
+        recorded: dict[str, dict[str, Tensor]] = {path: {} for path, _ in self.recorded}
+        for (path, variable), values in zip(self.recorded, seen, strict=True):
+            recorded[path][variable] = values
         return StageRun(
             dict(zip(self.needed, needed, strict=True)),
             dict(zip(self.keys, states, strict=True)),
-            watched,
+            recorded,
         )
 
 
@@ -63,13 +63,13 @@ def unrolled(loop: Loop, steps: int) -> Unrolled:
     keys, needed = tuple(loop.carried), tuple(loop.needed)
     fed = {node: graph.placeholder(f"fed_{number}") for number, node in enumerate(feeds)}
     now = {key: graph.placeholder(f"before_{number}") for number, key in enumerate(keys)}
-    watch = [
+    record = [
         (key, path, variable, own)
-        for key, (path, names) in loop.watch.items()
+        for key, (path, names) in loop.record.items()
         for variable, own in names.items()
     ]
     parts: list[list[Node]] = [[] for _ in needed]
-    seen: list[list[Node]] = [[] for _ in watch]
+    seen: list[list[Node]] = [[] for _ in record]
     modules = {str(node.target): module for node, module in loop.modules.items()}
 
     def picked(node: Node, key: Any) -> Node:
@@ -85,7 +85,7 @@ def unrolled(loop: Loop, steps: int) -> Unrolled:
         now = {key: values[source] for key, source in loop.carried.items()}
         for place, node in enumerate(needed):
             parts[place].append(picked(values[node], 0) if is_pair(node) else values[node])
-        for place, (key, _, _, own) in enumerate(watch):
+        for place, (key, _, _, own) in enumerate(record):
             seen[place].append(picked(now[key], own))
 
     def stacked(lists: list[list[Node]]) -> list[Node]:
@@ -93,5 +93,5 @@ def unrolled(loop: Loop, steps: int) -> Unrolled:
 
     graph.output((stacked(parts), stacked(seen), list(now.values())))
     module = GraphModule(modules, graph)
-    watched = tuple((path, variable) for _, path, variable, _ in watch)
-    return Unrolled(module, steps, feeds, keys, needed, watched)
+    recorded = tuple((path, variable) for _, path, variable, _ in record)
+    return Unrolled(module, steps, feeds, keys, needed, recorded)

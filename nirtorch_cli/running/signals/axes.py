@@ -16,9 +16,9 @@ import numpy as np
 
 from nirtorch_cli.findings.errors import UsageError
 from nirtorch_cli.findings.text import counted
+from nirtorch_cli.primitives.broadcasting import Array
 from nirtorch_cli.running.signals.signal import blocks
 
-Array = np.ndarray[Any, Any]
 Layout = Literal["TB", "BT"]
 
 
@@ -91,7 +91,7 @@ def _shaped(values: Array, port: Port, layout: Layout, file: str) -> Array:
     raise port.problem(file, f"has the shape {_text(values.shape)}; expected {expected}", hint)
 
 
-def refuse_unfit(values: Array, port: Port, *, dtype: str, file: str, first: int = 0) -> None:
+def require_finite(values: Array, port: Port, *, dtype: str, file: str, first: int = 0) -> None:
     """Refuse numbers that are not finite, or would not be in the model's type.
 
     Arguments:

@@ -17,8 +17,7 @@ from typing import Any
 import numpy as np
 
 from nirtorch_cli.findings.errors import UsageError
-
-Array = np.ndarray[Any, Any]
+from nirtorch_cli.primitives.broadcasting import Array
 
 _NEAR_FLOAT64 = 2.0**-40
 """The relative distance at which a quotient of times is taken for the nearest whole number."""
@@ -93,7 +92,7 @@ def binned(
     return grid
 
 
-def refuse_other_step(found: float, dt: float, *, file: str | None, node: str | None) -> None:
+def require_same_step(found: float, dt: float, *, file: str | None, node: str | None) -> None:
     """Refuse a recording whose steps have another length than the model's.
 
     Raises:

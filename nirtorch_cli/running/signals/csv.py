@@ -19,15 +19,13 @@ import math
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from nirtorch_cli.findings.errors import ReadError
 from nirtorch_cli.findings.text import counted, listed, printable, quoted
-from nirtorch_cli.reading.sources import Place
-
-Array = np.ndarray[Any, Any]
+from nirtorch_cli.primitives.broadcasting import Array
+from nirtorch_cli.reading.sources import FilePart
 
 BATCH = "batch"
 
@@ -38,7 +36,7 @@ _FEWEST_COUNTED = 3
 """With at least this many columns, `0,1,2` numbers the columns; `0,1` could as well be spikes."""
 
 
-def table_of(content: bytes, place: Place, max_bytes: int | None) -> Array:
+def table_of(content: bytes, source: FilePart, max_bytes: int | None) -> Array:
     """The values of a .csv file, (T, B, neurons).
 
     Raises:
@@ -46,29 +44,29 @@ def table_of(content: bytes, place: Place, max_bytes: int | None) -> Array:
         columns are those of several arrays, or the batch rows have different numbers of steps.
     """
     claimed = (sum(map(content.count, (b",", b"\n", b"\r"))) + 1) * 8
-    place.claim(claimed, max_bytes, len(content))
+    source.claim(claimed, max_bytes, len(content))
     text = content.decode("utf-8-sig", "replace")
     if "\0" in text or "\ufffd" in text:
-        raise place.problem("holds neither an array nor text", "give .npy, .npz, .csv or NIR data")
-    names, lines = _header(text, place)
+        raise source.problem("holds neither an array nor text", "give .npy, .npz, .csv or NIR data")
+    names, lines = _header(text, source)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # NumPy's own, for no lines; reported elsewhere
             table = np.loadtxt(lines, np.float64, comments="#", delimiter=",", ndmin=2)
     except ValueError as error:
-        raise _first_fault(text, names, place) from error
+        raise _first_fault(text, names, source) from error
     if names and table.size and len(names) != table.shape[1]:
-        raise place.problem(f"names {counted(len(names), 'column')} and has {table.shape[1]}")
+        raise source.problem(f"names {counted(len(names), 'column')} and has {table.shape[1]}")
     has_rows = bool(names) and names[0].lower() == BATCH
-    _refuse_several(names[1:] if has_rows else names, place)
+    _require_one_array(names[1:] if has_rows else names, source)
     if has_rows:
-        return _by_batch_row(table, place)
+        return _by_batch_row(table, source)
     return table[:, np.newaxis]
 
 
 def csv_of(values: Array) -> bytes:
     """A .csv file of an array (T, B, *shape), with a column for the batch row if B > 1."""
-    return _written([["n" + place for place in _places(values)]], [values])
+    return _written([["n" + index for index in _indices(values)]], [values])
 
 
 def csv_of_several(arrays: Mapping[str, Array]) -> bytes:
@@ -78,15 +76,15 @@ def csv_of_several(arrays: Mapping[str, Array]) -> bytes:
     'lif:v[0],lif:v[1],output[]\\n0,0,1\\n'
     """
     columns = [
-        [f"{printable(name)}[{place}]" for place in _places(values)]
+        [f"{printable(name)}[{index}]" for index in _indices(values)]
         for name, values in arrays.items()
     ]
     return _written(columns, list(arrays.values()))
 
 
-def _places(values: Array) -> list[str]:
+def _indices(values: Array) -> list[str]:
     """The index of each neuron as in a column's name: 3, or 1_0 for several axes."""
-    return ["_".join(map(str, place)) for place in np.ndindex(*values.shape[2:])]
+    return ["_".join(map(str, index)) for index in np.ndindex(*values.shape[2:])]
 
 
 def _written(columns: Sequence[Sequence[str]], arrays: Sequence[Array]) -> bytes:
@@ -116,7 +114,7 @@ def _cell(name: str) -> str:
     return name if is_plain else f'"{quoted_name}"'
 
 
-def _header(text: str, place: Place) -> tuple[list[str], Iterator[str]]:
+def _header(text: str, source: FilePart) -> tuple[list[str], Iterator[str]]:
     """The names in the first line, or none if it holds numbers, and the other lines.
 
     Raises:
@@ -132,27 +130,27 @@ def _header(text: str, place: Place) -> tuple[list[str], Iterator[str]]:
         if len(cells) >= _FEWEST_COUNTED and cells == [str(i) for i in range(len(cells))]:
             text = f"line {number} is 0, 1, .. {len(cells) - 1}: are these names or a step?"
             hint = "put '#' before it if it numbers the columns, or add a line of names above it"
-            raise place.problem(text, hint)
+            raise source.problem(text, hint)
         return [], itertools.chain([first], rest)
     try:
         names = [name.strip() for name in next(csv.reader([first], skipinitialspace=True))]
     except csv.Error as error:  # a cell of 100,000 letters
-        raise place.problem(f"line {number} is not a line of names: {error}", _hint("")) from error
+        raise source.problem(f"line {number} is not a line of names: {error}", _hint("")) from error
     if not all(map(_is_name, names)):
         odd = [name for name in names if not _is_number(name)] or names
         cell = odd[0] if len(odd) < len(names) else next(n for n in names if not _is_name(n))
         where = f"it has {quoted(cell[:40])} in column {names.index(cell) + 1}"
-        raise place.problem(f"line {number} is neither numbers nor names: {where}", _hint(cell))
+        raise source.problem(f"line {number} is neither numbers nor names: {where}", _hint(cell))
     return names, rest
 
 
-def _refuse_several(names: list[str], place: Place) -> None:
+def _require_one_array(names: list[str], source: FilePart) -> None:
     """Refuse the columns of several arrays, which would be mistaken for neurons of one."""
     groups = [_GROUPED.fullmatch(name) for name in names]
     arrays = list(dict.fromkeys(group[1] for group in groups if group is not None))
     if len(arrays) > 1 and None not in groups:
         text = f"has columns of {len(arrays)} arrays, {listed(arrays)}"
-        raise place.problem(text, "an input is one array: write one, or all to an .npz file")
+        raise source.problem(text, "an input is one array: write one, or all to an .npz file")
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:
@@ -167,7 +165,7 @@ def _cells(line: str) -> list[str]:
     return [cell.strip() for cell in line.partition("#")[0].split(",")]
 
 
-def _first_fault(text: str, names: list[str], place: Place) -> ReadError:
+def _first_fault(text: str, names: list[str], source: FilePart) -> ReadError:
     """The error for the first line that does not fit the lines before it."""
     width, fault, hint = len(names), "NumPy does not read it", _hint("")
     for number, line in itertools.islice(_lines(text), 1 if names else 0, None):
@@ -180,7 +178,7 @@ def _first_fault(text: str, names: list[str], place: Place) -> ReadError:
             fault = f"line {number} has {counted(len(cells), 'column')}, the one before it {width}"
             break
         width = len(cells)
-    return place.problem(f"is not a table of numbers: {fault}", hint)
+    return source.problem(f"is not a table of numbers: {fault}", hint)
 
 
 def _hint(cell: str) -> str:
@@ -204,15 +202,15 @@ def _is_number(cell: str) -> bool:
     return "_" not in cell
 
 
-def _by_batch_row(table: Array, place: Place) -> Array:
+def _by_batch_row(table: Array, source: FilePart) -> Array:
     if not table.size:
         return np.zeros((0, 1, max(table.shape[1] - 1, 0)))
     rows, counts = np.unique(table[:, 0], return_counts=True)
     if not np.array_equal(rows, np.arange(len(rows))):
-        raise place.problem(f"its column {BATCH} does not count the batch rows from 0")
+        raise source.problem(f"its column {BATCH} does not count the batch rows from 0")
     if len(set(counts.tolist())) != 1:
         text = f"its batch rows have from {counts.min():,} to {counts.max():,} steps"
-        raise place.problem(text, "all must have the same number")
+        raise source.problem(text, "all must have the same number")
     order = np.argsort(table[:, 0], kind="stable")
     shape = (len(rows), int(counts[0]), table.shape[1] - 1)
     by_step: Array = table[order, 1:].reshape(shape).swapaxes(0, 1)

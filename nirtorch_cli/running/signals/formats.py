@@ -1,20 +1,19 @@
 """The files that signals are read from and written to: the registry, and reading by content.
 
-In: a place. Out: the array in the file, and whether its axes are (T, B, neurons), as in NIR data
-and .csv, or those of a saved array. The first bytes decide the format, so that stdin needs no name;
-a suffix of another format is an error. Cost: linear in the bytes.
+In: a `FilePart`. Out: the array in it, and whether its axes are (T, B, neurons), as in NIR data and
+.csv, or those of a saved array. The first bytes decide the format, so that stdin needs no name; a
+suffix of another format is an error. Cost: linear in the bytes.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
-import numpy as np
-
+from nirtorch_cli.primitives.broadcasting import Array
 from nirtorch_cli.reading.formats import Format, format_by_content, format_by_suffix, format_named
-from nirtorch_cli.reading.sources import Place, bytes_of
-from nirtorch_cli.running.signals.binning import refuse_other_step
+from nirtorch_cli.reading.sources import FilePart, bytes_of
+from nirtorch_cli.running.signals.binning import require_same_step
 from nirtorch_cli.running.signals.csv import table_of
 from nirtorch_cli.running.signals.npz import (
     DT,
@@ -24,8 +23,6 @@ from nirtorch_cli.running.signals.npz import (
     only_array_of,
     step_of,
 )
-
-Array = np.ndarray[Any, Any]
 
 _HERE, _THERE = "nirtorch_cli.running.signals.formats", "nirtorch_cli.running.signals.outputs"
 
@@ -61,7 +58,7 @@ SIGNALS = (
 
 
 @dataclass(frozen=True)
-class Recording:
+class FileArray:
     """values: the numbers. is_flat: whether their axes are (T, B, neurons)."""
 
     values: Array
@@ -69,23 +66,23 @@ class Recording:
 
 
 def recording_of(
-    place: Place, *, dt: float, max_bytes: int | None, stdin: BinaryIO | None
-) -> Recording:
+    source: FilePart, *, dt: float, max_bytes: int | None, stdin: BinaryIO | None
+) -> FileArray:
     """Read a file.
 
     Raises:
         ReadError: it does not exist, is damaged or too large, or does not hold a single array of
         numbers. UsageError: it was recorded at another dt.
     """
-    content = bytes_of(place, stdin, max_bytes)
-    found, promised = format_of(content), format_by_suffix(place.file, SIGNALS)
+    content = bytes_of(source, stdin, max_bytes)
+    found, promised = format_of(content), format_by_suffix(source.file, SIGNALS)
     if promised is not None and promised.signatures and found is not promised:
         hint = None if found.name == "csv" else f"it looks like {found.called}: name it so"
-        raise place.problem(f"is not {promised.called}", hint)
-    values: Array = found.read()(content, place, dt, max_bytes)
+        raise source.problem(f"is not {promised.called}", hint)
+    values: Array = found.read()(content, source, dt, max_bytes)
     if values.dtype.kind not in "biuf":
-        raise place.problem(f"holds {values.dtype}, not real numbers")
-    return Recording(values, found.name in ("csv", "nir"))
+        raise source.problem(f"holds {values.dtype}, not real numbers")
+    return FileArray(values, found.name in ("csv", "nir"))
 
 
 def format_of(content: bytes) -> Format:
@@ -93,33 +90,33 @@ def format_of(content: bytes) -> Format:
     return format_by_content(content, SIGNALS) or format_named("csv", SIGNALS)
 
 
-def read_npz(content: bytes, place: Place, dt: float, max_bytes: int | None) -> Array:
-    """The only array of an archive, or the one that the place names."""
-    step = None if place.part == DT else step_of(content, place, max_bytes)
+def read_npz(content: bytes, source: FilePart, dt: float, max_bytes: int | None) -> Array:
+    """The only array of an archive, or the one that `source` names."""
+    step = None if source.part == DT else step_of(content, source, max_bytes)
     if step is not None:
-        refuse_other_step(step, dt, file=place.name, node=None)
-    return only_array_of(content, place, max_bytes)
+        require_same_step(step, dt, file=source.name, node=None)
+    return only_array_of(content, source, max_bytes)
 
 
-def read_nir(content: bytes, place: Place, dt: float, max_bytes: int | None) -> Array:
-    """The only observable of NIR data, or the one that the place names."""
+def read_nir(content: bytes, source: FilePart, dt: float, max_bytes: int | None) -> Array:
+    """The only observable of NIR data, or the one that `source` names."""
     from nirtorch_cli.running.signals.nirdata import observable_of  # imports nir and h5py
 
-    return observable_of(content, place, dt, max_bytes)
+    return observable_of(content, source, dt, max_bytes)
 
 
-def read_npy(content: bytes, place: Place, dt: float, max_bytes: int | None) -> Array:
+def read_npy(content: bytes, source: FilePart, dt: float, max_bytes: int | None) -> Array:
     """The array of a .npy file."""
-    _require_whole(place)
-    return array_of(content, place, max_bytes)
+    _require_whole(source)
+    return array_of(content, source, max_bytes)
 
 
-def read_csv(content: bytes, place: Place, dt: float, max_bytes: int | None) -> Array:
+def read_csv(content: bytes, source: FilePart, dt: float, max_bytes: int | None) -> Array:
     """The numbers of a .csv file."""
-    _require_whole(place)
-    return table_of(content, place, max_bytes)
+    _require_whole(source)
+    return table_of(content, source, max_bytes)
 
 
-def _require_whole(place: Place) -> None:
-    if place.part is not None:
-        raise place.problem(f"holds one array only, and no {place.part!r}")
+def _require_whole(source: FilePart) -> None:
+    if source.part is not None:
+        raise source.problem(f"holds one array only, and no {source.part!r}")

@@ -12,15 +12,13 @@ import math
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
 from nirtorch_cli.findings.errors import UsageError
 from nirtorch_cli.findings.suggestions import did_you_mean, did_you_mean_file
 from nirtorch_cli.findings.text import counted, quoted
-
-Array = np.ndarray[Any, Any]
+from nirtorch_cli.primitives.broadcasting import Array
 
 PARAMETERS: Mapping[str, Mapping[str, float | None]] = {
     "poisson": {"rate": None, "amplitude": 1.0},
@@ -132,7 +130,7 @@ def generated(
     return array
 
 
-def refuse_unmakeable(
+def check_generator(
     generator: Generator, *, dt: float, steps: int, start: int, dtype: str | None = None
 ) -> None:
     """Refuse a generator that makes no sense for a run, before anything is generated.

@@ -13,7 +13,7 @@ import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 
@@ -21,20 +21,19 @@ from nirtorch_cli.findings.errors import NirtorchError, ReadError, UsageError
 from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.findings.suggestions import did_you_mean
 from nirtorch_cli.findings.text import counted, listed, quoted
-from nirtorch_cli.reading.sources import STDIN, Place, place_of
-from nirtorch_cli.running.signals.axes import Layout, Port, arranged, refuse_unfit
+from nirtorch_cli.primitives.broadcasting import Array
+from nirtorch_cli.reading.sources import STDIN, FilePart, file_part_of
+from nirtorch_cli.running.signals.axes import Layout, Port, arranged, require_finite
 from nirtorch_cli.running.signals.formats import recording_of
 from nirtorch_cli.running.signals.generators import (
     EXAMPLES,
     Generator,
+    check_generator,
     generated,
     is_generator,
     parsed,
-    refuse_unmakeable,
 )
 from nirtorch_cli.running.signals.signal import Signal
-
-Array = np.ndarray[Any, Any]
 
 DEFAULT_STEPS = 100
 DEFAULT_BATCH = 1
@@ -103,7 +102,7 @@ def assigned(specs: Iterable[str], ports: Sequence[Port]) -> dict[str, str]:
         of = "" if len(ports) == 1 else f" for {listed(missing)}"
         name = "" if len(ports) == 1 else f"{missing[0]}="
         problems.append(f"no input is given{of}: --input {name}FILE, or a generator: {EXAMPLES}")
-    if sum(place_of(spec).file == STDIN for spec in found.values()) > 1:
+    if sum(file_part_of(spec).file == STDIN for spec in found.values()) > 1:
         problems.append("stdin can be read once only, and several inputs are -")
     if problems:
         raise UsageError([Finding("NIR700", "error", text) for text in problems])
@@ -139,12 +138,12 @@ def read_inputs(
     for port in ports:
         text = specs[port.argument]
         try:
-            place = place_of(text)
-            if is_generator(text) or _is_no_file(text, place):
+            source = file_part_of(text)
+            if is_generator(text) or _is_no_file(text, source):
                 generators[port.argument] = parsed(text)
                 _require_shape(port, text)
             else:
-                recordings[port.argument] = _recorded(place, port, options, stdin)
+                recordings[port.argument] = _recorded(source, port, options, stdin)
         except NirtorchError as error:
             problems.append(error)
     _raise(problems)
@@ -171,13 +170,13 @@ def generated_signal(
     """The signal of a generator, (T, B, *shape), made part by part.
 
     Raises:
-        UsageError: see `refuse_unmakeable`.
+        UsageError: see `check_generator`.
         MemoryError: there cannot be such an array.
     """
     if math.prod(shape) * 8 > sys.maxsize:
         raise MemoryError
     dtype = None if options.allow_nan else options.dtype
-    refuse_unmakeable(generator, dt=options.dt, steps=shape[0], start=options.start, dtype=dtype)
+    check_generator(generator, dt=options.dt, steps=shape[0], start=options.start, dtype=dtype)
 
     def make(start: int, stop: int) -> Array:
         part = generated(
@@ -197,30 +196,30 @@ def generated_signal(
 def _held(values: Array, port: Port, file: str, options: InputOptions) -> Signal:
     """The signal of a file: its numbers are checked here, and cast when they are used."""
     if not options.allow_nan:
-        refuse_unfit(values, port, dtype=options.dtype, file=file, first=options.start)
+        require_finite(values, port, dtype=options.dtype, file=file, first=options.start)
     return Signal.of(values, options.dtype)
 
 
-def _recorded(place: Place, port: Port, options: InputOptions, stdin: BinaryIO | None) -> Array:
-    recording = recording_of(place, dt=options.dt, max_bytes=options.max_bytes, stdin=stdin)
+def _recorded(source: FilePart, port: Port, options: InputOptions, stdin: BinaryIO | None) -> Array:
+    recording = recording_of(source, dt=options.dt, max_bytes=options.max_bytes, stdin=stdin)
     return arranged(
         recording.values,
         port,
         layout=options.layout,
         is_flat=recording.is_flat,
-        file=place.name,
+        file=source.name,
     )
 
 
 def _is_there(text: str) -> bool:
     """Whether a text as a whole names a file, or a part of one."""
-    return os.path.lexists(place_of(text).file)
+    return os.path.lexists(file_part_of(text).file)
 
 
-def _is_no_file(text: str, place: Place) -> bool:
+def _is_no_file(text: str, source: FilePart) -> bool:
     """Whether a text can only be a generator that does not exist, such as `posson:rate=50`."""
     is_word = text.partition(":")[0].isidentifier()
-    return is_word and not os.path.lexists(place.file)
+    return is_word and not os.path.lexists(source.file)
 
 
 def _require_shape(port: Port, text: str) -> None:
@@ -238,8 +237,8 @@ def _size(
         return steps, DEFAULT_BATCH if options.batch is None else options.batch
     problems = []
     files = {name: _shown(specs[name]) for name in recordings}
-    for place, what in enumerate(("steps", "batch rows")):
-        sizes = {name: array.shape[place] for name, array in recordings.items()}
+    for axis, what in enumerate(("steps", "batch rows")):
+        sizes = {name: array.shape[axis] for name, array in recordings.items()}
         if len(set(sizes.values())) > 1 and (what != "steps" or options.steps is None):
             each = ", ".join(f"{files[name]} {size:,}" for name, size in sizes.items())
             problems.append(Finding("NIR605", "error", f"the inputs differ in {what}: {each}"))

@@ -14,19 +14,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from nirtorch_cli.findings.errors import ReadError, UsageError
 from nirtorch_cli.findings.text import listed, printable, quoted
+from nirtorch_cli.primitives.broadcasting import Array
 from nirtorch_cli.reading.attributes import number_of
 from nirtorch_cli.reading.hdf5 import Member, Store, opened
 from nirtorch_cli.reading.limits import MAX_NESTING, NODE_BYTES
-from nirtorch_cli.reading.sources import Place
-from nirtorch_cli.running.signals.binning import binned, refuse_other_step
-
-Array = np.ndarray[Any, Any]
+from nirtorch_cli.reading.sources import FilePart
+from nirtorch_cli.running.signals.binning import binned, require_same_step
 
 
 @dataclass(frozen=True)
@@ -38,8 +36,8 @@ class Observable:
     fields: dict[str, Member]
 
 
-def observable_of(content: bytes, place: Place, dt: float, max_bytes: int | None) -> Array:
-    """The observable that `place` names, or the only one, on a grid of dt: (T, samples, neurons).
+def observable_of(content: bytes, source: FilePart, dt: float, max_bytes: int | None) -> Array:
+    """The observable that `source` names, or the only one, on a grid of dt: (T, samples, neurons).
 
     Raises:
         ReadError: the file is damaged, too large or of another kind, or does not have exactly one
@@ -49,13 +47,13 @@ def observable_of(content: bytes, place: Place, dt: float, max_bytes: int | None
     try:
         with opened(content, max_bytes) as store:
             found = list(_observables(store))
-            return _values(store, _chosen(found, place), dt)
+            return _values(store, _chosen(found, source), dt)
     except (ReadError, UsageError) as error:
-        raise error.of(place.name) from error.__cause__
+        raise error.of(source.name) from error.__cause__
 
 
 def gridded_of(
-    content: bytes, place: Place, max_bytes: int | None
+    content: bytes, source: FilePart, max_bytes: int | None
 ) -> tuple[dict[tuple[str, str], Array], float | None]:
     """All observables of a file on a grid, by node and name, (T, samples, neurons); and dt.
 
@@ -77,7 +75,7 @@ def gridded_of(
                 node, _, name = each.path.rpartition("/")
                 arrays[node, name], step = _values(store, each, dt), dt
     except ReadError as error:
-        raise error.of(place.name) from error.__cause__
+        raise error.of(source.name) from error.__cause__
     return arrays, step
 
 
@@ -114,22 +112,22 @@ def _of_node(store: Store, group: Member, where: str) -> Iterator[Observable]:
         yield Observable(path, member, store.members(member, path, name))
 
 
-def _chosen(found: list[Observable], place: Place) -> Observable:
+def _chosen(found: list[Observable], source: FilePart) -> Observable:
     if not found:
         raise ReadError("NIR022", "holds no observable")
     paths = [observable.path for observable in found]
-    if place.part is None:
+    if source.part is None:
         if len(found) == 1:
             return found[0]
-        hint = f"name one, {quoted(place.file + ':' + paths[0])}: it holds {listed(paths)}"
+        hint = f"name one, {quoted(source.file + ':' + paths[0])}: it holds {listed(paths)}"
         raise ReadError("NIR022", f"holds {len(found)} observables", hint=hint)
     # The only observable of a node need not be named.
-    meant = [each for each in found if each.path == place.part]
-    meant = meant or [each for each in found if each.path.rpartition("/")[0] == place.part]
+    meant = [each for each in found if each.path == source.part]
+    meant = meant or [each for each in found if each.path.rpartition("/")[0] == source.part]
     if len(meant) != 1:
         many = "several observables" if meant else "no observable"
         raise ReadError(
-            "NIR022", f"has {many} {quoted(place.part)}", hint=f"it holds {listed(paths)}"
+            "NIR022", f"has {many} {quoted(source.part)}", hint=f"it holds {listed(paths)}"
         )
     return meant[0]
 
@@ -150,7 +148,7 @@ def _values(store: Store, observable: Observable, dt: float) -> Array:
         return value
 
     if "data" in fields:
-        refuse_other_step(number("dt"), dt, file=None, node=where)
+        require_same_step(number("dt"), dt, file=None, node=where)
         data = array("data")
         if data.ndim != 3:
             text = f"data have the shape {data.shape}, not (samples, steps, neurons)"

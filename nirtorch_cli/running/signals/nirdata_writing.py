@@ -17,8 +17,8 @@ import h5py
 import numpy as np
 
 from nirtorch_cli.findings.errors import UsageError
+from nirtorch_cli.primitives.broadcasting import Array
 
-Array = np.ndarray[Any, Any]
 Observables = Mapping[str, Mapping[str, Array]]
 
 
@@ -26,9 +26,9 @@ def nirdata_of(nodes: Observables, dt: float) -> bytes:
     """A NIR data file with the observables of each node, by the node's NIR path.
 
     Raises:
-        UsageError: see `refuse_unstorable`.
+        UsageError: see `require_storable`.
     """
-    refuse_unstorable(nodes)
+    require_storable(nodes)
     stream = io.BytesIO()
     with h5py.File(stream, "w") as file:
         top = _graph(file)
@@ -47,7 +47,7 @@ def nirdata_of(nodes: Observables, dt: float) -> bytes:
     return stream.getvalue()
 
 
-def refuse_unstorable(paths: Mapping[str, Any]) -> None:
+def require_storable(paths: Mapping[str, Any]) -> None:
     """Refuse to write both the output of a nested graph and variables of its nodes.
 
     Raises:

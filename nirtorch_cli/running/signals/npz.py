@@ -24,9 +24,8 @@ import numpy as np
 from nirtorch_cli.findings.errors import ReadError
 from nirtorch_cli.findings.suggestions import did_you_mean
 from nirtorch_cli.findings.text import counted, listed, quoted
-from nirtorch_cli.reading.sources import Place
-
-Array = np.ndarray[Any, Any]
+from nirtorch_cli.primitives.broadcasting import Array
+from nirtorch_cli.reading.sources import FilePart
 
 NPY_SIGNATURE = b"\x93NUMPY"
 NPZ_SIGNATURES = (b"PK\x03\x04", b"PK\x05\x06")
@@ -61,7 +60,7 @@ _DAMAGE = (
 """The errors that numpy and zipfile raise for damaged files."""
 
 
-def array_of(content: bytes, place: Place, max_bytes: int | None) -> Array:
+def array_of(content: bytes, source: FilePart, max_bytes: int | None) -> Array:
     """The array of a .npy file, which is read-only.
 
     Raises:
@@ -79,20 +78,20 @@ def array_of(content: bytes, place: Place, max_bytes: int | None) -> Array:
         if any(length < 0 for length in shape):
             raise ValueError("an axis of negative length")
         if dtype.hasobject:
-            raise place.problem(
+            raise source.problem(
                 "holds Python objects", "they are never unpickled here: save an array of numbers"
             )
-        place.claim(count * dtype.itemsize, max_bytes, len(content))
+        source.claim(count * dtype.itemsize, max_bytes, len(content))
         flat = np.frombuffer(content, dtype, count, stream.tell())
-        _refuse_more(content, stream.tell() + flat.nbytes, place)
+        _require_end(content, stream.tell() + flat.nbytes, source)
         return flat.reshape(shape[::-1]).T if is_fortran else flat.reshape(shape)
     except _DAMAGE as error:
         text = "is a damaged .npy file, or one that was not written to its end"
-        raise place.problem(text, "save it again with numpy.save") from error
+        raise source.problem(text, "save it again with numpy.save") from error
 
 
 def arrays_of(
-    content: bytes, place: Place, max_bytes: int | None, name: str | None = None
+    content: bytes, source: FilePart, max_bytes: int | None, name: str | None = None
 ) -> dict[str, Array]:
     """The arrays of a .npz file by name: all, or only one.
 
@@ -101,84 +100,86 @@ def arrays_of(
     """
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            members = _members(archive, content, place)
+            members = _members(archive, content, source)
             if name is not None and name not in members:
                 hint = did_you_mean(name, members) or _held(members)
-                raise place.problem(f"has no array {quoted(name)}", hint)
+                raise source.problem(f"has no array {quoted(name)}", hint)
             wanted = members if name is None else {name: members[name]}
             claimed = sum(info.file_size for info in wanted.values())
-            place.claim(claimed, max_bytes, len(content))
+            source.claim(claimed, max_bytes, len(content))
             unpacked = {key: archive.read(info) for key, info in wanted.items()}
     except _DAMAGE as error:
-        raise _damaged_archive(place) from error
+        raise _damaged_archive(source) from error
     return {
-        key: array_of(part, Place(place.file, key), max_bytes) for key, part in unpacked.items()
+        key: array_of(part, FilePart(source.file, key), max_bytes) for key, part in unpacked.items()
     }
 
 
-def _refuse_more(content: bytes, end: int, place: Place) -> None:
+def _require_end(content: bytes, end: int, source: FilePart) -> None:
     """Refuse bytes after an array."""
     if end != len(content):
         is_array = content.startswith(NPY_SIGNATURE, end)
         found = "a second array" if is_array else counted(len(content) - end, "byte")
-        raise place.problem(f"has {found} after its array", "save each array in a file of its own")
+        raise source.problem(f"has {found} after its array", "save each array in a file of its own")
 
 
-def _members(archive: zipfile.ZipFile, content: bytes, place: Place) -> dict[str, zipfile.ZipInfo]:
+def _members(
+    archive: zipfile.ZipFile, content: bytes, source: FilePart
+) -> dict[str, zipfile.ZipInfo]:
     """The arrays of an archive by name; none appears twice, and the archive is the whole file."""
     infos = archive.infolist()
     begin = min((info.header_offset for info in infos), default=archive.start_dir)
     end = content.rfind(NPZ_SIGNATURES[1]) + _END_BYTES + len(archive.comment)
     if begin or end != len(content):
         text = "has bytes before or after its archive; were two files joined?"
-        raise place.problem(text, "save all arrays at once with numpy.savez")
+        raise source.problem(text, "save all arrays at once with numpy.savez")
     for name, count in Counter(_array_name(info.filename) for info in infos).items():
         if count > 1:
-            raise place.problem(f"has {count} arrays {quoted(name)}", "give each its own name")
+            raise source.problem(f"has {count} arrays {quoted(name)}", "give each its own name")
     return {_array_name(info.filename): info for info in infos}
 
 
-def only_array_of(content: bytes, place: Place, max_bytes: int | None) -> Array:
-    """The array of a .npz file that `place` names, or its only one apart from the number `dt`.
+def only_array_of(content: bytes, source: FilePart, max_bytes: int | None) -> Array:
+    """The array of a .npz file that `source` names, or its only one apart from the number `dt`.
 
     Raises:
         ReadError: see `arrays_of`; or there are several arrays, and none is named.
     """
-    part = place.part
+    part = source.part
     if part is None:
-        has_step = step_of(content, place, max_bytes) is not None
-        names = [name for name in _infos(content, place) if not (has_step and name == DT)]
+        has_step = step_of(content, source, max_bytes) is not None
+        names = [name for name in _infos(content, source) if not (has_step and name == DT)]
         if len(names) != 1:
             text = f"holds {len(names)} arrays" if names else "holds no array"
-            first = "".join(quoted(f"{place.file}:{name}") for name in names[:1])
-            raise place.problem(text, f"name one, {first}: {_held(names)}" if names else None)
+            first = "".join(quoted(f"{source.file}:{name}") for name in names[:1])
+            raise source.problem(text, f"name one, {first}: {_held(names)}" if names else None)
         (part,) = names
-    return arrays_of(content, place, max_bytes, part)[part]
+    return arrays_of(content, source, max_bytes, part)[part]
 
 
-def step_of(content: bytes, place: Place, max_bytes: int | None) -> float | None:
+def step_of(content: bytes, source: FilePart, max_bytes: int | None) -> float | None:
     """The length of a step in a .npz file: a positive number in its array `dt`.
 
     Raises:
         ReadError: see `arrays_of`.
     """
-    info = _infos(content, place).get(DT)
+    info = _infos(content, source).get(DT)
     if info is None or info.file_size > _NUMBER_BYTES:
         return None
-    array = arrays_of(content, place, max_bytes, DT)[DT]
+    array = arrays_of(content, source, max_bytes, DT)[DT]
     if array.size != 1 or array.dtype.kind not in "fiu":
         return None
     number = float(array.item())
     return number if 0 < number < math.inf else None
 
 
-def _infos(content: bytes, place: Place) -> dict[str, zipfile.ZipInfo]:
+def _infos(content: bytes, source: FilePart) -> dict[str, zipfile.ZipInfo]:
     """The directory entries of an archive's arrays, by name."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            return _members(archive, content, place)
+            return _members(archive, content, source)
     except _DAMAGE as error:
-        raise _damaged_archive(place) from error
+        raise _damaged_archive(source) from error
 
 
 def archive_of(arrays: Mapping[str, Array]) -> bytes:
@@ -194,9 +195,9 @@ def archive_of(arrays: Mapping[str, Array]) -> bytes:
     return stream.getvalue()
 
 
-def _damaged_archive(place: Place) -> ReadError:
+def _damaged_archive(source: FilePart) -> ReadError:
     text = "is a damaged .npz file, or one that was not written to its end"
-    return place.problem(text, "save it again with numpy.savez")
+    return source.problem(text, "save it again with numpy.savez")
 
 
 def _array_name(member: str) -> str:

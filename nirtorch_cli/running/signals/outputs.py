@@ -14,19 +14,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 
-from nirtorch_cli.conversion.artefacts.atomic import written
+from nirtorch_cli.conversion.artefacts.atomic import atomic_write
 from nirtorch_cli.findings.errors import UsageError
 from nirtorch_cli.findings.text import quoted
+from nirtorch_cli.primitives.broadcasting import Array
 from nirtorch_cli.reading.formats import Format, format_named, format_to_write
 from nirtorch_cli.running.signals.csv import csv_of, csv_of_several
 from nirtorch_cli.running.signals.formats import SIGNALS
 from nirtorch_cli.running.signals.npz import DT, archive_of
-
-Array = np.ndarray[Any, Any]
 
 _TIMED = {"csv": "a .csv file needs", "nir": "NIR data need"}
 """What holds no array without an axis of time."""
@@ -66,7 +65,7 @@ def form_of(path: str, form: str | None = None) -> Format:
     return format_to_write(path, SIGNALS, "a recording", or_else=", or give --format")
 
 
-def refuse_form(path: str, labels: Sequence[Label], form: str | None = None) -> None:
+def check_format(path: str, labels: Sequence[Label], form: str | None = None) -> None:
     """Check before a run that the file's format can hold the arrays that will be written.
 
     Raises:
@@ -87,9 +86,9 @@ def refuse_form(path: str, labels: Sequence[Label], form: str | None = None) -> 
             text = f"{quoted(label.key)} has no axis of time, which {_TIMED[chosen]}"
             raise UsageError(text, hint="write an .npz file")
     if chosen == "nir":
-        from nirtorch_cli.running.signals.nirdata_writing import refuse_unstorable
+        from nirtorch_cli.running.signals.nirdata_writing import require_storable
 
-        refuse_unstorable({label.node: None for label in labels})
+        require_storable({label.node: None for label in labels})
 
 
 def write_signals(
@@ -109,14 +108,14 @@ def write_signals(
         clobber: replace a file that is there already.
 
     Raises:
-        UsageError: see `refuse_form`.
+        UsageError: see `check_format`.
         OutputError: the file cannot be written, or exists and `clobber` is False.
     """
     path = target if isinstance(target, str) else "<stream>"
-    refuse_form(path, [label for label, _ in signals], form)
+    check_format(path, [label for label, _ in signals], form)
     content = form_of(path, form).write()(signals, dt)
     if isinstance(target, str):
-        with written(target, clobber=clobber) as file:
+        with atomic_write(target, clobber=clobber) as file:
             file.write(content)
     else:
         target.write(content)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-Array = np.ndarray[Any, Any]
+from nirtorch_cli.primitives.broadcasting import Array
 
 _BLOCK = 2**20
 """About how many numbers are checked or made at a time."""

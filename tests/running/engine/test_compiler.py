@@ -88,18 +88,18 @@ def test_trained_constants() -> None:
 
 
 def test_a_program_is_made_once() -> None:
-    module, made, told = network("recurrent"), compiler(), []
-    made.told = told.append
+    module, made, report = network("recurrent"), compiler(), []
+    made.report = report.append
     inputs = sequence(module, 20)
     first = run_sequence(module, inputs, compiler=made)
-    assert sorted(told) == ["back, lif", "echo, again"]
+    assert sorted(report) == ["back, lif", "echo, again"]
     again = run_sequence(module, inputs, compiler=made)
     longer = run_sequence(module, sequence(module, 41), compiler=made)
-    assert len(told) == 2
+    assert len(report) == 2
     compare(again.outputs, first.outputs)
     compare(longer.outputs, run_sequence(module, sequence(module, 41)).outputs, 1e-6)
     run_sequence(module, sequence(module, 20, (3,)), compiler=made)
-    assert len(told) == 4, "another batch is another program"
+    assert len(report) == 4, "another batch is another program"
 
 
 def test_from_a_state_and_in_chunks() -> None:

@@ -26,16 +26,16 @@ from hypothesis.extra import numpy as hnp
 
 from nirtorch_cli.findings.errors import NirtorchError, OutputError, ReadError, UsageError
 from nirtorch_cli.reading.limits import DEFAULT_MAX_BYTES
-from nirtorch_cli.reading.sources import Place, place_of
+from nirtorch_cli.reading.sources import FilePart, file_part_of
 from nirtorch_cli.running.signals.csv import csv_of, table_of
 from nirtorch_cli.running.signals.formats import SIGNALS, recording_of
 from nirtorch_cli.running.signals.nirdata_writing import nirdata_of
 from nirtorch_cli.running.signals.npz import archive_of
-from nirtorch_cli.running.signals.outputs import Label, refuse_form, write_signals
+from nirtorch_cli.running.signals.outputs import Label, check_format, write_signals
 from nirtorch_cli.running.state_file import (
     MadeWith,
     fitted,
-    refuse_unstorable_state,
+    require_storable_state,
     saved_state,
     write_state,
 )
@@ -49,7 +49,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def read(text: str, dt: float = DT, max_bytes: int = DEFAULT_MAX_BYTES, stdin: Any = None) -> Any:
-    return recording_of(place_of(text), dt=dt, max_bytes=max_bytes, stdin=stdin).values
+    return recording_of(file_part_of(text), dt=dt, max_bytes=max_bytes, stdin=stdin).values
 
 
 def refused(text: str, kind: type[NirtorchError] = ReadError, **options: Any) -> str:
@@ -101,10 +101,10 @@ def test_one_array_of_several() -> None:
 def test_names_with_colons() -> None:
     np.savez("a:b.npz", **{"x:y": numbers(3), "z": numbers(4)})
     assert len(read("a:b.npz:x:y")) == 3
-    assert place_of("a:b.npz:z") == Place("a:b.npz", "z")
-    assert place_of("a:b.npz") == Place("a:b.npz")
-    assert place_of("nothing:x") == Place("nothing:x")
-    assert place_of("-:z") == Place("-", "z")
+    assert file_part_of("a:b.npz:z") == FilePart("a:b.npz", "z")
+    assert file_part_of("a:b.npz") == FilePart("a:b.npz")
+    assert file_part_of("nothing:x") == FilePart("nothing:x")
+    assert file_part_of("-:z") == FilePart("-", "z")
 
 
 def test_the_length_of_a_step_in_an_archive() -> None:
@@ -314,7 +314,7 @@ def test_damaged_bytes_raise_nothing_else(data: st.DataObject) -> None:
 
 
 def table(text: str) -> np.ndarray:
-    return table_of(text.encode(), Place("t.csv"), DEFAULT_MAX_BYTES)
+    return table_of(text.encode(), FilePart("t.csv"), DEFAULT_MAX_BYTES)
 
 
 @pytest.mark.parametrize(
@@ -418,7 +418,7 @@ def test_a_table_that_claims_too_much() -> None:
     )
 )
 def test_a_table_that_is_written_is_read_back(values: np.ndarray) -> None:
-    found = table_of(csv_of(values), Place("t.csv"), DEFAULT_MAX_BYTES)
+    found = table_of(csv_of(values), FilePart("t.csv"), DEFAULT_MAX_BYTES)
     assert (found.astype(values.dtype) == values.reshape(*values.shape[:2], -1)).all()
 
 
@@ -720,7 +720,7 @@ V = Label("lif", "v")
 )
 def test_names_and_forms_that_do_not_do(path: str, labels: list[Label], said: str) -> None:
     with pytest.raises(UsageError) as caught:
-        refuse_form(path, labels)
+        check_format(path, labels)
     assert said in str(caught.value)
     with pytest.raises(UsageError):
         write_signals(path, [(label, numbers(3, 1, 2)) for label in labels], DT)
@@ -885,14 +885,14 @@ def test_a_state_that_differs_in_everything_is_told_at_a_bearable_length() -> No
 def test_a_state_that_no_file_can_hold() -> None:
     """Which can be asked before a run is at its end, and costs nothing."""
     for value, said in (({1}, "set"), (np.array([{}]), "Python object"), (1j, "complex")):
-        for refusing in (refuse_unstorable_state, lambda state: write_state("s.npz", state)):
+        for refusing in (require_storable_state, lambda state: write_state("s.npz", state)):
             message = f"node 'a/b': the state holds a {said}, which a state file cannot store"
             with pytest.raises(UsageError, match=f"^{message}$"):
                 refusing({"a": {"b": value}})
     assert os.listdir() == []
     state = {"v": np.zeros(10**6), "w": [None, (1, "a")]}
     tracemalloc.start()
-    refuse_unstorable_state(state)
+    require_storable_state(state)
     assert tracemalloc.get_traced_memory()[1] < 10**5
     tracemalloc.stop()
 

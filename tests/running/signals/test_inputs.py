@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nirtorch_cli.findings.errors import ExitCode, NirtorchError, ReadError, UsageError
-from nirtorch_cli.running.signals.axes import Port, arranged, refuse_unfit
+from nirtorch_cli.running.signals.axes import Port, arranged, require_finite
 from nirtorch_cli.running.signals.binning import binned, steps_of
 from nirtorch_cli.running.signals.generators import PARAMETERS, generated, is_generator, parsed
 from nirtorch_cli.running.signals.inputs import InputOptions, assigned, read_inputs
@@ -173,7 +173,7 @@ def test_a_signal_is_made_when_a_part_is_asked_for() -> None:
 
 def read_held(values: np.ndarray) -> Signal:
     """The signal of a recording that has been read."""
-    refuse_unfit(values, ONE[0], dtype="float32", file="f")
+    require_finite(values, ONE[0], dtype="float32", file="f")
     return Signal.of(values, "float32")
 
 
