@@ -29,7 +29,7 @@ from nirtorch_cli.batch.task import Assessment, Task
 from nirtorch_cli.cli.app import app
 
 PAIR = "must return (output, state), and returned "
-ROWS = "mixes the rows of a batch: what row 0 gives "
+ROWS = "mixes the rows of a batch: the output of row 0 "
 KEEPS = "keeps something from call to call: two runs from state=None on one input differ"
 CALL = "cannot be called as forward("
 
