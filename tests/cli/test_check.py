@@ -304,7 +304,7 @@ DEEDS = {
     "keeps": (1, "NIR630", "keeps something from call to call: two runs from state=None"),
     "forgets": (1, "NIR630", "keeps something from call to call"),
     "lambda": (1, "NIR508", "its module Module (--map maps.py) cannot be saved"),
-    "unloadable": (1, "NIR508", "cannot be loaded: it is no saved module"),
+    "unloadable": (1, "NIR508", "cannot be loaded: it is not a saved module"),
     "prints": (0, None, ""),
     "no_memory": (1, "NIR506", "the mapper of LIF (--map maps.py) raised MemoryError"),
     "dies": (1, "NIR613", "died: it ended with exit code 0"),

@@ -343,7 +343,7 @@ def test_what_is_fed_may_be_run_in_pieces(spec: str) -> None:
         pieces = np.concatenate([part[name] for part in found])
         np.testing.assert_allclose(pieces, whole, atol=1e-6)
     line = failure(ExitCode.USAGE, "loop.nir", "-i", "all.npy", "--start", "50")
-    assert line == "all.npy: has 50 steps, and --start 50 leaves out all of them"
+    assert line == "all.npy: has 50 steps, and --start 50 skips all of them"
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
@@ -672,7 +672,7 @@ def test_ctrl_c_before_anything_is_done(monkeypatch: pytest.MonkeyPatch) -> None
     interrupting(monkeypatch, 1)
     answer = invoke("model.nir", "-i", "zeros", "-o", "out.npz")
     assert answer.exit_code == ExitCode.INTERRUPTED
-    assert answer.stderr == "error: interrupted before the first 100 steps were done\n"
+    assert answer.stderr == "error: interrupted before the first 100 steps\n"
     assert answer.stdout == ""
     assert not Path("out.npz").exists()
 
