@@ -37,7 +37,7 @@ def number_of(store: Store, member: Member, name: str, where: str | None) -> int
         is_float = isinstance(kind, h5py.h5t.TypeFloatID)
         is_number = is_float or isinstance(kind, h5py.h5t.TypeIntegerID)
         if not is_number or kind.get_size() > _MOST_BYTES or found.shape not in ((), (1,)):
-            raise ReadError("NIR016", "is no number", where, name)
+            raise ReadError("NIR016", "is not a number", where, name)
         store.claim(_MOST_BYTES, where, name)
         value = np.zeros(found.shape, np.float64 if is_float else np.int64)
         found.read(value)

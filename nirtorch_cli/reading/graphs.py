@@ -107,7 +107,7 @@ class _Reader:
         if isinstance(value, np.ndarray) and value.size == 1 and value.dtype.kind in "SO":
             value = text_of(value.item())
         if not isinstance(value, str):
-            self.assume("NIR018", None, "version", "is no text", hint="not used")
+            self.assume("NIR018", None, "version", "is not text", hint="not used")
             return None
         return shown(value, MAX_NAME)
 
@@ -352,7 +352,7 @@ class _Reader:
             value = value.item()
             self.assume("NIR018", where, name, "is an array of one text", hint="read as the text")
         if not isinstance(value, (str, bytes)):
-            raise ReadError("NIR005", "is no text", where, name)
+            raise ReadError("NIR005", "is not text", where, name)
         if len(value) > MAX_NAME:
             text = f"a text of {len(value):,} characters, {quoted(shown(text_of(value)))}"
             raise ReadError("NIR017", text, where, name, f"{MAX_NAME:,} are the most")

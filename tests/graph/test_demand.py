@@ -208,7 +208,7 @@ def test_statistics_part_by_part_are_those_of_the_whole() -> None:
     )
     assert told.mean == pytest.approx(float(values.mean(dtype=np.float64)), abs=1e-12)
     tally.add(np.full((1, 3, 4), np.nan, np.float32))
-    assert (tally.result().min, tally.told().max, tally.told().mean) == ("nan", "nan", "nan")
+    assert (tally.result().min, tally.result().max, tally.result().mean) == ("nan", "nan", "nan")
     assert not tally.is_finite
 
 

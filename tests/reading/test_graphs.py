@@ -955,8 +955,8 @@ def broken(tmp_path: Path, *edits: Edit, kind: type[NirtorchError] = ReadError) 
         ([drop("node"), put("node", 1)], "'node' is not an HDF5 group"),
         ([drop("node/type"), drop("node/nodes")], "a node without 'type'"),
         ([drop("node/nodes/lif/type")], "node 'lif': a node without 'type'"),
-        ([put("node/nodes/lif/type", 3)], "node 'lif', type: is no text"),
-        ([put("node/nodes/lif/type", ["LIF", "LI"])], "node 'lif', type: is no text"),
+        ([put("node/nodes/lif/type", 3)], "node 'lif', type: is not text"),
+        ([put("node/nodes/lif/type", ["LIF", "LI"])], "node 'lif', type: is not text"),
         ([drop("node/nodes/lif/tau")], "node 'lif': LIF without 'tau'"),
         (
             [drop("node/nodes/lif/tau"), drop("node/nodes/lif/r")],

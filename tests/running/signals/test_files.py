@@ -584,8 +584,8 @@ EVENTS = nir.EventData(np.array([[0, 1]]), np.array([[0.0, 0.1]]), 2, 1.0)
     [
         (lambda g: g.attrs.__delitem__("dt"), None, "has no dt, or one that is not finite"),
         (lambda g: g.attrs.__setitem__("dt", np.nan), None, "has no dt"),
-        (lambda g: g.attrs.__setitem__("dt", "fast"), None, "dt: is no number"),
-        (lambda g: g.attrs.__setitem__("dt", np.zeros(9)), None, "dt: is no number"),
+        (lambda g: g.attrs.__setitem__("dt", "fast"), None, "dt: is not a number"),
+        (lambda g: g.attrs.__setitem__("dt", np.zeros(9)), None, "dt: is not a number"),
         (lambda g: g.__delitem__("data"), None, "has neither 'data' nor 'idx'"),
         (lambda g: g.__delitem__("time"), EVENTS, "has no 'time'"),
         (lambda g: replace(g, "data", np.zeros(3)), None, "data have the shape (3,), not (samp"),
