@@ -198,7 +198,7 @@ def sampled(
     stage: Callable[[str], None],
 ) -> Sample | None:
     """A sample execution, or None and a note if the shape of an input is not known."""
-    from nirtorch_cli.conversion.attribution import user_errors
+    from nirtorch_cli.conversion.model import evaluating
     from nirtorch_cli.running.sampling import inputs_without_shape, run_sample
 
     unknown = inputs_without_shape(module)
@@ -212,9 +212,7 @@ def sampled(
         stage(f"running the sample: step {done:,} of {asked:,}")
 
     seconds = DEFAULT_SECONDS if steps is None else math.inf
-    with user_errors(module, "when it was set to evaluation", "NIR530"):
-        module.eval()
-    return run_sample(module, asked, batch, seed, on_steps, seconds)
+    return run_sample(evaluating(module), asked, batch, seed, on_steps, seconds)
 
 
 def result(

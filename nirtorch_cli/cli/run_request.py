@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from nirtorch_cli.cli.convert import uncollected
 from nirtorch_cli.cli.options import model_source
 from nirtorch_cli.conversion.artefacts.atomic import require_writable
-from nirtorch_cli.conversion.artefacts.formats import ARTEFACTS
+from nirtorch_cli.conversion.artefacts.formats import ARTEFACTS, require_trust
 from nirtorch_cli.conversion.options import Options
-from nirtorch_cli.findings.errors import ReadError, UsageError
+from nirtorch_cli.findings.errors import UsageError
 from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.findings.text import listed, printable, quoted
 from nirtorch_cli.reading.file_kinds import is_saved_file
@@ -164,45 +164,39 @@ def loaded(
     """
     is_saved = _is_saved(model)
     if is_saved:
-        check_saved(model, request, trust)
+        require_trust(model, trust)
+        check_unchanged(model, request)
     if request.device.partition(":")[0] == "meta":
         raise UsageError("--device meta has no values to run with")
-    stage("loading torch" if is_saved else "reading")
     if is_saved:
+        stage("loading torch")
         with uncollected():
-            from nirtorch_cli.conversion.model import loaded_model, usable_device
+            from nirtorch_cli.conversion.model import saved_model
 
-        module = _as_converted(model, loaded_model(model, usable_device(request.device)))
+        module = saved_model(model, request.device, trust=trust)
         if has_dtype:
             import torch
 
             module.to(getattr(torch, request.dtype))
         module.meta["findings"] = []  # they were reported when it was converted
-    else:
-        from nirtorch_cli.reading.graphs import read
+        return module
+    from nirtorch_cli.reading.graphs import read
 
-        file = read(model_source(model), max_bytes=max_bytes)
-        stage("loading torch")
-        with uncollected():
-            from nirtorch_cli.conversion.model import convert_model
+    stage("reading")
+    file = read(model_source(model), max_bytes=max_bytes)
+    stage("loading torch")
+    with uncollected():
+        from nirtorch_cli.conversion.model import convert_model, evaluating
 
-        module = convert_model(file, request, stage)
-    from nirtorch_cli.conversion.attribution import user_errors
-
-    with user_errors(module, "when it was set to evaluation", "NIR530"):
-        module.eval()
-    return module
+    return evaluating(convert_model(file, request, stage))
 
 
-def check_saved(model: str, request: Options, trust: bool) -> None:
-    """Refuse to load a pickle that is not trusted, or to change what is converted already.
+def check_unchanged(model: str, request: Options) -> None:
+    """Refuse options that would change what is converted already.
 
     Raises:
-        UsageError: either.
+        UsageError: there is one.
     """
-    if not trust:
-        text = f"{printable(model)} is a pickle: loading it runs the code that it names"
-        raise UsageError(text, hint="give --trust if you trust who wrote it")
     usual = Options(device=request.device, dtype=request.dtype, batch=request.batch)
     changed = [name for name in vars(usual) if getattr(usual, name) != getattr(request, name)]
     if changed:
@@ -365,12 +359,3 @@ def _is_saved(model: str) -> bool:
     if model == "-" or not os.path.exists(model):
         return False  # reading will report what is wrong
     return format_by_suffix(model, ARTEFACTS) is not None or is_saved_file(model)
-
-
-def _as_converted(model: str, module: Any) -> ConvertedModule:
-    from nirtorch_cli.conversion.graph_module import ConvertedModule
-
-    if not isinstance(module, ConvertedModule):
-        text = f"holds a {type(module).__name__}, not a module that nirtorch converted"
-        raise ReadError("NIR020", text, file=model)
-    return module

@@ -22,10 +22,10 @@ from nirtorch_cli.comparison.expected import (
     spiking_in,
 )
 from nirtorch_cli.comparison.grid import common_grid
-from nirtorch_cli.comparison.loading import is_whole, same_inputs
+from nirtorch_cli.comparison.loading import same_inputs
 from nirtorch_cli.comparison.nodes import compare
-from nirtorch_cli.conversion.attribution import user_errors
 from nirtorch_cli.conversion.graph_module import ConvertedModule
+from nirtorch_cli.conversion.model import evaluating, is_whole
 from nirtorch_cli.findings.errors import NirtorchError, UsageError
 from nirtorch_cli.findings.text import listed
 from nirtorch_cli.findings.tracebacks import is_interrupt, reason
@@ -139,9 +139,7 @@ def copied(module: torch.nn.Module, name: str) -> ConvertedModule:
             raise
         text = f"{name} cannot be copied, and running it would change it: {reason(error)}"
         raise NirtorchError("NIR610", text) from error
-    with user_errors(copy_of, "when it was set to evaluation", "NIR530"):
-        copy_of.eval()
-    return copy_of
+    return evaluating(copy_of)
 
 
 def _fitting_graph(

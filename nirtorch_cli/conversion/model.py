@@ -1,17 +1,19 @@
-"""A file that was read to a converted module, by a request of plain values.
+"""The module of a file: converted, by `Options`, or loaded as it was saved.
 
-In: a `ModelFile` and a `Options`. Out: the module. What
-`nirtorch convert` does, and what `nirtorch check` does to each file. Cost: see `interpreter`.
+In: a `ModelFile` and `Options`, or the path of a saved module. Out: a `ConvertedModule`. Every
+command gets its modules here. Cost: see `interpreter`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 
+from nirtorch_cli.conversion.artefacts.formats import require_trust
 from nirtorch_cli.conversion.artefacts.pt import load
+from nirtorch_cli.conversion.attribution import user_errors
 from nirtorch_cli.conversion.defaults import default_map
 from nirtorch_cli.conversion.graph_module import ConvertedModule
 from nirtorch_cli.conversion.importing import current_folder, importable, map_folders
@@ -19,7 +21,7 @@ from nirtorch_cli.conversion.interpreter import convert_file
 from nirtorch_cli.conversion.maps import MapOptions, loaded_maps
 from nirtorch_cli.conversion.node_map import merged_map
 from nirtorch_cli.conversion.options import Options
-from nirtorch_cli.findings.errors import UsageError
+from nirtorch_cli.findings.errors import ReadError, UsageError
 from nirtorch_cli.findings.suggestions import did_you_mean
 from nirtorch_cli.findings.text import counted, quoted
 from nirtorch_cli.findings.tracebacks import message
@@ -72,15 +74,39 @@ def convert_model(
     return module
 
 
-def loaded_model(path: str, device: torch.device) -> torch.fx.GraphModule:
-    """A module that was saved, with the current folder to find what its map imports.
+def saved_model(path: str, device: str, *, trust: bool) -> ConvertedModule:
+    """A module that was saved, in evaluation mode.
+
+    The current folder is importable while it is loaded, for what its map imports.
 
     Raises:
-        ReadError: see `pt.load`.
+        ReadError: see `pt.load`; or it holds something else.
+        UsageError: it is not trusted, or the device is not usable here.
     """
+    require_trust(path, trust)
     here = current_folder()
     with importable([here] if here else []):
-        return load(path, map_location=device)
+        module = load(path, map_location=usable_device(device))
+    if not is_whole(module):
+        text = f"holds a {type(module).__name__}, not a module that nirtorch converted"
+        raise ReadError("NIR020", text, file=path)
+    return evaluating(module)
+
+
+def is_whole(module: Any) -> TypeGuard[ConvertedModule]:
+    """Whether something is the module of a whole NIR graph, which has a dt."""
+    return isinstance(module, ConvertedModule) and "dt" in module.meta
+
+
+def evaluating(module: ConvertedModule) -> ConvertedModule:
+    """The same module, set to evaluation.
+
+    Raises:
+        NirtorchError: a mapped module raised.
+    """
+    with user_errors(module, "when it was set to evaluation", "NIR530"):
+        module.eval()
+    return module
 
 
 def usable_device(name: str) -> torch.device:

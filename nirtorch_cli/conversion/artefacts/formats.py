@@ -6,6 +6,8 @@ arguments. What cannot be written is refused before any work.
 
 from __future__ import annotations
 
+from nirtorch_cli.findings.errors import UsageError
+from nirtorch_cli.findings.text import printable
 from nirtorch_cli.reading.formats import Format, format_to_write
 
 ARTEFACTS = (
@@ -30,3 +32,14 @@ def artefact_of(path: str) -> Format:
     if path == "-":
         return ARTEFACTS[0]
     return format_to_write(path, ARTEFACTS, "a module", unnamed=ARTEFACTS[0])
+
+
+def require_trust(path: str, trust: bool) -> None:
+    """Refuse to load a saved module that runs code, unless its user trusts it.
+
+    Raises:
+        UsageError: it is not trusted.
+    """
+    if not trust:
+        text = f"{printable(path)} is a pickle: loading it runs the code that it names"
+        raise UsageError(text, hint="give --trust if you trust who wrote it")
