@@ -20,6 +20,7 @@ any other order of sums. If all sums are exact (whole-number weights, say), all 
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
@@ -29,8 +30,9 @@ from torch import Tensor
 
 from nirtorch_cli.conversion.graph_module import ConvertedModule
 from nirtorch_cli.running.engine.compiler import Compiler
+from nirtorch_cli.running.engine.loop import StateRecorder
 from nirtorch_cli.running.engine.sequencer import Sequencer, Trace
-from nirtorch_cli.running.recording import wanted
+from nirtorch_cli.running.recording import OF_OUTPUTS, own_names, wanted
 
 CHUNK_BYTES = 16 * 2**20
 """The most bytes for the outputs of all nodes, over the steps of a chunk."""
@@ -115,8 +117,9 @@ class Session:
         """
         named = _named(self.module, inputs)
         steps = len(next(iter(named.values())))
-        if steps == 1 and not self._trace.wanted:
-            return self._one_step(named)
+        recorded = self._leaves() if steps == 1 else None
+        if recorded is not None:
+            return self._one_step(named, recorded)
         if self._sequencer is None:
             self._sequencer = Sequencer(self.module, self._trace, self._compiler)
         chosen = chunk or self.chunk
@@ -131,16 +134,51 @@ class Session:
         self.state = dict(state or {})
         return SequenceRun(_joined(outputs), self.state, self._trace.joined())
 
-    def _one_step(self, named: Mapping[str, Tensor]) -> SequenceRun:
-        """One step is a single call, for which the engine is of no use."""
+    def _leaves(self) -> dict[str, tuple[str, torch.nn.Module]] | None:
+        """By path, name and module of each node that is recorded; None if the engine must look.
+
+        That is where something inside a nested graph, a port or a shared module is recorded.
+        """
+        names = {nir_name: name for name, nir_name in self.module.meta["names"].items()}
+        children = [id(child) for child in self.module._modules.values()]
+        found: dict[str, tuple[str, torch.nn.Module]] = {}
+        for path in self._trace.wanted:
+            child = self.module._modules.get(names.get(path, ""))
+            is_leaf = child is not None and not isinstance(child, ConvertedModule)
+            if child is None or not is_leaf or children.count(id(child)) > 1:
+                return None
+            found[path] = names[path], child
+        return found
+
+    def _one_step(
+        self, named: Mapping[str, Tensor], recorded: Mapping[str, tuple[str, torch.nn.Module]]
+    ) -> SequenceRun:
+        """One step is a single call, for which the engine is of no use; hooks see the outputs."""
         step = {name: values[0] for name, values in named.items()}
-        output, state = self.module(**step, state=self.state)
+        self._trace.begin()
+
+        def add_output(path: str, result: Any) -> None:
+            value = result[0] if isinstance(result, (tuple, list)) else result
+            if isinstance(value, Tensor):  # else the check of what the module gave says so
+                self._trace.add_output(path, value.unsqueeze(0))
+
+        with contextlib.ExitStack() as hooks:
+            for path, (_, child) in recorded.items():
+                hook = child.register_forward_hook(lambda _m, _x, y, path=path: add_output(path, y))
+                hooks.callback(hook.remove)
+            output, state = self.module(**step, state=self.state)
         self.state = dict(state or {})
+        for path, (name, child) in recorded.items():
+            if variables := self._trace.recorded(path).difference(OF_OUTPUTS):
+                seen = StateRecorder(path, own_names(child, variables))
+                seen.record(self.state[name])
+                for variable, values in seen.stacked().items():
+                    self._trace.add(path, variable, values)
         if isinstance(output, dict):
             outputs: Any = {name: value.unsqueeze(0) for name, value in output.items()}
         else:
             outputs = output.unsqueeze(0)
-        return SequenceRun(outputs, self.state, {})
+        return SequenceRun(outputs, self.state, self._trace.joined())
 
 
 def run_sequence(

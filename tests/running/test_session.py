@@ -13,7 +13,7 @@ from networks import NETWORKS, assert_same, converted, ends, flat, inputs, lif, 
 from nirtorch_cli import Session, StateError, UsageError, nir_to_torch
 from nirtorch_cli.running.activity import activity
 from nirtorch_cli.running.engine.stages import stages_of
-from nirtorch_cli.running.recording import spiking_paths
+from nirtorch_cli.running.recording import node_types, spiking_paths, variables_of
 
 torch.set_num_threads(1)
 
@@ -78,6 +78,25 @@ def test_single_steps_are_calls_to_the_bit(name: str) -> None:
         one = {path: value[0] for path, value in flat(found.outputs).items()}
         assert_same(one, flat(expected[number][0]))
         assert_same(flat(session.state), flat(expected[number][1]))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_single_steps_record_what_a_sequence_records(name: str) -> None:
+    """Every variable of every node, whether a call or the engine sees it."""
+    module = converted(NETWORKS[name]())
+    steps = inputs(module, STEPS)
+    kinds = dict(node_types(module))
+    for path in kinds:
+        record = [f"{path}:{variable}" for variable in variables_of(kinds[path])]
+        whole = Session(module, record=record).run(over_time(module, steps)).trace[path]
+        session = Session(module, record=record)
+        parts = [session.run(over_time(module, [step])).trace[path] for step in steps]
+        for variable, values in whole.items():
+            found = [part[variable] for part in parts]
+            joined = sum(found) if variable == "count" else torch.cat(found)
+            torch.testing.assert_close(joined, values, atol=1e-5, rtol=1e-5)
+            assert joined.dtype == values.dtype
+    assert not any(part._forward_hooks for part in module.modules())
 
 
 def test_the_graph_is_analysed_once(monkeypatch: pytest.MonkeyPatch) -> None:
