@@ -159,7 +159,7 @@ class Session:
 
         def add_output(path: str, result: Any) -> None:
             value = result[0] if isinstance(result, (tuple, list)) else result
-            if isinstance(value, Tensor):  # else the check of what the module gave says so
+            if isinstance(value, Tensor) and value.layout == torch.strided:  # else a check says so
                 self._trace.add_output(path, value.unsqueeze(0))
 
         with contextlib.ExitStack() as hooks:
