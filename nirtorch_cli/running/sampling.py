@@ -22,7 +22,7 @@ from nirtorch_cli.running.signals.generators import parsed
 from nirtorch_cli.running.signals.inputs import InputOptions, generated_signal
 from nirtorch_cli.running.signals.signal import Signal
 from nirtorch_cli.running.silence import silence
-from nirtorch_cli.running.stream import run_stream
+from nirtorch_cli.running.stream import not_finite, run_stream
 from nirtorch_cli.running.tally import OutputStatistics
 
 FED = "uniform"
@@ -81,6 +81,7 @@ def run_sample(
     signals = _signals(module, steps, batch, seed)
     started = time.perf_counter()
     fired: list[NodeActivity] = []
+    findings: list[Finding] = []
     if like.is_meta:
         done, outputs = steps, _abstract_outputs(module, steps, batch)
     else:
@@ -99,6 +100,7 @@ def run_sample(
         outputs = {name: tally.result() for name, tally in outcome.tallies.items()}
         counts = {path: variables["count"] for path, variables in outcome.trace.items()}
         fired = activity(counts, done, float(module.meta["dt"]))
+        findings = not_finite(module, outcome)
     elapsed = time.perf_counter() - started
     return Sample(
         steps=done,
@@ -109,7 +111,7 @@ def run_sample(
         inputs={name: [done, *signal.shape[1:]] for name, signal in signals.items()},
         outputs=outputs,
         activity=fired,
-        findings=silence(module, fired, done),
+        findings=findings + silence(module, fired, done),
         seconds_per_step=elapsed / max(done, 1),
     )
 

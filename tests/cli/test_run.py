@@ -1195,3 +1195,18 @@ def test_the_sample_of_convert_is_a_run_of_uniform_numbers() -> None:
     answer = CliRunner().invoke(application.app, ["convert", "loop.nir", "--json"])
     sample = json.loads(answer.stdout)["result"]["sample"]
     assert sample["activity"] == ran("loop.nir", "-i", "uniform", "--steps", "100")["activity"]
+
+
+def test_a_sample_that_overflows_says_so() -> None:
+    """In convert's sample as in a run of the same input: each node where it shows, once."""
+    huge = nir.Linear(np.full((2, 2), 3e38, np.float32))
+    opposite = nir.Linear(np.array([[1, -1], [1, 1]], np.float32))
+    nir.write("huge.nir", nir.NIRGraph.from_list(huge, opposite))
+    found = []
+    for words in (["convert", "huge.nir"], ["run", "huge.nir", "-i", "uniform"]):
+        answer = CliRunner().invoke(application.app, [*words, "--steps", "100", "--json"])
+        assert answer.exit_code == 0, answer.stderr
+        findings = json.loads(answer.stdout)["findings"]
+        found.append([f for f in findings if f["code"] == "NIR611"])
+    assert found[0] == found[1]
+    assert [(f["severity"], f["node"]) for f in found[0]] == [("warning", "output")]
