@@ -19,7 +19,7 @@ _PATIENCE = 1.0
 """Seconds before anything is shown."""
 
 
-class Stages:
+class Reporter:
     """Called with each stage of the work, and with the number of steps done.
 
     This class shows nothing.
@@ -33,10 +33,10 @@ class Stages:
 
 
 @contextlib.contextmanager
-def progress(enabled: bool = True, total: int | None = None) -> Iterator[Stages]:
+def progress(enabled: bool = True, total: int | None = None) -> Iterator[Reporter]:
     """Show the stages of some work; with a total of steps also a bar and steps per second."""
     if not enabled or not can_draw(sys.stderr):
-        yield Stages()
+        yield Reporter()
         return
     display = _Display(total)
     timer = threading.Timer(_PATIENCE, display.start)
@@ -49,7 +49,7 @@ def progress(enabled: bool = True, total: int | None = None) -> Iterator[Stages]
         display.stop()
 
 
-class _Display(Stages):
+class _Display(Reporter):
     """A display that appears after a second, even if the first steps take longer."""
 
     def __init__(self, total: int | None) -> None:

@@ -103,12 +103,12 @@ def spiking_outputs(module: ConvertedModule, prefix: str = "") -> dict[str, bool
     It is if the node's NIR type spikes, or if the node passes spikes on. For an Input, and for a
     nested graph that a map takes whole, only the values tell.
     """
-    form = stages_of(module.graph)
-    if form is None:
+    staged = stages_of(module.graph)
+    if staged is None:
         return {}
     found: dict[str, bool] = {}
-    known: dict[Node, bool | None] = dict.fromkeys(form.arguments)
-    for stage in form.stages:
+    known: dict[Node, bool | None] = dict.fromkeys(staged.arguments)
+    for stage in staged.stages:
         for node in stage.nodes:
             known[node] = _gives_spikes(module, node, known)
             if node.op == "call_module":
@@ -120,7 +120,7 @@ def spiking_outputs(module: ConvertedModule, prefix: str = "") -> dict[str, bool
                     known[node] = found.get(f"{path}/{only_output(child)}")
                 if (gives := known[node]) is not None:
                     found[path] = gives
-    outputs = form.outputs
+    outputs = staged.outputs
     ends = {module.meta["outputs"][0]: outputs} if isinstance(outputs, Node) else outputs
     for name, source in ends.items():
         if (gives := known.get(source)) is not None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,12 +25,11 @@ from nirtorch_cli.comparison.loading import same_inputs
 from nirtorch_cli.comparison.nodes import compare
 from nirtorch_cli.conversion.graph_module import ConvertedModule
 from nirtorch_cli.conversion.model import evaluating, is_whole
+from nirtorch_cli.conversion.state import State
 from nirtorch_cli.findings.errors import NirtorchError, UsageError
 from nirtorch_cli.findings.text import listed
 from nirtorch_cli.findings.tracebacks import is_interrupt, reason
 from nirtorch_cli.running.finite import tensors
-
-State = Mapping[str, Any] | None
 
 
 def compare_modules(
@@ -39,7 +37,7 @@ def compare_modules(
     b: torch.nn.Module,
     inputs: Tensor | Mapping[str, Tensor],
     *,
-    states: tuple[State, State] = (None, None),
+    states: tuple[State | None, State | None] = (None, None),
     variables: Iterable[str] | None = None,
     atol: float = DEFAULT_ATOL,
     max_spike_shift: int = 0,

@@ -29,7 +29,7 @@ from nirtorch_cli.reading.graphs import ModelFile
 from nirtorch_cli.running.recording import node_types
 
 Sides = tuple[Side, Side]
-Wanted = dict[str, list[str]]
+Variables = dict[str, list[str]]
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Pair:
     """
 
     recordings: tuple[Recording, Recording]
-    expected: Wanted
+    expected: Variables
     spiking: dict[str, bool] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
     assumed: tuple[Finding, ...] = ()
@@ -173,7 +173,7 @@ def _only(recording: Recording, variables: Sequence[str]) -> Recording:
     return replace(recording, trace=kept)
 
 
-def _held(traces: Mapping[int, Recording], modules: Mapping[int, ConvertedModule]) -> Wanted:
+def _held(traces: Mapping[int, Recording], modules: Mapping[int, ConvertedModule]) -> Variables:
     """The variables in traces, by path, in the order of the graph if that is known."""
     found: dict[str, dict[str, None]] = {}
     for recording in traces.values():

@@ -17,7 +17,7 @@ from nirtorch_cli.findings.errors import UsageError
 from nirtorch_cli.findings.suggestions import did_you_mean
 from nirtorch_cli.findings.text import listed, quoted
 
-Kind = Literal["default", "map", "file", "trace"]
+SideKind = Literal["default", "map", "file", "trace"]
 
 _CHOICES = {name: choices for name, choices in CHOICES.items() if name != "surrogate"}
 """No surrogate: it changes no forward value, and nothing else is compared."""
@@ -41,7 +41,7 @@ class Side:
     """
 
     spec: str
-    kind: Kind
+    kind: SideKind
     target: str = ""
     dt: float | None = None
     options: dict[str, str] = field(default_factory=dict)
@@ -85,7 +85,7 @@ def parse_side(spec: str) -> Side:
             raise _problem(spec, f"says {name}={quoted(value)}", hint)
         options[name] = value
     dt = _positive(spec, options.pop("dt")) if "dt" in options else None
-    return Side(spec, cast(Kind, kind), target, dt, options)
+    return Side(spec, cast(SideKind, kind), target, dt, options)
 
 
 def _positive(spec: str, text: str) -> float:

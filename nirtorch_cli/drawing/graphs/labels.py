@@ -18,7 +18,7 @@ from typing import Literal
 from nirtorch_cli.findings.text import printable
 from nirtorch_cli.primitives.table import Role, primitive_named
 
-Kind = Literal["neuron", "weights", "port", "pooling", "other", "graph", "missing"]
+NodeKind = Literal["neuron", "weights", "port", "pooling", "other", "graph", "missing"]
 
 LONGEST = 26
 """The most columns of a label; longer text is cut in the middle, as names differ at their ends."""
@@ -39,7 +39,7 @@ class Style:
     mermaid: tuple[str, str]
 
 
-STYLES: dict[Kind, Style] = {
+STYLES: dict[NodeKind, Style] = {
     "port": Style(
         "input, output", "#e5e7eb", "#374151", ("#374151", "#9ca3af"), "hexagon", ("{{", "}}")
     ),
@@ -94,11 +94,11 @@ PAPER, PAPER_DARK = "#ffffff", "#0f172a"
 DELAY_TEXT = "1 step"
 """The label of a delayed edge."""
 
-_KINDS: dict[Role, Kind] = {"delay": "other", "reshaping": "pooling"}
+_KINDS: dict[Role, NodeKind] = {"delay": "other", "reshaping": "pooling"}
 """The kinds as which other roles are drawn."""
 
 
-def kind_of(nir_type: str) -> Kind:
+def kind_of(nir_type: str) -> NodeKind:
     """The kind of a NIR type; a type that is not known is `other`."""
     known = primitive_named(nir_type)
     if known is None:

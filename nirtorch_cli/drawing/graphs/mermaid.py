@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterator
 
 from nirtorch_cli.drawing.graphs.formats import Direction, Wrap
-from nirtorch_cli.drawing.graphs.labels import DELAY_TEXT, MARKS, STYLES, TEXT, Kind
+from nirtorch_cli.drawing.graphs.labels import DELAY_TEXT, MARKS, STYLES, TEXT, NodeKind
 from nirtorch_cli.drawing.graphs.scene import Item, Scene, Step
 
 MOST_EDGES = 500
@@ -91,7 +91,7 @@ def _styles(scene: Scene) -> Iterator[str]:
         yield f"  linkStyle {','.join(delayed)} stroke:{_DELAYED}"
 
 
-def _look(kind: Kind) -> str:
+def _look(kind: NodeKind) -> str:
     """The style of a kind; in a box, lines and names have the colours of the page."""
     style = STYLES[kind]
     if kind == "graph":

@@ -20,8 +20,8 @@ from typing import Literal
 from nirtorch_cli.drawing.graphs.labels import (
     MARKS,
     STYLES,
-    Kind,
     Mark,
+    NodeKind,
     kind_of,
     shape_label,
     shortened,
@@ -56,7 +56,7 @@ class Item:
     name: str
     detail: str
     tooltip: str
-    kind: Kind
+    kind: NodeKind
     mark: Mark | None = None
     reason: str = ""
     reasons: tuple[str, ...] = ()
@@ -87,7 +87,7 @@ class Scene:
     links: list[Link] = field(default_factory=list)
     children: dict[int, list[int]] = field(default_factory=lambda: {ROOT: []})
 
-    def kinds(self) -> list[Kind]:
+    def kinds(self) -> list[NodeKind]:
         """The kinds that occur, in the order of the styles."""
         found = {item.kind for item in self.items}
         return [kind for kind in STYLES if kind in found]
@@ -200,7 +200,7 @@ class _Builder:
         detail = f"{row.type} {shape_label(row.output_shape)}"
         self.add(row.node, detail, lines, kind_of(row.type))
 
-    def add(self, path: str, detail: str, lines: list[str], kind: Kind) -> int:
+    def add(self, path: str, detail: str, lines: list[str], kind: NodeKind) -> int:
         number = len(self.scene.items)
         parent, name = self.place(path)
         found = sorted(self.findings.get(path, []), key=_badness)[:_MOST_FINDINGS]

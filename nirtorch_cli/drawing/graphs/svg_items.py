@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nirtorch_cli.drawing.graphs.labels import Kind, Mark, columns
+from nirtorch_cli.drawing.graphs.labels import Mark, NodeKind, columns
 from nirtorch_cli.drawing.graphs.layout import DETAIL_COLUMN, NAME_COLUMN, PADDING, Rectangle
 from nirtorch_cli.drawing.graphs.rows import Point
 from nirtorch_cli.drawing.graphs.scene import Item
@@ -60,7 +60,7 @@ def heading(item: Item, place: Rectangle) -> str:
     )
 
 
-def outline(kind: Kind, place: Rectangle) -> str:
+def outline(kind: NodeKind, place: Rectangle) -> str:
     """The outline of a node, which differs by kind."""
     x, y, width, height = place.x, place.y, place.width, place.height
     if kind == "port":
@@ -80,7 +80,7 @@ def outline(kind: Kind, place: Rectangle) -> str:
     return _rectangle(place, {"neuron": height / 2, "other": 8.0}.get(kind, 0.0))
 
 
-def recess(kind: Kind, place: Rectangle, y: float) -> float:
+def recess(kind: NodeKind, place: Rectangle, y: float) -> float:
     """The distance, at height `y`, of an outline from the sides of its rectangle."""
     half = place.height / 2
     aside = min(abs(y - place.y - half), half)

@@ -14,7 +14,7 @@ from itertools import pairwise
 
 from nirtorch_cli.drawing.graphs.formats import Direction
 from nirtorch_cli.drawing.graphs.labelling import LABEL_SIZE
-from nirtorch_cli.drawing.graphs.labels import DELAY_TEXT, Kind
+from nirtorch_cli.drawing.graphs.labels import DELAY_TEXT, NodeKind
 from nirtorch_cli.drawing.graphs.layout import Rectangle
 from nirtorch_cli.drawing.graphs.rows import Point
 from nirtorch_cli.drawing.graphs.scene import Link
@@ -33,7 +33,7 @@ def edge(turn: int, link: Link, route: Sequence[Point], direction: Direction) ->
     )
 
 
-def touching(point: Point, kind: Kind, place: Rectangle) -> Point:
+def touching(point: Point, kind: NodeKind, place: Rectangle) -> Point:
     """An end of a link at the side of a node's rectangle, moved to the node's outline."""
     x, y = point
     inwards = recess(kind, place, y)

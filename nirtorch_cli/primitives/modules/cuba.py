@@ -16,8 +16,8 @@ from torch import Tensor
 
 from nirtorch_cli.primitives.modules.neuron import (
     Neuron,
+    NodeState,
     SpikingNeuron,
-    State,
     previous,
     require_fit,
 )
@@ -52,7 +52,7 @@ class CubaLI(Neuron):
     v_leak: Tensor
     w_in: Tensor
 
-    def integrate(self, x: Tensor, state: State | None) -> tuple[Tensor, Tensor]:
+    def integrate(self, x: Tensor, state: NodeState | None) -> tuple[Tensor, Tensor]:
         """Current and voltage one step on, before any reset; both in the shape of x."""
         require_fit(self.w_in, x)
         i, v = previous(state, "i", x), previous(state, "v", x, self.v_leak)
@@ -82,17 +82,17 @@ class CubaLI(Neuron):
             self.kept["cross"] = gain
         return gain
 
-    def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+    def forward(self, x: Tensor, state: NodeState | None = None) -> tuple[Tensor, NodeState]:
         i, v = self.integrate(x, state)
         return v, {"i": i, "v": v}
 
-    def variables(self, x: Tensor, state: State | None) -> State:
+    def variables(self, x: Tensor, state: NodeState | None) -> NodeState:
         require_fit(self.w_in, x)
         return {"i": previous(state, "i", x), "v": previous(state, "v", x, self.v_leak)}
 
     def over_time(
-        self, x: Tensor, state: State | None = None, record: Collection[str] = ()
-    ) -> tuple[Tensor, State, State]:
+        self, x: Tensor, state: NodeState | None = None, record: Collection[str] = ()
+    ) -> tuple[Tensor, NodeState, NodeState]:
         i, v = self.variables(x[0], state).values()
         j, decay, gain = scaled(self.w_in, x), self.gain("tau_syn"), self.gain("tau_mem")
         is_euler = self.dynamics.integration == "euler"
@@ -112,7 +112,7 @@ class CubaLI(Neuron):
         y, v, voltages = self.voltages(membrane, v, (gain,), record)
         return y, {"i": last, "v": v}, {**recorded, **voltages}
 
-    def in_place(self, x: Tensor, variables: State) -> Callable[[Tensor], None]:
+    def in_place(self, x: Tensor, variables: NodeState) -> Callable[[Tensor], None]:
         i, v = variables["i"], variables["v"]
         decay, gain = expanded(self.gain("tau_syn"), x), expanded(self.gain("tau_mem"), x)
         weighted, target = scaling(self.w_in, x), scaling(self.r, x, self.v_leak)
@@ -145,7 +145,7 @@ class CubaLIF(SpikingNeuron, CubaLI):
 
     is_whole = True
 
-    def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+    def forward(self, x: Tensor, state: NodeState | None = None) -> tuple[Tensor, NodeState]:
         i, v = self.integrate(x, state)
         z, v = self.fired(v)
         return z, {"i": i, "v": v}

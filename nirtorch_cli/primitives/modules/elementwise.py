@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nirtorch_cli.primitives.modules.neuron import State, remembered, require_fit
+from nirtorch_cli.primitives.modules.neuron import NodeState, remembered, require_fit
 from nirtorch_cli.primitives.modules.surrogate import Derivative, spike, surrogate_derivative
 
 
@@ -69,7 +69,7 @@ class Delay(torch.nn.Module):
     def extra_repr(self) -> str:
         return f"{tuple(self.steps.shape)}, up to {self.longest} steps"
 
-    def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+    def forward(self, x: Tensor, state: NodeState | None = None) -> tuple[Tensor, NodeState]:
         require_fit(self.steps, x)
         shape = self.longest, *x.shape
         past = x.new_zeros(shape) if state is None else remembered(state, "history", shape, x)
@@ -81,8 +81,8 @@ class Delay(torch.nn.Module):
         return y, {"history": known[: self.longest]}
 
     def over_time(
-        self, x: Tensor, state: State | None = None, record: Collection[str] = ()
-    ) -> tuple[Tensor, State, State]:
+        self, x: Tensor, state: NodeState | None = None, record: Collection[str] = ()
+    ) -> tuple[Tensor, NodeState, NodeState]:
         """Many steps at once, as `Neuron.over_time`; nothing of it is recorded."""
         require_fit(self.steps, x[0])
         count, shape = len(x), (self.longest, *x.shape[1:])

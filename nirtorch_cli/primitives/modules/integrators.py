@@ -14,8 +14,8 @@ from torch import Tensor
 
 from nirtorch_cli.primitives.modules.neuron import (
     Neuron,
+    NodeState,
     SpikingNeuron,
-    State,
     previous,
     require_fit,
 )
@@ -35,7 +35,7 @@ class I(Neuron):  # noqa: E742 (NIR's name)
 
     r: Tensor
 
-    def integrate(self, x: Tensor, state: State | None) -> Tensor:
+    def integrate(self, x: Tensor, state: NodeState | None) -> Tensor:
         """The voltage one step on, before any reset; in the shape of x."""
         require_fit(self.r, x)
         return previous(state, "v", x) + self.charge(x)
@@ -44,17 +44,17 @@ class I(Neuron):  # noqa: E742 (NIR's name)
         """The increment of the voltage for the input of a step."""
         return self.r * (x if self.dynamics.integrator_input == "charge" else self.dynamics.dt * x)
 
-    def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+    def forward(self, x: Tensor, state: NodeState | None = None) -> tuple[Tensor, NodeState]:
         v = self.integrate(x, state)
         return v, {"v": v}
 
-    def variables(self, x: Tensor, state: State | None) -> State:
+    def variables(self, x: Tensor, state: NodeState | None) -> NodeState:
         require_fit(self.r, x)
         return {"v": previous(state, "v", x)}
 
     def over_time(
-        self, x: Tensor, state: State | None = None, record: Collection[str] = ()
-    ) -> tuple[Tensor, State, State]:
+        self, x: Tensor, state: NodeState | None = None, record: Collection[str] = ()
+    ) -> tuple[Tensor, NodeState, NodeState]:
         v = self.variables(x[0], state)["v"]
         is_charge = self.dynamics.integrator_input == "charge"
         inputs = scaled(self.r, x if is_charge else self.dynamics.dt * x)
@@ -63,7 +63,7 @@ class I(Neuron):  # noqa: E742 (NIR's name)
         )
         return y, {"v": v}, recorded
 
-    def in_place(self, x: Tensor, variables: State) -> Callable[[Tensor], None]:
+    def in_place(self, x: Tensor, variables: NodeState) -> Callable[[Tensor], None]:
         v, scale, dt = variables["v"], scaling(self.r, x), self.dynamics.dt
         is_charge = self.dynamics.integrator_input == "charge"
 
@@ -84,7 +84,7 @@ class IF(SpikingNeuron, I):
 
     is_whole = True
 
-    def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+    def forward(self, x: Tensor, state: NodeState | None = None) -> tuple[Tensor, NodeState]:
         v = self.integrate(x, state)
         z, v = self.fired(v)
         return z, {"v": v}

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from nirtorch_cli.primitives.modules.neuron import (
     Neuron,
+    NodeState,
     SpikingNeuron,
-    State,
     previous,
     require_fit,
 )
@@ -38,31 +38,31 @@ class LI(Neuron):
     r: Tensor
     v_leak: Tensor
 
-    def integrate(self, x: Tensor, state: State | None) -> Tensor:
+    def integrate(self, x: Tensor, state: NodeState | None) -> Tensor:
         """The voltage one step on, before any reset; in the shape of x."""
         require_fit(self.v_leak, x)
         v = previous(state, "v", x, self.v_leak)
         equilibrium = self.v_leak + self.r * x
         return approach(v, equilibrium, self.gain("tau"))
 
-    def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+    def forward(self, x: Tensor, state: NodeState | None = None) -> tuple[Tensor, NodeState]:
         v = self.integrate(x, state)
         return v, {"v": v}
 
-    def variables(self, x: Tensor, state: State | None) -> State:
+    def variables(self, x: Tensor, state: NodeState | None) -> NodeState:
         require_fit(self.v_leak, x)
         return {"v": previous(state, "v", x, self.v_leak)}
 
     def over_time(
-        self, x: Tensor, state: State | None = None, record: Collection[str] = ()
-    ) -> tuple[Tensor, State, State]:
+        self, x: Tensor, state: NodeState | None = None, record: Collection[str] = ()
+    ) -> tuple[Tensor, NodeState, NodeState]:
         v = self.variables(x[0], state)["v"]
         gain, inputs = self.gain("tau"), scaled(self.r, x, self.v_leak)
         advance = Leaky(inputs, gain, is_own=inputs is not x)
         y, v, recorded = self.voltages(advance, v, (gain,), record)
         return y, {"v": v}, recorded
 
-    def in_place(self, x: Tensor, variables: State) -> Callable[[Tensor], None]:
+    def in_place(self, x: Tensor, variables: NodeState) -> Callable[[Tensor], None]:
         v, gain = variables["v"], expanded(self.gain("tau"), x)
         target = scaling(self.r, x, self.v_leak)
 
@@ -83,7 +83,7 @@ class LIF(SpikingNeuron, LI):
 
     is_whole = True
 
-    def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+    def forward(self, x: Tensor, state: NodeState | None = None) -> tuple[Tensor, NodeState]:
         v = self.integrate(x, state)
         z, v = self.fired(v)
         return z, {"v": v}

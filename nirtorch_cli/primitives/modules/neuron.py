@@ -25,7 +25,7 @@ from nirtorch_cli.primitives.modules.surrogate import (
     transforms_are_active,
 )
 
-State = dict[str, Tensor]
+NodeState = dict[str, Tensor]
 
 
 class Stepper:
@@ -56,7 +56,7 @@ class Stepper:
 
     def __init__(
         self,
-        variables: State,
+        variables: NodeState,
         advance: Callable[[Tensor], None],
         fire: Callable[[Tensor, Tensor], None] | None,
     ) -> None:
@@ -108,7 +108,7 @@ class Neuron(torch.nn.Module, abc.ABC):
         self.derivative = surrogate_derivative(dynamics.surrogate)
 
     def before(
-        self, state: State | None, name: str, x: Tensor, resting: Tensor | float = 0.0
+        self, state: NodeState | None, name: str, x: Tensor, resting: Tensor | float = 0.0
     ) -> Tensor:
         """A variable before this step, in the shape of the input x; see `previous`.
 
@@ -199,12 +199,12 @@ class Neuron(torch.nn.Module, abc.ABC):
             cls.is_whole = False
 
     @abc.abstractmethod
-    def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+    def forward(self, x: Tensor, state: NodeState | None = None) -> tuple[Tensor, NodeState]:
         """One step: the output and the new state, both in the shape of the input x."""
 
     def over_time(
-        self, x: Tensor, state: State | None = None, record: Collection[str] = ()
-    ) -> tuple[Tensor, State, State]:
+        self, x: Tensor, state: NodeState | None = None, record: Collection[str] = ()
+    ) -> tuple[Tensor, NodeState, NodeState]:
         """Many steps at once: the numbers of as many calls of the module, one after the other.
 
         Arguments:
@@ -221,11 +221,11 @@ class Neuron(torch.nn.Module, abc.ABC):
         """
         raise NotImplementedError
 
-    def in_place(self, x: Tensor, variables: State) -> Callable[[Tensor], None]:
+    def in_place(self, x: Tensor, variables: NodeState) -> Callable[[Tensor], None]:
         """A function that advances the variables, which have the shape of x, in place by a step."""
         raise NotImplementedError
 
-    def stepper(self, x: Tensor, state: State | None) -> Stepper | None:
+    def stepper(self, x: Tensor, state: NodeState | None) -> Stepper | None:
         """A stepper for inputs like x that come one by one.
 
         None if a gradient is needed, or constants have another type than x.
@@ -236,7 +236,7 @@ class Neuron(torch.nn.Module, abc.ABC):
         variables = {name: value.clone() for name, value in variables.items()}
         return Stepper(variables, self.in_place(x, variables), self.fire_in_place(x))
 
-    def variables(self, x: Tensor, state: State | None) -> State:
+    def variables(self, x: Tensor, state: NodeState | None) -> NodeState:
         """The variables before a step, in the shape of its input x: from the state, or at rest."""
         raise NotImplementedError
 
@@ -246,7 +246,7 @@ class Neuron(torch.nn.Module, abc.ABC):
 
     def voltages(
         self, advance: Advance, v: Tensor, constants: Collection[Tensor], record: Collection[str]
-    ) -> tuple[Tensor, Tensor, State]:
+    ) -> tuple[Tensor, Tensor, NodeState]:
         """The output of each step, the voltage after the last, and the recorded voltages."""
         after = integrated(advance, v, constants)
         return after, after[-1].clone(), {"v": after} if "v" in record else {}
@@ -274,7 +274,7 @@ class SpikingNeuron(Neuron):
 
     def voltages(
         self, advance: Advance, v: Tensor, constants: Collection[Tensor], record: Collection[str]
-    ) -> tuple[Tensor, Tensor, State]:
+    ) -> tuple[Tensor, Tensor, NodeState]:
         z, v, after = fired(self.firing, advance, v, constants, "v" in record)
         return z, v, {} if after is None else {"v": after}
 

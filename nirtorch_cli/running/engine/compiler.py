@@ -18,7 +18,7 @@ import importlib
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -26,10 +26,10 @@ import torch
 from torch import Tensor
 
 from nirtorch_cli.conversion.graph_module import NIR_NAME
+from nirtorch_cli.conversion.state import State
 from nirtorch_cli.running.engine.loop import Loop, StageRun, is_reference
 from nirtorch_cli.running.engine.unrolling import Unrolled, unrolled
 
-State = Mapping[str, Any]
 Plainly = Callable[[Loop, State | None, int], StageRun]
 """Runs a loop from the state of its module, for a number of steps."""
 
@@ -121,16 +121,16 @@ class Compiler:
         programs = self._programs.setdefault(key, {})
         part = loop.part(start, start + length)
         if length in programs:
-            form, call = programs[length]
-            return form.result(call(*form.arguments(part, state)))
+            plan, call = programs[length]
+            return plan.result(call(*plan.arguments(part, state)))
         self.report(", ".join(str(node.meta.get(NIR_NAME, node.target)) for node in loop.modules))
         started = time.perf_counter()
-        form = unrolled(loop, length)
-        call = torch.compile(form.module, backend=self.backend, dynamic=False, fullgraph=True)
+        plan = unrolled(loop, length)
+        call = torch.compile(plan.module, backend=self.backend, dynamic=False, fullgraph=True)
         with warnings.catch_warnings(), _partitioned_in_time(), _small_numbers_kept():
             warnings.simplefilter("ignore")  # torch's own warnings about what it compiles
-            done = form.result(call(*form.arguments(part, state)))
-        programs[length] = form, call
+            done = plan.result(call(*plan.arguments(part, state)))
+        programs[length] = plan, call
         self.seconds += time.perf_counter() - started
         return done
 

@@ -43,8 +43,6 @@ from nirtorch_cli.running.recording import OF_OUTPUTS, Wanted, own_names
 _ALL_FRAMES = (state.add, state.silence, state.checked_output)
 """Functions that take any leading axes, such as time."""
 
-State = dict[str, Any]
-
 
 @dataclass
 class Trace:
@@ -106,19 +104,19 @@ class Sequencer:
         prefix: str = "",
     ) -> None:
         self.module, self.trace, self.compiler, self.prefix = module, trace, compiler, prefix
-        self.form: StagedGraph | None = stages_of(module.graph)
-        if self.form is None:
+        self.staged: StagedGraph | None = stages_of(module.graph)
+        if self.staged is None:
             return
         self.names = module.meta["names"]
-        self.outputs = self.recorded_outputs(_output_nodes(module, self.form))
+        self.outputs = self.recorded_outputs(_output_nodes(module, self.staged))
         self.nested = {
             name: Sequencer(child, trace, compiler, f"{prefix}{self.names.get(name, name)}/")
             for name, child in module.named_children()
             if isinstance(child, ConvertedModule)
         }
-        self.calls = {node for stage in self.form.stages for node in stage.nodes}
-        self.ends = {*_values(self.form.outputs), *self.outputs, *_handed_over(self.form)}
-        self.last_use = self.lifetimes(self.form)
+        self.calls = {node for stage in self.staged.stages for node in stage.nodes}
+        self.ends = {*_values(self.staged.outputs), *self.outputs, *_handed_over(self.staged)}
+        self.last_use = self.lifetimes(self.staged)
 
     def recorded_outputs(self, found: Mapping[Node, list[str]]) -> dict[Node, list[str]]:
         """The nodes whose outputs are recorded, with their paths."""
@@ -129,37 +127,37 @@ class Sequencer:
         }
         return {node: of_node for node, of_node in recorded.items() if of_node}
 
-    def lifetimes(self, form: StagedGraph) -> list[list[Node]]:
+    def lifetimes(self, staged: StagedGraph) -> list[list[Node]]:
         """For each stage the values that are not needed after it."""
-        needed_to_the_end = set(_values(form.outputs)) | set(form.carried.values())
+        needed_to_the_end = set(_values(staged.outputs)) | set(staged.carried.values())
         last: dict[Node, int] = {}
-        for number, stage in enumerate(form.stages):
+        for number, stage in enumerate(staged.stages):
             for node in stage.nodes:
                 last.update(dict.fromkeys((node, *node.all_input_nodes), number))
-        ends: list[list[Node]] = [[] for _ in form.stages]
+        ends: list[list[Node]] = [[] for _ in staged.stages]
         for node, number in last.items():
             if node not in needed_to_the_end:
                 ends[number].append(node)
         return ends
 
     def run(
-        self, inputs: tuple[Tensor, ...], before: Mapping[str, Any] | None
-    ) -> tuple[Any, State]:
+        self, inputs: tuple[Tensor, ...], before: state.State | None
+    ) -> tuple[Any, state.State]:
         """Outputs (T, ...) and the state after them."""
-        form = self.form
-        if form is None:
+        staged = self.staged
+        if staged is None:
             return self.called_step_by_step(inputs, before)
-        work = _Chunk(self, before, dict(zip(form.arguments, inputs)))
-        for argument in form.arguments:
+        work = _Chunk(self, before, dict(zip(staged.arguments, inputs)))
+        for argument in staged.arguments:
             self.record(argument, work.values[argument])
-        for stage, ended in zip(form.stages, self.last_use):
+        for stage, ended in zip(staged.stages, self.last_use):
             getattr(work, stage.kind)(stage)
             for node in ended:
                 work.values.pop(node, None)
-        after = {key: work.after(key, node) for key, node in form.carried.items()}
-        if isinstance(form.outputs, Node):
-            return work.values[form.outputs], after
-        return {name: work.values[node] for name, node in form.outputs.items()}, after
+        after = {key: work.after(key, node) for key, node in staged.carried.items()}
+        if isinstance(staged.outputs, Node):
+            return work.values[staged.outputs], after
+        return {name: work.values[node] for name, node in staged.outputs.items()}, after
 
     def record(self, node: Node, values: Any) -> None:
         """Record a node's output, if it is asked for."""
@@ -170,8 +168,8 @@ class Sequencer:
         return self.prefix + str(self.names.get(name, name))
 
     def called_step_by_step(
-        self, inputs: tuple[Tensor, ...], before: Mapping[str, Any] | None
-    ) -> tuple[Any, State]:
+        self, inputs: tuple[Tensor, ...], before: state.State | None
+    ) -> tuple[Any, state.State]:
         """Run an edited module, whose stages are not known, step by step."""
         if any(path.startswith(self.prefix) for path in self.trace.wanted):
             text = "the module's fx graph was edited, so that nothing in it can be recorded"
@@ -189,20 +187,20 @@ def _values(outputs: Mapping[str, Node] | Node) -> list[Node]:
     return [outputs] if isinstance(outputs, Node) else list(outputs.values())
 
 
-def _handed_over(form: StagedGraph) -> Iterator[Node]:
+def _handed_over(staged: StagedGraph) -> Iterator[Node]:
     """The values in the new state that are not read in the stage that makes them."""
-    made = {node: number for number, stage in enumerate(form.stages) for node in stage.nodes}
-    read = {key: number for number, stage in enumerate(form.stages) for key in _keys(stage)}
-    for key, node in form.carried.items():
+    made = {node: number for number, stage in enumerate(staged.stages) for node in stage.nodes}
+    read = {key: number for number, stage in enumerate(staged.stages) for key in _keys(stage)}
+    for key, node in staged.carried.items():
         if node is not None and made.get(node) != read.get(key):
             yield node
 
 
-def _output_nodes(module: ConvertedModule, form: StagedGraph) -> dict[Node, list[str]]:
+def _output_nodes(module: ConvertedModule, staged: StagedGraph) -> dict[Node, list[str]]:
     """The fx nodes that hold the outputs of NIR nodes, with the names of these."""
     found: dict[Node, list[str]] = {}
     names, ends = module.meta["names"], module.meta["outputs"]
-    for argument in form.arguments:
+    for argument in staged.arguments:
         found.setdefault(argument, []).append(names.get(argument.target, argument.target))
     calls = {n.target: n for n in module.graph.nodes if n.op == "call_module"}
     for target, call in calls.items():
@@ -212,7 +210,7 @@ def _output_nodes(module: ConvertedModule, form: StagedGraph) -> dict[Node, list
         node = pair[0] if stateful and pair else result
         found.setdefault(node, []).append(names.get(target, target))
     passed_on = [name for name in ends if name not in calls and name not in module.meta["inputs"]]
-    outputs = {ends[0]: form.outputs} if isinstance(form.outputs, Node) else form.outputs
+    outputs = {ends[0]: staged.outputs} if isinstance(staged.outputs, Node) else staged.outputs
     for name in passed_on:
         if name in outputs:
             found.setdefault(outputs[name], []).append(names[name])
@@ -223,13 +221,13 @@ class _Chunk:
     """Some steps of one module, while its stages run."""
 
     def __init__(
-        self, owner: Sequencer, before: Mapping[str, Any] | None, values: dict[Node, Any]
+        self, owner: Sequencer, before: state.State | None, values: dict[Node, Any]
     ) -> None:
-        assert owner.form is not None
-        self.owner, self.form = owner, owner.form
+        assert owner.staged is not None
+        self.owner, self.staged = owner, owner.staged
         self.before, self.values = before, values
         self.steps = len(next(iter(values.values())))
-        self.states: State = {}
+        self.states: dict[str, Any] = {}
 
     # ---- the kinds of stages
 
@@ -304,7 +302,7 @@ class _Chunk:
         return Loop(
             nodes=stage.nodes,
             arriving={one: self.values[one] for one in outside},
-            carried={key: cast(Node, self.form.carried[key]) for key in _keys(stage)},
+            carried={key: cast(Node, self.staged.carried[key]) for key in _keys(stage)},
             needed=needed,
             modules={n: self.submodule(n) for n in stage.nodes if n.op == "call_module"},
             calls={node: self.caller(node) for node in stage.nodes},
@@ -331,7 +329,7 @@ class _Chunk:
         (node,) = stage.nodes
         arguments: Any = node.args
         _, key, reference, shape, rank = arguments
-        source = self.values[self.form.carried[key]]  # type: ignore[index]
+        source = self.values[self.staged.carried[key]]  # type: ignore[index]
         first = state.previous_output(self.before, key, self.values[reference][0], shape, rank)
         self.keep(node, torch.cat([first.unsqueeze(0), source[:-1]]))
 
@@ -380,7 +378,7 @@ class _Chunk:
         return -1 if shape is None else x.dim() - 1 - len(shape)
 
 
-def own_loop(loop: Loop, before: Mapping[str, Any] | None, steps: int) -> StageRun:
+def own_loop(loop: Loop, before: state.State | None, steps: int) -> StageRun:
     """All steps of one stateful module: in its own loop, or by a call for each step."""
     ((node, module),) = loop.modules.items()
     ((key, _),) = loop.carried.items()

@@ -51,7 +51,7 @@ from torch.fx import Node
 from nirtorch_cli.conversion import state
 from nirtorch_cli.graph.loops import components
 
-Kind = Literal["frames", "alone", "earlier", "together"]
+StageKind = Literal["frames", "alone", "earlier", "together"]
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Stage:
     nodes: the calls, in the order of a step.
     """
 
-    kind: Kind
+    kind: StageKind
     nodes: tuple[Node, ...]
 
 
@@ -149,7 +149,7 @@ def _entries(node: Any) -> dict[str, Node | None] | None:
 
 def _stage(nodes: list[Node], is_loop: bool) -> Stage | None:
     first = nodes[0]
-    kind: Kind = "together"
+    kind: StageKind = "together"
     if not is_loop:
         if first.target is state.entry:
             return None  # it does not read the state that it makes
