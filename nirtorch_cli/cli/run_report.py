@@ -63,11 +63,7 @@ class Done:
 
     def activity(self) -> list[NodeActivity]:
         """The activity of each spiking node."""
-        from nirtorch_cli.running.activity import activity
-
-        trace = self.outcome.trace
-        counts = {path: trace[path]["count"] for path in trace if "count" in trace[path]}
-        return activity(counts, self.outcome.steps, self.dt)
+        return self.outcome.activity(self.dt)
 
 
 def write(done: Done, files: Files) -> tuple[list[str], list[Finding]]:
@@ -162,12 +158,10 @@ def _drawn(done: Done) -> Recorded:
 
 
 def noticed(done: Done, lines: Sequence[str], files: Files) -> list[Finding]:
-    """The findings of a run: NaN and infinity, no compiler, an interruption."""
-    from nirtorch_cli.running.silence import silence
-    from nirtorch_cli.running.stream import not_finite
+    """The findings of a run: of its numbers, no compiler, an interruption."""
+    from nirtorch_cli.running.stream import findings_of
 
-    findings = not_finite(done.module, done.outcome)
-    findings += silence(done.module, done.activity(), done.outcome.steps)
+    findings = findings_of(done.module, done.outcome)
     if done.compiler is not None and done.compiler.problem is not None:
         text = f"--compile: run without it, since {done.compiler.problem}"
         findings.append(Finding("NIR616", "warning", text))

@@ -16,13 +16,12 @@ from torch import Tensor
 
 from nirtorch_cli.conversion.graph_module import ConvertedModule, first_floating
 from nirtorch_cli.findings.finding import Finding
-from nirtorch_cli.running.activity import NodeActivity, activity
+from nirtorch_cli.running.activity import NodeActivity
 from nirtorch_cli.running.recording import spiking_paths
 from nirtorch_cli.running.signals.generators import parsed
 from nirtorch_cli.running.signals.inputs import InputOptions, generated_signal
 from nirtorch_cli.running.signals.signal import Signal
-from nirtorch_cli.running.silence import silence
-from nirtorch_cli.running.stream import not_finite, run_stream
+from nirtorch_cli.running.stream import findings_of, run_stream
 from nirtorch_cli.running.tally import OutputStatistics
 
 FED = "uniform"
@@ -98,9 +97,8 @@ def run_sample(
             raise KeyboardInterrupt(f"interrupted after {outcome.steps:,} of {steps:,} steps")
         done = outcome.steps
         outputs = {name: tally.result() for name, tally in outcome.tallies.items()}
-        counts = {path: variables["count"] for path, variables in outcome.trace.items()}
-        fired = activity(counts, done, float(module.meta["dt"]))
-        findings = not_finite(module, outcome)
+        fired = outcome.activity(float(module.meta["dt"]))
+        findings = findings_of(module, outcome)
     elapsed = time.perf_counter() - started
     return Sample(
         steps=done,
@@ -111,7 +109,7 @@ def run_sample(
         inputs={name: [done, *signal.shape[1:]] for name, signal in signals.items()},
         outputs=outputs,
         activity=fired,
-        findings=findings + silence(module, fired, done),
+        findings=findings,
         seconds_per_step=elapsed / max(done, 1),
     )
 

@@ -23,12 +23,14 @@ from nirtorch_cli.conversion.graph_module import ConvertedModule
 from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.findings.text import counted, listed
 from nirtorch_cli.primitives.broadcasting import Array
+from nirtorch_cli.running.activity import NodeActivity, activity
 from nirtorch_cli.running.arrays import as_array
 from nirtorch_cli.running.engine.compiler import Compiler
 from nirtorch_cli.running.finite import nodes_not_finite
 from nirtorch_cli.running.session import SequenceRun, Session, chunk_length
 from nirtorch_cli.running.signals.axes import Port
 from nirtorch_cli.running.signals.signal import Signal
+from nirtorch_cli.running.silence import silence
 from nirtorch_cli.running.tally import Tally
 
 _FEWEST_STEPS = 64
@@ -53,6 +55,11 @@ class StreamRun:
     trace: dict[str, dict[str, Array]]
     steps: int
     is_interrupted: bool = False
+
+    def activity(self, dt: float) -> list[NodeActivity]:
+        """The activity of each node whose spikes were counted; dt is the length of a step."""
+        counts = {path: values["count"] for path, values in self.trace.items() if "count" in values}
+        return activity(counts, self.steps, dt)
 
 
 def ports_of(module: ConvertedModule) -> list[Port]:
@@ -206,12 +213,12 @@ def resting_template(module: ConvertedModule, inputs: Mapping[str, Signal], like
     Raises:
         NirtorchError: the module raised.
     """
-    silence = {
+    zeros = {
         name: torch.zeros(values.shape[1:], dtype=like.dtype, device=like.device)
         for name, values in inputs.items()
     }
     with torch.no_grad(), user_errors(module):
-        return module(**silence)[1]
+        return module(**zeros)[1]
 
 
 def as_arrays(value: Any) -> Any:
@@ -231,7 +238,13 @@ def tensors_like(value: Any, template: Any) -> Any:
     return value
 
 
-def not_finite(module: ConvertedModule, outcome: StreamRun) -> list[Finding]:
+def findings_of(module: ConvertedModule, outcome: StreamRun) -> list[Finding]:
+    """What a run warns of: NaN and infinity (NIR611), and that no neuron fired (NIR617)."""
+    fired = outcome.activity(float(module.meta["dt"]))
+    return _not_finite(module, outcome) + silence(module, fired, outcome.steps)
+
+
+def _not_finite(module: ConvertedModule, outcome: StreamRun) -> list[Finding]:
     """NIR611 for each output, recorded variable and node's state with NaN or infinity."""
     names = module.meta["names"]
     found = {
