@@ -7,7 +7,7 @@ import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,6 +16,7 @@ from nirtorch_cli.cli.options import (
     Debug,
     Device,
     Json,
+    Layout,
     LayoutOption,
     MaxBytes,
     Quiet,
@@ -188,7 +189,7 @@ class Feeding:
     """The input of both sides; see the options of `compare`."""
 
     specs: tuple[str, ...]
-    layout: Literal["TB", "BT"]
+    layout: Layout
     steps: int | None
     batch: int | None
     seed: int

@@ -43,7 +43,7 @@ from nirtorch_cli.cli.run_report import (
 )
 from nirtorch_cli.cli.run_request import (
     Files,
-    Form,
+    FormatName,
     array_type,
     check_files,
     check_stdout,
@@ -95,7 +95,7 @@ def run(
         ),
     ] = None,
     form: Annotated[
-        Form | None,
+        FormatName | None,
         typer.Option("--format", help="What OUT is written in. [default: as its name ends]"),
     ] = None,
     record: Annotated[
@@ -186,8 +186,7 @@ def run(
     """
     from nirtorch_cli.running.signals.outputs import check_format
 
-    form_name = None if form is None else form.value
-    files = Files(output, state_in, state_out, plot, not no_clobber, form_name)
+    files = Files(output, state_in, state_out, plot, not no_clobber, form)
     check_stdout(files, as_json)
     check_files(model, inputs, files)
     request = Options(

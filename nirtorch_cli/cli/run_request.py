@@ -10,8 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from nirtorch_cli.cli.convert import uncollected
 from nirtorch_cli.cli.options import model_source
@@ -33,6 +32,10 @@ if TYPE_CHECKING:
     from nirtorch_cli.running.signals.outputs import Label
 
 
+FormatName = Literal["npz", "csv", "nir"]
+"""What outputs are written in."""
+
+
 @dataclass(frozen=True)
 class Files:
     """What is written and where, and the state that is read; None for what is not.
@@ -45,7 +48,7 @@ class Files:
     state: str | None
     plot: str | None
     clobber: bool
-    form: str | None = None
+    form: FormatName | None = None
 
     @property
     def replaces_state(self) -> bool:
@@ -53,14 +56,6 @@ class Files:
         if self.state is None or self.state_in is None:
             return False
         return os.path.realpath(self.state) == os.path.realpath(self.state_in)
-
-
-class Form(str, Enum):
-    """What outputs are written in."""
-
-    NPZ = "npz"
-    CSV = "csv"
-    NIR = "nir"
 
 
 def check_stdout(files: Files, as_json: bool) -> None:
@@ -78,7 +73,7 @@ def check_stdout(files: Files, as_json: bool) -> None:
         raise UsageError(text, hint="give --format npz, csv or nir; or name a file")
     if as_json:
         raise UsageError("-o - leaves no room on stdout for --json", hint="name a file")
-    if files.form != Form.CSV.value and sys.stdout.isatty():
+    if files.form != "csv" and sys.stdout.isatty():
         raise UsageError("-o - would write a binary file to the terminal", hint="redirect it")
 
 

@@ -35,7 +35,6 @@ from nirtorch_cli.reading.graphs import read
 from nirtorch_cli.reading.outline import Change, difference, outline
 from nirtorch_cli.reading.sources import Source, name_of
 
-_SIZES = ("kernel_size", "stride", "padding", "dilation")
 _LONGEST_REASON = 200
 
 
@@ -57,8 +56,7 @@ class RepairedFile:
 
         Raises:
             OutputError: it cannot be written, is the file that was repaired, or exists and
-            `clobber`
-                is False.
+                `clobber` is False.
         """
         require_writable(target, clobber=clobber, source=self.file)
         with atomic_write(target, clobber=clobber) as stream:
