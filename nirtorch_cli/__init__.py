@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from nirtorch_cli.conversion.defaults import DEFAULT_MAP as DEFAULT_MAP
     from nirtorch_cli.conversion.defaults import default_map as default_map
     from nirtorch_cli.conversion.interpreter import nir_to_torch as nir_to_torch
+    from nirtorch_cli.conversion.packs import Context as Context
+    from nirtorch_cli.conversion.packs import Pack as Pack
     from nirtorch_cli.findings.errors import ContractError as ContractError
     from nirtorch_cli.findings.errors import ConversionError as ConversionError
     from nirtorch_cli.findings.errors import MapError as MapError
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
 _HOME = {
     "Comparison": "comparison.comparison",
     "Compiler": "running.engine.compiler",
+    "Context": "conversion.packs",
     "ContractError": "findings.errors",
     "ConversionError": "findings.errors",
     "DEFAULT_MAP": "conversion.defaults",
@@ -66,6 +69,7 @@ _HOME = {
     "NirtorchError": "findings.errors",
     "NirtorchWarning": "findings.warnings",
     "OutputError": "findings.errors",
+    "Pack": "conversion.packs",
     "Primitive": "primitives.table",
     "ReadError": "findings.errors",
     "SaveError": "findings.errors",

@@ -69,7 +69,7 @@ def linear(*shape: int) -> Tree:
 
 def lif(size: int = 2, **values: Any) -> Tree:
     """A LIF node; a value of its own for a parameter replaces the usual one."""
-    usual = {"tau": 5e-4, "r": 1.0, "v_leak": 0.0, "v_threshold": 0.1, "v_reset": 0.0}
+    usual = {"tau": 5e-4, "r": 5.0, "v_leak": 0.01, "v_threshold": 0.1, "v_reset": 0.0}
     arrays = {name: np.full(size, value, dtype=np.float32) for name, value in usual.items()}
     return {"type": "LIF", **arrays, **{n: np.asarray(value) for n, value in values.items()}}
 

@@ -25,9 +25,9 @@ def _command(*arguments: str) -> str:
 
 
 def _code(name: str) -> str:
-    from nirtorch_cli import nir_to_torch
+    from networks import module_of
 
-    return nir_to_torch(DATA / f"{name}.nir", {}).code.strip("\n ") + "\n"
+    return module_of(DATA / f"{name}.nir", {}).code.strip("\n ") + "\n"
 
 
 def _json(command: str, name: str) -> str:

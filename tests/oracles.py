@@ -41,12 +41,15 @@ class StepRules:
     integration: str = "euler"
     reset: str = "value"
     integrator_input: str = "charge"
+    reset_delay: bool = False
+    fire_at: str = "above"
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.dt) and self.dt > 0):
             raise ValueError(f"dt must be finite and positive, not {self.dt!r}")
         _require_one_of("integration", self.integration, ("euler", "exact"))
-        _require_one_of("reset", self.reset, ("value", "subtract"))
+        _require_one_of("reset", self.reset, ("value", "subtract", "none"))
+        _require_one_of("fire_at", self.fire_at, ("above", "reached"))
         _require_one_of("integrator_input", self.integrator_input, ("charge", "current"))
 
 
@@ -129,15 +132,24 @@ class NeuronSimulation:
     def step(self, x: Array) -> Array:
         if self.state is None:
             self.state = initial_state(self.node, x.shape)
-        v = self._subthreshold(self.state, x)
         if type(self.node) not in FIRING:
-            self.state["v"] = v
-            return v
+            self.state["v"] = self._subthreshold(self.state, x)
+            return self.state["v"]
         v_threshold, v_reset = _parameters(self.node, "v_threshold", "v_reset")
-        z = v > v_threshold
-        reset_to = v_reset if self.rules.reset == "value" else v - (v_threshold - v_reset)
-        self.state["v"] = np.where(z, reset_to, v)
+        late = self._fires(self.state["v"]) & self.rules.reset_delay
+        if self.rules.reset == "value":
+            self.state["v"] = np.where(late, v_reset, self.state["v"])
+        v = self._subthreshold(self.state, x)
+        if self.rules.reset == "subtract":
+            v = np.where(late, v - v_threshold, v)
+        z = self._fires(v)
+        to = {"value": v_reset + 0 * v, "subtract": v - v_threshold, "none": v}[self.rules.reset]
+        self.state["v"] = v if self.rules.reset_delay else np.where(z, to, v)
         return z.astype(np.float64)
+
+    def _fires(self, v: Array) -> Any:
+        (v_threshold,) = _parameters(self.node, "v_threshold")
+        return v >= v_threshold if self.rules.fire_at == "reached" else v > v_threshold
 
     def _subthreshold(self, state: dict[str, Array], x: Array) -> Array:
         """The membrane before any spike; the current, which no spike resets, is stored here."""
@@ -527,12 +539,14 @@ def step_response(
     integration: str = "euler",
     reset: str = "value",
     integrator_input: str = "charge",
+    reset_delay: bool = False,
+    fire_at: str = "above",
 ) -> Array:
     """Outputs (T, *batch, *out_shape) of a node in its initial state given xs (T, *batch, *shape).
 
     A NIRGraph is run without any delayed edge, as `run_graph` does by default.
     """
-    rules = StepRules(dt, integration, reset, integrator_input)
+    rules = StepRules(dt, integration, reset, integrator_input, reset_delay, fire_at)
     return _stacked(partial(_simulation_of, node, rules), xs)
 
 
@@ -544,9 +558,12 @@ def membrane_trace(
     integration: str = "euler",
     reset: str = "value",
     integrator_input: str = "charge",
+    reset_delay: bool = False,
+    fire_at: str = "above",
 ) -> dict[str, Array]:
     """State of a neuron after each step and its reset: {"v": (T, ...)}, and "i" if it has one."""
-    neuron = NeuronSimulation(node, StepRules(dt, integration, reset, integrator_input))
+    rules = StepRules(dt, integration, reset, integrator_input, reset_delay, fire_at)
+    neuron = NeuronSimulation(node, rules)
     states: list[dict[str, Array]] = []
     for x in np.asarray(xs, dtype=np.float64):
         neuron.step(x)

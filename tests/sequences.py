@@ -22,6 +22,10 @@ OPTIONS = [
     for integration in ("euler", "exact")
     for reset in ("value", "subtract")
     for charge in ("charge", "current")
+] + [
+    {"reset": "none", "fire_at": "reached"},
+    {"reset": "value", "reset_delay": True},
+    {"reset": "subtract", "reset_delay": True, "integration": "exact"},
 ]
 
 

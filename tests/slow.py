@@ -38,6 +38,7 @@ SLOW: Mapping[str, tuple[str, ...]] = {
     "conversion/test_naming.py": ("test_hostile_names_survive_saving",),
     "drawing/test_pictures.py": ALL,
     "drawing/test_runs.py": ALL,
+    "frameworks/test_packs.py": ALL,
     "graph/test_cycles.py": ALL,
     "graph/test_damage.py": ALL,
     "graph/test_delays_in_loops.py": ("test_random_graphs", "test_a_warning_names_the_elements"),
@@ -46,6 +47,9 @@ SLOW: Mapping[str, tuple[str, ...]] = {
     "graph/test_schedule.py": (
         "test_delayed_and_ambiguous_are_what_dominators_say",
         "test_the_hash_seed_does_not_count",
+    ),
+    "mappings/test_layers.py": (
+        "test_saved_after_a_step_of_training_and_loaded_in_a_fresh_process",
     ),
     "primitives/test_precision.py": (
         "test_increments_that_a_type_loses_are_a_warning",

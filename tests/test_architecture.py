@@ -44,10 +44,12 @@ WITHOUT_TORCH = (
     "conversion.artefacts.formats",
     "conversion.artefacts.nir",
     "conversion.importing",
+    "conversion.map_options",
     "conversion.maps",
     "conversion.naming",
     "conversion.node_map",
     "conversion.options",
+    "conversion.packs",
     "running.signals",
     "running.state_file",
     "batch.collect",
@@ -64,6 +66,7 @@ WITHOUT_TORCH = (
 PUBLIC = (
     "Comparison",
     "Compiler",
+    "Context",
     "ContractError",
     "ConversionError",
     "DEFAULT_MAP",
@@ -76,6 +79,7 @@ PUBLIC = (
     "NirtorchError",
     "NirtorchWarning",
     "OutputError",
+    "Pack",
     "Primitive",
     "ReadError",
     "SaveError",
@@ -293,7 +297,7 @@ def changes(module: ast.Module) -> Iterator[str]:
             for decorator in function.decorator_list:
                 name = decorator.func if isinstance(decorator, ast.Call) else decorator
                 called = ast.unparse(name).rpartition(".")[2]
-                if "cache" in called:
+                if "cache" in called and called != "cached_property":
                     yield called
         for node in ast.walk(function):
             if isinstance(node, ast.Global):

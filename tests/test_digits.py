@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import DATA
+from networks import module_of
 from oracles import assert_same_spikes
 from sequences import run_steps
 
@@ -37,7 +38,7 @@ def recorded_spikes(record: Any) -> np.ndarray:
 @pytest.mark.parametrize("name", MODELS)
 def test_every_spike_is_the_one_that_snntorch_recorded(name: str) -> None:
     record = np.load(DATA / f"{name}.npz")
-    module = nirtorch_cli.nir_to_torch(DATA / f"{name}.nir", {})
+    module = module_of(DATA / f"{name}.nir", {})
     assert module.meta["dt"] == 1e-4
     with torch.no_grad():
         run = run_steps(module, recorded_input(record))
@@ -58,7 +59,7 @@ def test_another_meaning_of_a_step_gives_other_spikes(change: dict[str, Any]) ->
     """So that agreement says something: each setting matters to these models."""
     record = np.load(DATA / "digits.npz")
     options = {"dt": 1e-4, **change}
-    module = nirtorch_cli.nir_to_torch(DATA / "digits.nir", {}, nirtorch_cli.default_map(**options))
+    module = module_of(DATA / "digits.nir", {}, nirtorch_cli.default_map(**options))
     with torch.no_grad():
         outputs = run_steps(module, recorded_input(record)).outputs.numpy()
     assert (outputs != recorded_spikes(record)).sum() > 100

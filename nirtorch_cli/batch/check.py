@@ -18,11 +18,11 @@ from nirtorch_cli.batch.collect import gathered
 from nirtorch_cli.batch.examine import examined, usable_cpus
 from nirtorch_cli.batch.task import Assessment, Task
 from nirtorch_cli.batch.verdict import Policy, Verdict, judge
-from nirtorch_cli.conversion.options import Dtype, Options
+from nirtorch_cli.conversion.options import Dtype, IntegratorInput, Options
 from nirtorch_cli.findings.errors import ExitCode
 from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.findings.rules import selectors
-from nirtorch_cli.primitives.dynamics import Integration, IntegratorInput, Reset
+from nirtorch_cli.primitives.dynamics import FireAt, Integration, Reset
 from nirtorch_cli.reading.limits import allowed_bytes
 
 if TYPE_CHECKING:
@@ -38,12 +38,15 @@ def check(
     paths: Source | Iterable[Source],
     *,
     maps: Sequence[str] = (),
+    map_nodes: Sequence[str] = (),
     with_defaults: bool = True,
     skip_unmapped: bool = False,
     dt: float | None = None,
     integration: Integration = "euler",
     reset: Reset = "value",
-    integrator_input: IntegratorInput = "charge",
+    reset_delay: bool = False,
+    fire_at: FireAt = "above",
+    integrator_input: IntegratorInput = "auto",
     device: str = "cpu",
     dtype: Dtype | torch.dtype = "float32",
     repair: bool = True,
@@ -70,12 +73,12 @@ def check(
         paths: a file, a folder (every .nir file in it) or a pattern such as `models/**/*.nir`; the
             bytes of a file, or a binary stream; or several of these. A file counts once.
         maps: node maps, as the command's `--map` names them: `package.module:ATTR`, `file.py:ATTR`
-            or an installed pack; later ones win.
+            or an installed pack; later ones win. map_nodes: maps for single nodes, `NODE=SPEC`.
         with_defaults: whether node types that they leave out are mapped by default.
         skip_unmapped, device, dtype, repair: as for `nir_to_torch`; device and dtype by name, or
             a `torch.dtype`.
         dt: the length of a step, in the unit of the time constants; None to infer it.
-        integration, reset, integrator_input: as for `default_map`.
+        integration, reset, reset_delay, fire_at, integrator_input: as for `default_map`.
         steps: how many to run; None for as many as all delays and loops need, and 100 more where
             there are maps.
         seed: of the run's random input.
@@ -102,11 +105,14 @@ def check(
     """
     request = Options(
         maps=tuple(maps),
+        map_nodes=tuple(map_nodes),
         with_defaults=with_defaults,
         skip_unmapped=skip_unmapped,
         dt=dt,
         integration=integration,
         reset=reset,
+        reset_delay=reset_delay,
+        fire_at=fire_at,
         integrator_input=integrator_input,
         device=str(device),
         dtype=cast(Dtype, str(dtype).removeprefix("torch.")),

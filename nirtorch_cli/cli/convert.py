@@ -17,9 +17,11 @@ from nirtorch_cli.cli.options import (
     Device,
     Dt,
     DtypeOption,
+    FireAtOption,
     IntegrationOption,
     IntegratorInputOption,
     Json,
+    MapNodes,
     Maps,
     MaxBytes,
     Model,
@@ -27,6 +29,7 @@ from nirtorch_cli.cli.options import (
     NoDefaults,
     NoRepair,
     Quiet,
+    ResetDelay,
     ResetOption,
     SkipUnmapped,
     SurrogateOption,
@@ -38,7 +41,7 @@ from nirtorch_cli.cli.progress import progress
 from nirtorch_cli.cli.tables import show_activity, table
 from nirtorch_cli.conversion.artefacts.atomic import require_writable
 from nirtorch_cli.conversion.artefacts.formats import artefact_of
-from nirtorch_cli.conversion.options import Options
+from nirtorch_cli.conversion.options import OF_FIRING, Options
 from nirtorch_cli.findings.errors import ConversionError, UsageError
 from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.findings.text import counted, listed, printable
@@ -62,13 +65,16 @@ Examples:
 def convert(
     model: Model,
     maps: Maps = [],  # noqa: B006 (Typer reads it)
+    map_nodes: MapNodes = [],  # noqa: B006
     no_defaults: NoDefaults = False,
     skip_unmapped: SkipUnmapped = False,
     no_repair: NoRepair = False,
     dt: Dt = "auto",
     integration: IntegrationOption = "euler",
     reset: ResetOption = "value",
-    integrator_input: IntegratorInputOption = "charge",
+    reset_delay: ResetDelay = False,
+    fire_at: FireAtOption = "above",
+    integrator_input: IntegratorInputOption = "auto",
     surrogate: SurrogateOption = "atan",
     device: Device = "cpu",
     dtype: DtypeOption = "float32",
@@ -113,11 +119,14 @@ def convert(
 
         request = Options(
             maps=tuple(maps),
+            map_nodes=tuple(map_nodes),
             with_defaults=not no_defaults,
             skip_unmapped=skip_unmapped,
             dt=step,
             integration=integration,
             reset=reset,
+            reset_delay=reset_delay,
+            fire_at=fire_at,
             integrator_input=integrator_input,
             surrogate=surrogate,
             device=device,
@@ -221,9 +230,9 @@ def result(
     """The answer as plain values."""
     from nirtorch_cli.conversion.describe import count_parameters, describe, generated_code
 
-    keys = ("file", "file_version", "dt", "dt_reason", "integration", "reset", "integrator_input")
+    keys = ("file", "file_version", "dt", "dt_reason", "dt_is_guess", "written_by", "integration")
     answer: dict[str, Any] = {
-        **{key: module.meta[key] for key in (*keys, "versions")},
+        **{key: module.meta[key] for key in (*keys, *OF_FIRING, "integrator_input", "versions")},
         "parameters": count_parameters(module),
         "nodes": [asdict(row) for row in describe(module)],
         "sample": None if sample is None else _sample_values(sample),

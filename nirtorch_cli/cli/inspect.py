@@ -203,6 +203,10 @@ def show_tables(inspection: Inspection) -> None:
     print(f"file     {printable(inspection.file or 'none')}{size}")
     print(f"version  {printable(inspection.version or 'none')}")
     print(f"dt       {inspection.dt:g}: {inspection.dt_reason}")
+    if inspection.integrator_reason is not None:
+        print(f"I, IF    take a {inspection.integrator_input}: {inspection.integrator_reason}")
+    if inspection.written_by:
+        print(f"by       {' or '.join(inspection.written_by)}, to all appearance")
     print(f"numbers  {sum(node.numbers for node in inspection.nodes):,}")
     for name, text in inspection.metadata.items():
         print(f"metadata {printable(name)} = {printable(text)}")

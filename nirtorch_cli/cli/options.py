@@ -7,9 +7,9 @@ from typing import Annotated, BinaryIO, Literal
 
 import typer
 
-from nirtorch_cli.conversion.options import Dtype
+from nirtorch_cli.conversion.options import Dtype, IntegratorInput
 from nirtorch_cli.findings.errors import UsageError
-from nirtorch_cli.primitives.dynamics import Integration, IntegratorInput, Reset, Surrogate
+from nirtorch_cli.primitives.dynamics import FireAt, Integration, Reset, Surrogate
 
 Model = Annotated[str, typer.Argument(help="A .nir file; - for stdin.", metavar="MODEL")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, on failure too.")]
@@ -27,8 +27,18 @@ Maps = Annotated[
         "--map",
         "-m",
         metavar="SPEC",
-        help="A node map: package.module:ATTR, package.module (its MAP), file.py:ATTR, or an "
-        "installed pack. May be repeated; later ones win.",
+        help="A node map: package.module:ATTR, package.module (its MAP), file.py:ATTR, an "
+        "installed pack ('nirtorch maps'), or auto: the pack of the program that wrote MODEL. "
+        "Options follow a colon: snntorch:reset=zero. May be repeated; later ones win.",
+    ),
+]
+MapNodes = Annotated[
+    list[str],
+    typer.Option(
+        "--map-node",
+        metavar="NODE=SPEC",
+        help="A mapper or map for single nodes, by path or pattern; wins over --map. May be "
+        "repeated.",
     ),
 ]
 NoDefaults = Annotated[bool, typer.Option("--no-defaults", help="Map nothing by default.")]
@@ -48,10 +58,17 @@ SurrogateOption = Annotated[
     Surrogate, typer.Option(help="Derivative of a spike in the backward pass.")
 ]
 ResetOption = Annotated[
-    Reset, typer.Option(help="A spike sets v to v_reset, or lowers it by the difference.")
+    Reset, typer.Option(help="A spike sets v to v_reset, lowers it by v_threshold, or leaves it.")
+]
+ResetDelay = Annotated[
+    bool, typer.Option("--reset-delay", help="The reset of a spike acts in the next step.")
+]
+FireAtOption = Annotated[
+    FireAt, typer.Option("--fire-at", help="Fire where v is above its threshold, or reached it.")
 ]
 IntegratorInputOption = Annotated[
-    IntegratorInput, typer.Option(help="I and IF take charge per step, or current.")
+    IntegratorInput,
+    typer.Option(help="I and IF take charge per step, or current; auto: as the file tells."),
 ]
 Device = Annotated[
     str, typer.Option(metavar="DEVICE", help="Where the module is put: cpu, cuda:0, meta.")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from nirtorch_cli.cli.output import abandon_stdout, shape_text, stdout_error
 from nirtorch_cli.cli.run_request import Files, made_now
 from nirtorch_cli.cli.tables import show_activity
+from nirtorch_cli.conversion.options import OF_FIRING
 from nirtorch_cli.findings.errors import ExitCode, NirtorchError
 from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.findings.text import counted, printable
@@ -197,7 +198,7 @@ def answer(done: Done, files: Files) -> dict[str, Any]:
     """The answer as plain values."""
     from nirtorch_cli.running.tally import statistics
 
-    keys = ("file", "dt", "dt_reason", "integration", "reset", "integrator_input", "versions")
+    keys = ("file", "dt", "dt_reason", "integration", *OF_FIRING, "integrator_input", "versions")
     outcome = done.outcome
     return {
         **{key: done.module.meta.get(key) for key in keys},

@@ -202,11 +202,14 @@ def check_unchanged(model: str, request: Options) -> None:
 
 _OPTIONS = {
     "maps": "--map",
+    "map_nodes": "--map-node",
     "with_defaults": "--no-defaults",
     "skip_unmapped": "--skip-unmapped",
     "dt": "--dt",
     "integration": "--integration",
     "reset": "--reset",
+    "reset_delay": "--reset-delay",
+    "fire_at": "--fire-at",
     "integrator_input": "--integrator-input",
     "surrogate": "--surrogate",
     "repair": "--no-repair",
@@ -343,6 +346,8 @@ def made_now(module: ConvertedModule, dtype: str | None = None, steps: int | Non
         dt=meta["dt"],
         integration=meta.get("integration"),
         reset=meta.get("reset"),
+        reset_delay=meta.get("reset_delay"),
+        fire_at=meta.get("fire_at"),
         dtype=dtype,
         model=meta.get("file"),
         steps=steps,

@@ -7,7 +7,6 @@ In: a `Side` that is not a trace, and the .nir file. Out: a module in evaluation
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from nirtorch_cli.comparison.specs import Side
 from nirtorch_cli.conversion.graph_module import ConvertedModule
@@ -37,9 +36,8 @@ def module_of(
         return saved_model(side.target, device, trust=trust)
     assert model is not None
     maps = (side.target,) if side.kind == "map" else ()
-    options: dict[str, Any] = side.options
     request = Options(maps=maps, dt=side.dt, device=device)
-    return evaluating(convert_model(model, replace(request, **options)))
+    return evaluating(convert_model(model, replace(request, **side.options)))
 
 
 def same_inputs(a: ConvertedModule, b: ConvertedModule) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 from nirtorch_cli.conversion.options import CHOICES
 from nirtorch_cli.findings.errors import UsageError
@@ -19,7 +19,11 @@ from nirtorch_cli.findings.text import listed, quoted
 
 SideKind = Literal["default", "map", "file", "trace"]
 
-_CHOICES = {name: choices for name, choices in CHOICES.items() if name != "surrogate"}
+_CHOICES = {
+    name: {str(choice).lower(): choice for choice in choices}
+    for name, choices in CHOICES.items()
+    if name != "surrogate"
+}
 """No surrogate: it changes no forward value, and nothing else is compared."""
 
 _TAKEN: dict[str, tuple[str, ...]] = {
@@ -44,7 +48,7 @@ class Side:
     kind: SideKind
     target: str = ""
     dt: float | None = None
-    options: dict[str, str] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
 
     @property
     def needs_model(self) -> bool:
@@ -71,7 +75,7 @@ def parse_side(spec: str) -> Side:
         hint = did_you_mean(kind, _TAKEN) if kind not in _TAKEN else None
         hint = hint or "a spec is default, map:SPEC, file:MODEL.pt or trace:FILE"
         raise _problem(spec, "is not of a form that is known", hint)
-    options = {}
+    options: dict[str, Any] = {}
     for name, value in reversed(given):
         if name not in _TAKEN[kind]:
             takes = listed(list(_TAKEN[kind])) if _TAKEN[kind] else "none"
@@ -83,7 +87,7 @@ def parse_side(spec: str) -> Side:
             hint = f"{name} is {' or '.join(_CHOICES[name])}"
             hint = did_you_mean(value, _CHOICES[name]) or hint
             raise _problem(spec, f"says {name}={quoted(value)}", hint)
-        options[name] = value
+        options[name] = _CHOICES[name][value] if name in _CHOICES else value
     dt = _positive(spec, options.pop("dt")) if "dt" in options else None
     return Side(spec, cast(SideKind, kind), target, dt, options)
 

@@ -8,13 +8,14 @@ are copied, in the file's precision; `nir_to_torch` converts them once, at the e
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import nir
 import torch
 
-from nirtorch_cli.graph.time_step import infer_time_step
+from nirtorch_cli.graph.origin import Origin, origin_of
+from nirtorch_cli.graph.time_step import DEFAULT_DT
 from nirtorch_cli.primitives.dynamics import Dynamics
 from nirtorch_cli.primitives.modules.build import build
 from nirtorch_cli.primitives.modules.surrogate import Derivative
@@ -27,21 +28,23 @@ NodeMap = dict[type[nir.NIRNode], Callable[[Any], torch.nn.Module | None]]
 class DefaultMapper:
     """One entry of a default map: builds the reference module of one node type.
 
-    With `infers_dt`, dt is not settled yet: `nir_to_torch` infers it from the whole
-    graph, and a call with a single node from that node.
+    inferred: those of dt and integrator_input that are not settled yet. `nir_to_torch` infers
+    them from the whole graph, and a call with a single node from that node.
     """
 
     primitive: Primitive
     dynamics: Dynamics
-    infers_dt: bool
+    inferred: frozenset[str] = field(default_factory=frozenset)
 
     def __call__(self, node: nir.NIRNode) -> torch.nn.Module | None:
-        settled = self.with_dt(infer_time_step(node).dt) if self.infers_dt else self
+        settled = self.settled(origin_of(node)) if self.inferred else self
         return build(self.primitive, node, settled.dynamics)
 
-    def with_dt(self, dt: float) -> DefaultMapper:
-        """The same entry with dt settled."""
-        return replace(self, dynamics=replace(self.dynamics, dt=dt), infers_dt=False)
+    def settled(self, origin: Origin) -> DefaultMapper:
+        """The same entry with what was to be inferred."""
+        found = {"dt": origin.time_step.dt, "integrator_input": origin.integrator_input}
+        changes: dict[str, Any] = {name: found[name] for name in self.inferred}
+        return replace(self, dynamics=replace(self.dynamics, **changes), inferred=frozenset())
 
 
 def default_map(
@@ -49,7 +52,10 @@ def default_map(
     integration: str = "euler",
     reset: str = "value",
     surrogate: str | Derivative = "atan",
-    integrator_input: str = "charge",
+    integrator_input: str = "auto",
+    *,
+    reset_delay: bool = False,
+    fire_at: str = "above",
 ) -> NodeMap:
     """A map with a reference module for every NIR primitive.
 
@@ -59,11 +65,14 @@ def default_map(
         integration: "euler" (forward Euler) or "exact" (solves the neuron's equation
             for an input that is constant over a step).
         reset: after a spike, "value" sets v to v_reset, "subtract" lowers v by
-            v_threshold - v_reset.
+            v_threshold, "none" leaves v.
         surrogate: the derivative of a spike in the backward pass: "atan", "sigmoid",
             "fast_sigmoid", "triangular", "straight_through", or a function of
             v - v_threshold. A function must be importable, or the module cannot be saved.
-        integrator_input: what I and IF take: "charge" per step or "current".
+        integrator_input: what I and IF take: "charge" per step or "current"; "auto" is the
+            charge, unless the numbers of the graph tell that it is a current.
+        reset_delay: whether the reset of a spike acts in the next step, see `Dynamics`.
+        fire_at: whether a neuron fires where v is "above" the threshold, or has "reached" it.
 
     Raises:
         ValueError: an option is none of these, or dt is not a positive number.
@@ -74,14 +83,19 @@ def default_map(
     infers_dt = dt == "auto"
     if isinstance(dt, str) and not infers_dt:
         raise ValueError(f"dt {dt!r} is neither 'auto' nor a number")
+    infers_input = integrator_input == "auto"
     dynamics = Dynamics(
-        **({} if infers_dt else {"dt": float(dt)}),
+        dt=DEFAULT_DT if infers_dt else float(dt),
         integration=integration,
         reset=reset,
+        reset_delay=reset_delay,
+        fire_at=fire_at,
         surrogate=surrogate,
-        integrator_input=integrator_input,
+        integrator_input="charge" if infers_input else integrator_input,
     )
-    return {entry.type: DefaultMapper(entry, dynamics, infers_dt) for entry in known_primitives()}
+    asked = {"dt": infers_dt, "integrator_input": infers_input}
+    inferred = frozenset(name for name, is_inferred in asked.items() if is_inferred)
+    return {entry.type: DefaultMapper(entry, dynamics, inferred) for entry in known_primitives()}
 
 
 DEFAULT_MAP: NodeMap = default_map()

@@ -15,6 +15,7 @@ import hashlib
 import importlib
 import importlib.util
 import os
+import re
 import sys
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
@@ -36,12 +37,43 @@ def installed_packs() -> dict[str, EntryPoint]:
     return {point.name: point for point in sorted(found, key=lambda point: point.name)}
 
 
+_OPTIONS = re.compile(r"(?P<where>.+?):(?P<options>[A-Za-z_]\w*=.*)")
+"""A spec with options: they begin at the first colon that a name and `=` follow."""
+
+LAYERS = "layers"
+"""The attribute of a pack that stands for the framework's own layers."""
+
+
+def spec_options(spec: str) -> tuple[str, dict[str, str]]:
+    """A spec without its options, `where:ATTR`, and these by name.
+
+    >>> spec_options("sinabs:spikes=single,min_v_mem=-1")
+    ('sinabs', {'spikes': 'single', 'min_v_mem': '-1'})
+
+    Raises:
+        MapError: an option is given twice, or has no value.
+    """
+    spec = spec.replace(f":{LAYERS},", f":{LAYERS}:", 1)
+    match = _OPTIONS.fullmatch(spec)
+    if match is None:
+        return spec, {}
+    found: dict[str, str] = {}
+    for part in match["options"].split(","):
+        name, equals, value = part.partition("=")
+        if not equals or name in found:
+            text = f"says {name} twice" if equals else f"the option {quoted(part)} has no value"
+            raise problem(spec, "NIR516", text, "options are name=value, with commas between")
+        found[name] = value
+    return match["where"], found
+
+
 def split_spec(spec: str) -> tuple[str, str | None]:
-    """`where:ATTR` into its halves; the colon of a Windows drive is no separator.
+    """`where:ATTR:options` into the first two; the colon of a Windows drive is no separator.
 
     Raises:
         MapError: it does not have a known form.
     """
+    spec, _ = spec_options(spec)
     path, colon, attribute = spec.rpartition(":")
     is_drive = len(path) == 1 and attribute[:1] in ("\\", "/")
     if not colon or is_drive:
@@ -71,6 +103,14 @@ def importable(folders: Iterable[str]) -> Iterator[None]:
                 sys.path.remove(folder)
 
 
+def pack_of(spec: str) -> EntryPoint | None:
+    """The installed pack that a spec names, by itself or with its layers; else None."""
+    path, attribute = split_spec(spec)
+    if attribute not in (None, LAYERS) or path.endswith(".py"):
+        return None
+    return installed_packs().get(path)
+
+
 def map_folders(specs: Sequence[str]) -> list[str]:
     """The folders that specs name modules of: those of files, and the current one.
 
@@ -79,6 +119,8 @@ def map_folders(specs: Sequence[str]) -> list[str]:
     folders = []
     for spec in specs:
         path, _ = split_spec(spec)
+        if pack_of(spec) is not None:
+            continue
         if path.endswith(".py"):
             folders.append(str(Path(path).resolve().parent))
             continue
@@ -105,6 +147,9 @@ def module_of(spec: str) -> ModuleType:
         MapError: it does not exist, or raised.
     """
     path, _ = split_spec(spec)
+    pack = pack_of(spec)
+    if pack is not None:
+        return importlib.import_module(pack.module)
     return _file_module(spec, Path(path)) if path.endswith(".py") else _named_module(spec, path)
 
 
@@ -180,10 +225,13 @@ def problem(spec: str, code: str, message: str, hint: str | None = None) -> MapE
 
 
 @contextlib.contextmanager
-def user_code(spec: str) -> Iterator[None]:
+def user_code(spec: str, distribution: str | None = None) -> Iterator[None]:
     """Report where the code of a spec raised.
 
     `sys.exit()` in it is an error too: it must not end the program with exit code 0.
+
+    Arguments:
+        distribution: what to install where a pack misses a module; None for the module's name.
     """
     try:
         yield
@@ -192,10 +240,10 @@ def user_code(spec: str) -> Iterator[None]:
     except BaseException as error:
         if is_interrupt(error):
             raise
-        if isinstance(error, ModuleNotFoundError) and spec in installed_packs():
+        if isinstance(error, ModuleNotFoundError) and pack_of(spec) is not None:
             text = f"--map {spec}: the pack needs {error.name!r}, which is not installed"
-            hint = f"pip install {(error.name or '').partition('.')[0]}"
-            raise MissingFrameworkError(text, hint=hint) from error
+            needed = distribution or (error.name or "").partition(".")[0]
+            raise MissingFrameworkError(text, hint=f"pip install {needed}") from error
         raise _raised(spec, error) from error
 
 

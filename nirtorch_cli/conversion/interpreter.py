@@ -25,7 +25,8 @@ from nirtorch_cli.conversion.attribution import user_errors
 from nirtorch_cli.conversion.builder import Builder, settings_of
 from nirtorch_cli.conversion.defaults import DEFAULT_MAP
 from nirtorch_cli.conversion.graph_module import ConvertedModule
-from nirtorch_cli.conversion.node_map import NodeMapping, mapper_of, merged_map
+from nirtorch_cli.conversion.node_map import NodeMapping, mapper_of, merged_map, patterns_of
+from nirtorch_cli.conversion.packs import Context, Pack, PackMap
 from nirtorch_cli.findings.errors import ConversionError, MapperError
 from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.findings.warnings import NirtorchWarning
@@ -64,8 +65,9 @@ def nir_to_torch(
     Arguments:
         nir_node: a graph, a path to a `.nir` file, or a single node, for which the
             mapped module itself is returned.
-        node_map: from NIR node types to functions that take a node and return a module,
-            or None to skip the node. Its entries win over `default_map`.
+        node_map: from NIR node types, or the paths of nodes or patterns of these, to functions
+            that take a node, or a node and its `Context`, and return a module, or None to skip
+            the node. Its entries win over `default_map`.
         default_map: the map for node types that are not in `node_map`; `{}` turns all
             defaults off. `nirtorch_cli.default_map` makes one with other options.
         device: where parameters and buffers are put.
@@ -98,6 +100,7 @@ def nir_to_torch(
         raise ValueError(f"on_error {on_error!r} is neither 'raise' nor 'warn'")
     if default_map is DEFAULT_MAP:  # as it was when this was imported; types may have come since
         default_map = defaults.default_map()
+    packs = dict.fromkeys(node_map, node_map.pack) if isinstance(node_map, PackMap) else {}
     if isinstance(nir_node, (str, os.PathLike)):
         converted = convert_file(
             read(nir_node, max_bytes=max_bytes),
@@ -106,6 +109,7 @@ def nir_to_torch(
             dtype=dtype,
             skip_unmapped=skip_unmapped,
             repair=repair,
+            packs=packs,
         )
         _say(converted, on_error)
         return converted
@@ -122,6 +126,7 @@ def nir_to_torch(
         skip_unmapped=skip_unmapped,
         repair=repair,
         max_bytes=max_bytes,
+        packs=packs,
     )
     _say(converted, on_error)
     return converted
@@ -149,6 +154,7 @@ def convert_file(
     time_step: TimeStep | None = None,
     batch: int = 1,
     origins: Mapping[Any, str] | None = None,
+    packs: Mapping[Any, Pack] | None = None,
 ) -> ConvertedModule:
     """`convert` for a file that was read, which errors, findings and `meta` then name."""
     try:
@@ -164,6 +170,7 @@ def convert_file(
             max_bytes=file.max_bytes,
             batch=batch,
             origins=origins,
+            packs=packs,
         )
     except ConversionError as error:
         raise error.of(file.name) from error.__cause__
@@ -186,36 +193,45 @@ def convert(
     max_bytes: int | None = None,
     batch: int = 1,
     origins: Mapping[Any, str] | None = None,
+    packs: Mapping[Any, Pack] | None = None,
 ) -> ConvertedModule:
     """`nir_to_torch` for a graph, with one merged map.
 
     `findings` are what reading it told; they go to the module's `meta`, in front.
     `time_step` is the length of a step where the caller knows it and why. `batch` is how many
     rows a step must be able to hold. `origins` says for keys of the map where they are from, which
-    messages then name.
+    messages then name, and `packs` which pack made them.
     """
+    packs = packs or {}
+    patterns = patterns_of(node_map)
     examination = required_sound(
         graph,
         findings,
         repair=repair,
-        is_known=lambda node: skip_unmapped or mapper_of(node, node_map) is not None,
+        is_known=lambda path, node: (
+            skip_unmapped or mapper_of(node, node_map, path, patterns) is not None
+        ),
     )
-    settings = settings_of(node_map, examination.graph, time_step)
+    graph = examination.graph
+    for pack in dict.fromkeys(packs.values()):
+        graph = pack.without_invented_edges(graph)
+        time_step = time_step or pack.time_step(graph)
+    settings = settings_of(node_map, graph, time_step, hands_dt=bool(origins) and not packs)
     dtype_name = str(dtype).removeprefix("torch.")
-    builder = Builder(settings, skip_unmapped, dtype_name, origins or {})
-    asked = list(demands(examination.graph, settings.time_step.dt, dtype.itemsize))
+    builder = Builder(settings, skip_unmapped, dtype_name, origins or {}, packs)
+    asked = list(demands(graph, settings.time_step.dt, dtype.itemsize))
     try:
         stored = sum(demand.parameters for demand in asked)
         require_allowed(asked, batch, allowed_bytes(max_bytes, stored))
-        builder.require_mappings(examination.graph, "")
+        builder.require_mappings(graph, "")
         try:
-            module = builder.build(examination.graph, "")
+            module = builder.build(graph, "")
         finally:
             builder.raise_failures()  # they come first: what else is wrong may follow from them
     except ConversionError as error:
         error.context = (*examination.findings, *builder.findings, *error.findings)
         raise
-    known = (*examination.findings, *builder.findings)
+    known = (*examination.findings, *settings.origin.findings, *builder.findings)
     module.meta.update(settings.described())
     module.meta["findings"] = [finding.to_json() for finding in known]
     module.meta["versions"] = _versions()
@@ -227,10 +243,12 @@ def convert(
 
 
 def _single_module(node: nir.NIRNode, node_map: NodeMapping) -> torch.nn.Module:
+    name = type(node).__name__
     builder = Builder(settings_of(node_map, node), skip_unmapped=False)
-    builder.require_mapping(type(node).__name__, node)
+    builder.require_mapping(name, node)
     builder.raise_unmapped()
-    module = builder.mapped(type(node).__name__, node)
+    alone = nir.NIRGraph({name: node}, [], type_check=False)
+    module = builder.mapped(name, node, lambda: Context(name, (), False, builder.dt, alone))
     builder.raise_failures()
     return torch.nn.Identity() if module is None else module
 

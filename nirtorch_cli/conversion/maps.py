@@ -1,9 +1,11 @@
 """`--map` specs to one node map.
 
 A spec is `package.module:ATTR`, `package.module` (its attribute MAP), `path/to/file.py:ATTR`,
-or the name of an installed pack (entry points of the group `nirtorch.maps`). ATTR may be
-nested with dots. It is a mapping, or a function that returns one and is handed those of the
-conversion's options that its signature names. Of several specs, later ones win.
+or the name of an installed pack (entry points of the group `nirtorch.maps`), with `:layers` for
+the framework's own. ATTR may be nested with dots. It is a mapping, a `Pack`, or a function that
+returns a mapping and is handed those of the conversion's options that its signature names. Its
+other parameters are options of the spec, `:name=value,name=value`. Of several specs, later ones
+win.
 
 Loading a spec runs the code that it names, which is the purpose. See `importing` for where
 modules are found.
@@ -11,27 +13,39 @@ modules are found.
 
 from __future__ import annotations
 
+import fnmatch
+import importlib
 import inspect
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from types import ModuleType
 from typing import Any
 
+import nir
+
 from nirtorch_cli.conversion.importing import (
+    LAYERS,
     importable,
-    installed_packs,
     map_folders,
     module_of,
+    pack_of,
     problem,
+    spec_options,
     split_spec,
     user_code,
 )
-from nirtorch_cli.conversion.node_map import check_entries
+from nirtorch_cli.conversion.map_options import MapOptionError, converted_options
+from nirtorch_cli.conversion.node_map import check_entries, mapper_of, takes_context
+from nirtorch_cli.conversion.packs import Context, Pack, PackMap
 from nirtorch_cli.findings.errors import MapError
 from nirtorch_cli.findings.suggestions import did_you_mean
 from nirtorch_cli.findings.text import listed, quoted
+from nirtorch_cli.findings.tracebacks import message
 
 DEFAULT_ATTRIBUTE = "MAP"
+
+AUTO = "auto"
+"""The spec that stands for the pack of the program that wrote the file."""
 
 
 @dataclass(frozen=True)
@@ -41,38 +55,48 @@ class MapOptions:
     dt: float
     integration: str = "euler"
     reset: str = "value"
+    reset_delay: bool = False
+    fire_at: str = "above"
     integrator_input: str = "charge"
     surrogate: Any = "atan"
     device: Any = "cpu"
     dtype: Any = None
 
 
-def load_maps(specs: Sequence[str], options: MapOptions) -> dict[Any, Callable[[Any], Any]]:
+NodeMapOf = dict[Any, Callable[..., Any]]
+
+
+def load_maps(specs: Sequence[str], options: MapOptions) -> NodeMapOf:
     """The maps of all specs as one; later specs win.
 
     Raises:
         MapError: a spec does not lead to a node map; lists every such spec.
         MissingFrameworkError: an installed pack needs a framework that is not there.
     """
-    merged: dict[Any, Callable[[Any], Any]] = {}
+    merged: NodeMapOf = {}
     for _, mapping in loaded_maps(specs, options):
         merged.update(mapping)
     return merged
 
 
 def loaded_maps(
-    specs: Sequence[str], options: MapOptions
-) -> list[tuple[str, dict[Any, Callable[[Any], Any]]]]:
-    """Each spec with its map, whose entries are checked.
+    specs: Sequence[str],
+    options: MapOptions,
+    dt_of: Callable[[Pack], float] | None = None,
+) -> list[tuple[str, NodeMapOf]]:
+    """Each spec with its map, whose entries are checked; that of a pack is a `PackMap`.
+
+    Arguments:
+        dt_of: the length of a step by a pack; None for that of the options.
 
     Raises:
         MapError, MissingFrameworkError: as `load_maps`.
     """
-    found: list[tuple[str, dict[Any, Callable[[Any], Any]]]] = []
+    found: list[tuple[str, NodeMapOf]] = []
     errors: list[MapError] = []
     for spec in specs:
         try:
-            found.append((spec, load_map(spec, options)))
+            found.append((spec, load_map(spec, options, dt_of)))
         except MapError as error:
             errors.append(error)
     if errors:
@@ -81,24 +105,50 @@ def loaded_maps(
     return found
 
 
-def load_map(spec: str, options: MapOptions) -> dict[Any, Callable[[Any], Any]]:
+def load_map(
+    spec: str, options: MapOptions, dt_of: Callable[[Pack], float] | None = None
+) -> NodeMapOf:
     """The map of one spec as a dict; a user's own mapping class is read once."""
-    attribute = _attribute_of(spec)
+    attribute = attribute_of(spec)
     with importable(map_folders([spec])), user_code(spec):
-        mapping = dict(_as_mapping(spec, attribute, options))
+        mapping: NodeMapOf
+        if isinstance(attribute, Pack):
+            if dt_of is not None:
+                options = replace(options, dt=dt_of(attribute))
+            entries = _entries(spec, attribute)
+            try:
+                mapping = PackMap(attribute, _made(spec, entries, options, HANDED_TO_PACKS))
+            except MapError as error:
+                if isinstance(error.__cause__, (ValueError, OSError)):  # an option's value
+                    text = message(error.__cause__)
+                    raise problem(spec, "NIR516", text) from error.__cause__
+                raise
+        else:
+            mapping = dict(_as_mapping(spec, attribute, options))
         check_entries(mapping, f"--map {spec}")
     return mapping
 
 
-def _attribute_of(spec: str) -> Any:
-    """What a spec names, whatever that is."""
-    path, attribute = split_spec(spec)
-    if attribute is None and not path.endswith(".py"):
-        pack = installed_packs().get(path)
-        if pack is not None:
-            with user_code(spec):
-                return pack.load()
+def attribute_of(spec: str) -> Any:
+    """What a spec names, whatever that is; of a pack's layers the pack."""
+    _, attribute = split_spec(spec)
+    pack = pack_of(spec)
+    if pack is not None:
+        with user_code(spec):
+            return pack.load()
     return _nested_attribute(spec, module_of(spec), attribute or DEFAULT_ATTRIBUTE)
+
+
+def _entries(spec: str, pack: Pack) -> Callable[..., Mapping[Any, Any]]:
+    """The function that makes the entries of a pack: its equations, or its framework's layers."""
+    if split_spec(spec)[1] != LAYERS:
+        return pack.entries
+    if pack.layers is None:
+        raise problem(spec, "NIR512", f"the pack has no {LAYERS!r}")
+    module, _, name = pack.layers.partition(":")
+    with user_code(spec, pack.distribution):
+        made: Callable[..., Mapping[Any, Any]] = getattr(importlib.import_module(module), name)
+        return made
 
 
 def _nested_attribute(spec: str, module: ModuleType, attribute: str) -> Any:
@@ -118,11 +168,28 @@ def _nested_attribute(spec: str, module: ModuleType, attribute: str) -> Any:
 def _as_mapping(spec: str, value: Any, options: MapOptions) -> Mapping[Any, Any]:
     """The value itself if it is a mapping; else what it returns for the options it names."""
     if isinstance(value, Mapping):
+        if spec_options(spec)[1]:
+            raise problem(spec, "NIR516", "is a mapping, which has no options")
         return value
     if not callable(value):
         text = f"is {type(value).__name__}, neither a mapping nor a function that returns one"
         raise problem(spec, "NIR513", text)
-    known = vars(options)
+    return _made(spec, value, options)
+
+
+HANDED_TO_PACKS = ("dt", "surrogate", "device", "dtype")
+"""What a pack may ask for; how a neuron is reset and fires is what it says itself."""
+
+
+def _made(
+    spec: str, value: Callable[..., Any], options: MapOptions, handed: Sequence[str] | None = None
+) -> Mapping[Any, Any]:
+    """What a function returns for the options it names, and for those of its spec.
+
+    Arguments:
+        handed: the options that it may name; None for all.
+    """
+    known = {n: v for n, v in vars(options).items() if handed is None or n in handed}
     try:
         parameters = inspect.signature(value).parameters
     except (TypeError, ValueError) as error:
@@ -133,13 +200,92 @@ def _as_mapping(spec: str, value: Any, options: MapOptions) -> Mapping[Any, Any]
         for name, parameter in parameters.items()
         if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
     }
-    unknown = [n for n, p in named.items() if n not in known and p.default is p.empty]
+    try:
+        given = converted_options(value, spec_options(spec)[1], known)
+    except MapOptionError as error:
+        raise problem(spec, "NIR516", str(error), error.hint) from error
+    unknown = [n for n, p in named.items() if n not in (*known, *given) and p.default is p.empty]
     if unknown:
-        hint = f"it may ask for {', '.join(known)}"
+        hint = f"it may ask for {', '.join(known)}; others are given as {spec}:{unknown[0]}=..."
         raise problem(spec, "NIR514", f"the function asks for {listed(unknown)}", hint)
     with user_code(spec):
-        made = value(**{name: known[name] for name in named if name in known})
+        made = value(**{name: known[name] for name in named if name in known}, **given)
     if not isinstance(made, Mapping):
         text = f"the function returned {type(made).__name__}, not a mapping"
         raise problem(spec, "NIR513", text)
     return made
+
+
+def split_node_spec(text: str) -> tuple[str, str]:
+    """The parts of `PATTERN=SPEC`.
+
+    Raises:
+        MapError: it does not have this form.
+    """
+    pattern, equals, spec = text.partition("=")
+    if not pattern or not equals or not spec:
+        said = f"--map-node {text}: is not of the form NODE=SPEC"
+        raise MapError("NIR510", said, hint="NODE is the path of a node, or a pattern")
+    return pattern, spec
+
+
+def node_mappers(
+    texts: Sequence[str],
+    graph: nir.NIRGraph,
+    options: MapOptions,
+    dt_of: Callable[[Pack], float],
+) -> Iterator[tuple[str, str, Callable[..., Any]]]:
+    """Pattern, spec and mapper of each `--map-node`.
+
+    Its spec names a mapper, `mymaps:li`, or a map, whose entry for the node's type is then used.
+
+    Raises:
+        MapError: a spec leads to neither, or no node has the name.
+    """
+    paths = list(_paths(graph, ""))
+    for text in texts:
+        pattern, spec = split_node_spec(text)
+        if not any(fnmatch.fnmatchcase(path, pattern) for path in paths):
+            hint = did_you_mean(pattern, paths) or f"the nodes are {listed(sorted(paths), most=5)}"
+            said = f"--map-node {text}: no node {quoted(pattern)}"
+            raise MapError("NIR510", said, hint=hint)
+        attribute = attribute_of(spec)
+        if isinstance(attribute, (Mapping, Pack)) or _is_factory(attribute):
+            yield pattern, spec, EntryOf(load_map(spec, options, dt_of), spec)
+        elif callable(attribute):
+            yield pattern, spec, attribute
+        else:
+            kind = type(attribute).__name__
+            raise problem(spec, "NIR513", f"is {kind}, neither a mapper nor a map")
+
+
+def _is_factory(attribute: Any) -> bool:
+    """Whether a function makes a map: it asks for nothing but options of the conversion."""
+    if not callable(attribute) or inspect.isclass(attribute):
+        return False
+    try:
+        parameters = inspect.signature(attribute).parameters
+    except (TypeError, ValueError):
+        return False
+    return {*parameters} <= {field.name for field in fields(MapOptions)}
+
+
+def _paths(graph: nir.NIRGraph, prefix: str) -> Iterator[str]:
+    for name, node in graph.nodes.items():
+        yield prefix + name
+        if isinstance(node, nir.NIRGraph):
+            yield from _paths(node, f"{prefix}{name}/")
+
+
+@dataclass(frozen=True)
+class EntryOf:
+    """A mapper for single nodes: a map's entry for their type."""
+
+    mapping: NodeMapOf
+    spec: str
+
+    def __call__(self, node: nir.NIRNode, context: Context) -> Any:
+        mapper = mapper_of(node, self.mapping)
+        if mapper is None:
+            raise ValueError(f"the map {self.spec} has no entry for {type(node).__name__}")
+        return mapper(node, context) if takes_context(mapper) else mapper(node)

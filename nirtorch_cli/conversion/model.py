@@ -18,14 +18,22 @@ from nirtorch_cli.conversion.defaults import default_map
 from nirtorch_cli.conversion.graph_module import ConvertedModule
 from nirtorch_cli.conversion.importing import current_folder, importable, map_folders
 from nirtorch_cli.conversion.interpreter import convert_file
-from nirtorch_cli.conversion.maps import MapOptions, loaded_maps
+from nirtorch_cli.conversion.maps import (
+    AUTO,
+    MapOptions,
+    loaded_maps,
+    node_mappers,
+    split_node_spec,
+)
 from nirtorch_cli.conversion.node_map import merged_map
 from nirtorch_cli.conversion.options import Options
-from nirtorch_cli.findings.errors import ReadError, UsageError
+from nirtorch_cli.conversion.packs import Pack, PackMap
+from nirtorch_cli.findings.errors import MapError, ReadError, UsageError
 from nirtorch_cli.findings.suggestions import did_you_mean
-from nirtorch_cli.findings.text import counted, quoted
+from nirtorch_cli.findings.text import counted, listed, quoted
 from nirtorch_cli.findings.tracebacks import message
-from nirtorch_cli.graph.time_step import TimeStep, infer_time_step
+from nirtorch_cli.graph.origin import Origin, origin_of
+from nirtorch_cli.graph.time_step import TimeStep
 from nirtorch_cli.reading.graphs import ModelFile
 from nirtorch_cli.reading.registered_nodes import with_known_types
 
@@ -44,21 +52,42 @@ def convert_model(
         MissingFrameworkError: an installed pack needs a framework that is not there.
         UsageError: the device is not usable here.
     """
-    step = TimeStep(request.dt, "given by --dt") if request.dt else infer_time_step(file.graph)
+    origin = origin_of(file.graph)
+    if request.dt:
+        origin = origin.at(TimeStep(request.dt, "given by --dt"))
+    step: TimeStep | None = origin.time_step if request.dt else None
+    of_a_step = {**request.of_a_step}
+    if request.integrator_input == "auto":
+        of_a_step["integrator_input"] = origin.integrator_input
     dtype: torch.dtype = getattr(torch, request.dtype)
     device = usable_device(request.device)
     user_map: dict[Any, Any] = {}
     origins: dict[Any, str] = {}
-    if request.maps:
+    packs: dict[Any, Pack] = {}
+    specs = [origin_pack(origin, file.name) if spec == AUTO else spec for spec in request.maps]
+    if specs or request.map_nodes:
         stage("loading maps")
-        options = MapOptions(dt=step.dt, **request.of_a_step, device=device, dtype=dtype)
-        for spec, mapping in loaded_maps(request.maps, options):
+        options = MapOptions(dt=origin.time_step.dt, **of_a_step, device=device, dtype=dtype)
+
+        def settled(pack: Pack) -> float:
+            return step.dt if step is not None else pack.time_step(file.graph).dt
+
+        for spec, mapping in loaded_maps(specs, options, settled):
             user_map.update(mapping)
             origins.update(dict.fromkeys(mapping, f"--map {spec}"))
+            if isinstance(mapping, PackMap):
+                packs.update(dict.fromkeys(mapping, mapping.pack))
+        for pattern, spec, mapper in node_mappers(request.map_nodes, file.graph, options, settled):
+            user_map[pattern] = mapper
+            origins[pattern] = f"--map-node {pattern}={spec}"
         file = with_known_types(file)
-    defaults = default_map(step.dt, **request.of_a_step) if request.with_defaults else {}
+    if step is None and not packs:
+        step = origin.time_step
+    chosen = "auto" if step is None else step.dt
+    defaults = default_map(chosen, **request.of_a_step) if request.with_defaults else {}
     stage(f"converting {counted(len(file.graph.nodes), 'node')}")
-    with importable(map_folders(request.maps)):  # a mapper may import what it needs when called
+    specs += [split_node_spec(spec)[1] for spec in request.map_nodes]
+    with importable(map_folders(specs)):  # a mapper may import what it needs when called
         module = convert_file(
             file,
             merged_map(user_map, defaults),
@@ -69,9 +98,28 @@ def convert_model(
             repair=request.repair,
             batch=request.batch,
             origins=origins,
+            packs=packs,
         )
-    module.meta["maps"] = list(request.maps)
+    module.meta["maps"] = specs
     return module
+
+
+def origin_pack(origin: Origin, name: str) -> str:
+    """The pack of the program that wrote a file, for `--map auto`.
+
+    Raises:
+        MapError: no known program wrote it, or several may have.
+    """
+    if origin.family is not None:
+        return origin.family.pack
+    if origin.families:
+        packs = [family.pack for family in origin.families]
+        text = f"{listed([family.name for family in origin.families])} write such files"
+        hint = f"choose one: --map {' or --map '.join(packs)}"
+    else:
+        text = "no program is known that writes such files"
+        hint = "'nirtorch maps' lists the packs"
+    raise MapError("NIR518", f"--map auto: {text}", file=name, hint=hint)
 
 
 def saved_model(path: str, device: str, *, trust: bool) -> ConvertedModule:

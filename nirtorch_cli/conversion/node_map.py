@@ -6,9 +6,11 @@ for a node. Does not load torch.
 
 from __future__ import annotations
 
+import fnmatch
 import functools
+import inspect
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import nir
@@ -19,11 +21,13 @@ from nirtorch_cli.findings.tracebacks import reason
 from nirtorch_cli.primitives.table import known_primitives
 from nirtorch_cli.reading.unknown_nodes import UnknownNode
 
-Mapper = Callable[[Any], Any]
-"""Takes a node; returns a `torch.nn.Module`, or None to skip the node."""
+Mapper = Callable[..., Any]
+"""Takes a node, and its `packs.Context` if it has a second parameter; returns a `torch.nn.Module`,
+or None to skip the node."""
 
 NodeMapping = Mapping[Any, Mapper]
-"""By node type of nir, or by the name of a type, which may be one that nir does not have."""
+"""By node type of nir; by the name of a type, which may be one that nir does not have; or by the
+path of a node, or a pattern of paths."""
 
 
 def merged_map(node_map: NodeMapping, default_map: NodeMapping) -> NodeMapping:
@@ -59,7 +63,7 @@ def check_entries(mapping: Mapping[Any, Any], name: str) -> None:
         is_type = isinstance(key, type) and issubclass(key, nir.NIRNode)
         if not is_type and not (isinstance(key, str) and key):
             text = f"{name}: the key {shown(key)} is not a NIR node type"
-            hint = "use a class such as nir.LIF, or the name of a type"
+            hint = "use a class such as nir.LIF, the name of a type, or that of a node"
             findings.append(Finding("NIR504", "error", text, hint=hint))
         elif not callable(value):
             kind = key if isinstance(key, str) else key.__name__
@@ -70,20 +74,54 @@ def check_entries(mapping: Mapping[Any, Any], name: str) -> None:
         raise MapError(findings)
 
 
-def key_of(node: nir.NIRNode, node_map: NodeMapping) -> Any:
-    """The key of a map that is for a node: its own type, or the nearest base class in the map."""
+def patterns_of(node_map: NodeMapping) -> list[str]:
+    """The keys of a merged map that may name nodes."""
+    return [key for key in node_map if isinstance(key, str)]
+
+
+def key_of(
+    node: nir.NIRNode, node_map: NodeMapping, path: str = "", patterns: Sequence[str] = ()
+) -> Any:
+    """The key of a map that is for a node; None if there is none.
+
+    It is the node's path, else the last pattern that fits it, else the node's type or the nearest
+    base class that the map has.
+
+    Arguments:
+        path: of the node. patterns: `patterns_of` the map; none to go by the type alone.
+    """
+    if patterns:
+        fitting = [key for key in patterns if fnmatch.fnmatchcase(path, key)]
+        if fitting:
+            return path if path in fitting else fitting[-1]
     if isinstance(node, UnknownNode):
         return node.type_name if node.type_name in node_map else None
     return next((kind for kind in type(node).__mro__ if kind in node_map), None)
 
 
-def mapper_of(node: nir.NIRNode, node_map: NodeMapping) -> Mapper | None:
-    """The function for a node: of its own type, or of the nearest base class in the map.
-
-    For a type that nir does not have, the one under the name of the type.
-    """
-    key = key_of(node, node_map)
+def mapper_of(
+    node: nir.NIRNode, node_map: NodeMapping, path: str = "", patterns: Sequence[str] = ()
+) -> Mapper | None:
+    """The function for a node, under its `key_of`."""
+    key = key_of(node, node_map, path, patterns)
     return None if key is None else node_map[key]
+
+
+def takes_context(mapper: Mapper) -> bool:
+    """Whether a mapper asks for the surroundings of its node.
+
+    That is by a parameter called context, or by a second one that must be given.
+    """
+    try:
+        parameters = [*inspect.signature(mapper).parameters.values()]
+    except (TypeError, ValueError):  # a built-in
+        return False
+    required = [
+        one
+        for one in parameters
+        if one.default is one.empty and one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)
+    ]
+    return len(required) > 1 or any(one.name == "context" for one in parameters)
 
 
 def mapper_name(mapper: Mapper) -> str:

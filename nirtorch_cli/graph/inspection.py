@@ -18,10 +18,11 @@ import numpy as np
 from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.graph.checks.time import delays_in_steps
 from nirtorch_cli.graph.inlining import inline
+from nirtorch_cli.graph.origin import origin_of
 from nirtorch_cli.graph.plan import plan_graph
 from nirtorch_cli.graph.shapes import input_shape, output_shape
 from nirtorch_cli.graph.sound import examined
-from nirtorch_cli.graph.time_step import TimeStep, infer_time_step
+from nirtorch_cli.graph.time_step import TimeStep
 from nirtorch_cli.primitives.parameters import array_of
 from nirtorch_cli.primitives.shape_rules import Shape
 from nirtorch_cli.reading.graphs import ModelFile, read
@@ -54,8 +55,11 @@ class InspectedEdge:
 class Inspection:
     """What a file holds: nodes in the order in which they would be executed, edges, findings.
 
-    file, size, version: None of a graph that is in no file. dt, dt_reason: the length of a step,
-    and where it is known from. metadata: by the path of the node and the name of the entry.
+    file, size, version: None of a graph that is in no file. dt, dt_reason, dt_is_guess: the length
+    of a step, where it is known from, and whether it is not. integrator_input: whether I and IF
+    take a charge or a current; integrator_reason: what tells it, if anything does. written_by: the
+    programs that may have written it, by the traces that they leave. metadata: by the path of the
+    node and the name of the entry.
     """
 
     file: str | None
@@ -63,6 +67,10 @@ class Inspection:
     version: str | None
     dt: float
     dt_reason: str
+    dt_is_guess: bool = False
+    integrator_input: str = "charge"
+    integrator_reason: str | None = None
+    written_by: list[str] = field(default_factory=list)
     nodes: list[InspectedNode] = field(default_factory=list)
     edges: list[InspectedEdge] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
@@ -106,13 +114,21 @@ def inspect(
     examination = examined(source if file is None else file.graph)
     name, read_findings = (None, ()) if file is None else (file.name, file.findings)
     findings = [*read_findings, *examination.findings]
-    step = infer_time_step(examination.graph) if dt is None else TimeStep(dt, "given")
+    origin = origin_of(examination.graph)
+    if dt is not None:
+        origin = origin.at(TimeStep(dt, "given"))
+    step = origin.time_step
+    findings += origin.findings
     inspection = Inspection(
         file=name,
         size=os.path.getsize(name) if name is not None and os.path.isfile(name) else None,
         version=None if file is None else file.version,
         dt=step.dt,
         dt_reason=step.reason,
+        dt_is_guess=step.is_guess,
+        integrator_input=origin.integrator_input,
+        integrator_reason=origin.integrator_reason,
+        written_by=[family.name for family in origin.families],
         metadata=dict(_metadata(examination.graph, "")),
     )
     _Lister(inspection, step, examination.is_structured).list_graph(examination.graph, "")

@@ -33,12 +33,14 @@ class Examination:
 
 
 def examined(
-    graph: nir.NIRGraph, is_known: Callable[[nir.NIRNode], bool] = lambda node: False
+    graph: nir.NIRGraph,
+    is_known: Callable[[str, nir.NIRNode], bool] = lambda path, node: False,
 ) -> Examination:
     """Repair and examine a graph as far as it can be understood.
 
     Arguments:
-        is_known: whether a node of a type that nir does not have is no error all the same.
+        is_known: whether a node of a type that nir does not have is no error all the same, by
+            its path.
 
     Raises:
         ConversionError: it holds what is no node, or a parameter that is no array; see `arrays`.
@@ -58,7 +60,7 @@ def required_sound(
     known: Iterable[Finding] = (),
     *,
     repair: bool = True,
-    is_known: Callable[[nir.NIRNode], bool] = lambda node: False,
+    is_known: Callable[[str, nir.NIRNode], bool] = lambda path, node: False,
 ) -> Examination:
     """`examined`, for graphs that are to be executed.
 

@@ -144,6 +144,10 @@ class _Reader:
         if kind is None and "type" not in members and "nodes" in members:
             self.assume("NIR018", where, "type", "is not in the file", hint="read as a NIRGraph")
             kind = "NIRGraph"
+        if kind is None and "type" not in members:
+            text = "has no type, as an interrupted nir.write leaves a node"
+            hint = "write the file again; nir 1.0.8 fails where a parameter is a single number"
+            raise ReadError("NIR024", text, where, hint=hint)
         kind = kind or self.text(members, "type", where)
         meant = type_meant(kind)
         if meant is None:

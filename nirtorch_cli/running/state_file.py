@@ -43,13 +43,15 @@ _MOST_SAID = 8
 class MadeWith:
     """The settings that a state was made with; None if not known.
 
-    dt, integration, reset: what a step means. dtype: of the module. model: the name of its file.
-    steps: how many were done since the resting state.
+    dt, integration, reset, reset_delay, fire_at: what a step means. dtype: of the module. model:
+    the name of its file. steps: how many were done since the resting state.
     """
 
     dt: float | None = None
     integration: str | None = None
     reset: str | None = None
+    reset_delay: bool | None = None
+    fire_at: str | None = None
     dtype: str | None = None
     model: str | None = None
     steps: int | None = None
@@ -60,7 +62,8 @@ class MadeWith:
         >>> MadeWith(dt=1e-3, reset="value").differences(MadeWith(dt=1e-4, reset="value"))
         ['dt 0.001, not 0.0001']
         """
-        pairs = [(n, getattr(self, n), getattr(now, n)) for n in ("dt", "integration", "reset")]
+        names = ("dt", "integration", "reset", "reset_delay", "fire_at")
+        pairs = [(name, getattr(self, name), getattr(now, name)) for name in names]
         return [
             f"{name} {_shown(then)}, not {_shown(today)}"
             for name, then, today in pairs

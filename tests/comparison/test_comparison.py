@@ -18,7 +18,7 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from networks import DT, NETWORKS, converted, li, lif
+from networks import DT, NETWORKS, converted, li, lif, module_of
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
@@ -890,7 +890,7 @@ class Failing(torch.nn.Module):
 
 
 def mapped(kind: type[torch.nn.Module]) -> Any:
-    return nir_to_torch(NETWORKS["feedforward"](), {nir.CubaLIF: lambda node: kind()})
+    return module_of(NETWORKS["feedforward"](), {nir.CubaLIF: lambda node: kind()})
 
 
 def test_a_module_is_asked_only_for_what_it_has() -> None:
@@ -1011,7 +1011,7 @@ def test_modules_are_in_evaluation_mode(tmp_path: Path, layer: str) -> None:
     graph = chain(nir.Scale(np.ones(3)), lif(3))
     comparison = comparison_of(graph, spec, spec)
     assert comparison.passes(), comparison.failures()
-    module = nir_to_torch(graph, {nir.Scale: lambda node: torch.nn.Dropout(0.5)})
+    module = module_of(graph, {nir.Scale: lambda node: torch.nn.Dropout(0.5)})
     save(module.train(), tmp_path / "m.pt")
     saved = comparison_of(graph, f"file:{tmp_path / 'm.pt'}", "default", trust=True)
     assert saved.passes(), saved.failures()

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import DATA
+from networks import module_of
 from typer.testing import CliRunner
 
 import nirtorch_cli
@@ -74,7 +75,7 @@ def test_torch_rnns_count_as_stateful(kind: type[torch.nn.RNNBase]) -> None:
 @pytest.mark.parametrize("as_text", [True, False])
 def test_a_path_is_read(as_text: bool) -> None:
     path = DATA / "digits.nir"
-    module = nir_to_torch(str(path) if as_text else path, {})
+    module = module_of(str(path) if as_text else path, {})
     assert module.meta["file"] == "digits.nir"
     assert module.meta["file_version"] == "1.0.8"
     with pytest.raises(nirtorch_cli.ReadError, match=r"none\.nir: no such file"):
@@ -109,15 +110,15 @@ def test_a_merged_default_map_infers_one_dt_for_all() -> None:
     """Alone, the readout's one tau would not tell dt; the graph as a whole does."""
     path = DATA / "digits.nir"
     merged = {**DEFAULT_MAP, nir.Affine: DEFAULT_MAP[nir.Affine]}
-    module = nir_to_torch(path, {}, merged)
+    module = module_of(path, {}, merged)
     assert module.meta["dt"] == module.readout.dynamics.dt == module.hidden.dynamics.dt == 1e-4
-    given = nir_to_torch(path, {}, default_map(dt=2e-4, integration="exact", reset="subtract"))
+    given = module_of(path, {}, default_map(dt=2e-4, integration="exact", reset="subtract"))
     assert given.readout.dynamics.dt == given.meta["dt"] == 2e-4
     assert (given.meta["integration"], given.meta["reset"]) == ("exact", "subtract")
 
 
 def test_what_a_module_remembers() -> None:
-    meta = nir_to_torch(DATA / "digits_recurrent.nir", {}).meta
+    meta = module_of(DATA / "digits_recurrent.nir", {}).meta
     assert meta["names"]["hidden_w_rec"] == "hidden.w_rec"
     assert meta["types"]["hidden_lif"] == "CubaLIF"
     assert meta["shapes"]["affine_hidden"] == ((8,), (64,))

@@ -354,7 +354,7 @@ def test_hostile_names_in_a_file(tmp_path: Path) -> None:
     module = module_of(path, {})
     assert set(names) <= set(module.meta["names"].values())
     answer = subprocess.run(
-        [sys.executable, "-m", "nirtorch_cli", "inspect", str(path)],
+        [sys.executable, "-m", "nirtorch_cli", "inspect", "-q", str(path)],
         cwd=tmp_path,
         capture_output=True,
         text=True,

@@ -17,6 +17,7 @@ from nirtorch_cli.graph.checks.structure import examine
 from nirtorch_cli.graph.checks.time import time_steps
 from nirtorch_cli.graph.repairs import repaired
 from nirtorch_cli.graph.sound import examined, required_sound
+from nirtorch_cli.graph.time_step import TimeStep
 from nirtorch_cli.reading.limits import MAX_NESTING
 
 CHAIN = [("in", "a"), ("a", "out")]
@@ -202,7 +203,7 @@ def lif(tau: Any) -> nir.LIF:
 
 
 def step_findings(node: nir.NIRNode, dt: float) -> list[tuple[str, str, str | None]]:
-    findings: list[Finding] = list(time_steps({"n": node}, dt))
+    findings: list[Finding] = list(time_steps({"n": node}, TimeStep(dt, "given")))
     assert all(finding.node == "n" for finding in findings)
     return [(finding.code, finding.severity, finding.parameter) for finding in findings]
 

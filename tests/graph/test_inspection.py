@@ -25,8 +25,9 @@ def graph_of(nodes: dict[str, nir.NIRNode], edges: str) -> nir.NIRGraph:
 
 
 def lif(tau: Any = 0.02) -> nir.LIF:
+    """Its numbers tell dt, 0.0001, and are of no known program."""
     two = np.ones(2)
-    return nir.LIF(tau * two, two, 0 * two, two)
+    return nir.LIF(tau * two, tau * two / 1e-4, 0.1 * two, two)
 
 
 def weights() -> nir.Affine:

@@ -174,7 +174,7 @@ CASES: dict[str, Case] = {
     ),
     "one number in an array": (
         "scalar-parameters", "NIR013",
-        with_(sound(), "node/nodes/lif/r", np.ones(1, "f4")), sound(),
+        with_(sound(), "node/nodes/lif/r", np.full(1, 5, "f4")), sound(),
     ),
     "numbers for a layer": (
         "scalar-parameters", "NIR206",

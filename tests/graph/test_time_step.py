@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import module_of
 
-from nirtorch_cli import default_map, nir_to_torch
-from nirtorch_cli.graph.time_step import DEFAULT_DT, infer_time_step
+from nirtorch_cli import default_map
+from nirtorch_cli.graph.origin import infer_time_step
+from nirtorch_cli.graph.time_step import DEFAULT_DT
 from nirtorch_cli.primitives.parameters import delay_steps
 
 
@@ -45,12 +46,11 @@ def graph_of(*members: nir.NIRNode) -> nir.NIRGraph:
 
 def inferred(*members: nir.NIRNode) -> float:
     step = infer_time_step(graph_of(*members))
-    default = "the default" in step.reason
-    assert default == (step.dt == DEFAULT_DT), step
-    return step.dt
+    assert step.is_guess == ("a guess" in step.reason)
+    return DEFAULT_DT if step.is_guess else step.dt
 
 
-@pytest.mark.parametrize("dt", [1e-3, 2.5e-4, 1.0, 1 / 3000])
+@pytest.mark.parametrize("dt", [1e-3, 2e-4, 1.0, 5e-6])
 def test_what_exporters_leave(dt: float) -> None:
     assert inferred(trained_cuba(dt, 0.01, 0.02)) == pytest.approx(dt, rel=1e-12)
     assert inferred(trained_cuba(dt, [0.01, 0.02], 0.02)) == pytest.approx(dt, rel=1e-12)
@@ -68,9 +68,10 @@ def test_what_exporters_leave(dt: float) -> None:
         pytest.param([cuba(0.01, 0.02, 20, 11)], id="tau_mem/r is not tau_syn/w_in"),
         pytest.param([trained_cuba(1e-3, 0.01, 0.02), trained_cuba(2e-3, 0.01, 0.02)], id="two dt"),
         pytest.param([lif([0.01, 0.02], 1)], id="LIF as NIR defines it"),
-        pytest.param([trained_lif(1e-3, [0.01, 0.01])], id="one tau fits any dt"),
-        pytest.param([trained_lif(1e-3, 0.01)], id="one neuron fits any dt"),
-        pytest.param([trained_lif(1e-3, [0.01, 0.01 + 1e-9])], id="one tau, with noise"),
+        pytest.param([trained_lif(3e-3, 0.01)], id="one tau, and a dt that is not round"),
+        pytest.param([trained_lif(2.5e-3, [0.01, 0.02])], id="a dt that is not round"),
+        pytest.param([trained_lif(2.0, [10.0, 20.0])], id="a dt longer than 1"),
+        pytest.param([trained_lif(5e-7, [0.01, 0.02])], id="a dt shorter than 1e-6"),
         pytest.param([trained_lif(1e-3, [0.01, 0.001])], id="an r of 1 is no trace"),
         pytest.param([trained_lif(1e-3, [0.01, 0.02]), lif(0.03, 1)], id="nor is one elsewhere"),
         pytest.param([trained_lif(1e-3, 0.01), trained_lif(2e-3, 0.02)], id="two dt of LIF"),
@@ -85,9 +86,14 @@ def test_one_cuba_neuron_is_enough_as_it_has_two_time_constants() -> None:
     assert inferred(trained_cuba(1e-3, 0.01, 0.02)) == 1e-3
 
 
-def test_cuba_is_asked_first() -> None:
+def test_one_tau_is_enough_if_dt_is_round() -> None:
+    assert inferred(trained_lif(1e-3, 0.01)) == 1e-3
+    assert inferred(trained_lif(1e-3, [0.01, 0.01 + 1e-10])) == 1e-3
+
+
+def test_two_traces_that_disagree_are_no_choice() -> None:
     members = trained_lif(2e-3, [0.01, 0.02]), trained_cuba(1e-3, 0.01, 0.02)
-    assert inferred(*members) == 1e-3
+    assert inferred(*members) == DEFAULT_DT
     assert inferred(members[0], cuba(0.01, 0.02, 1, 1)) == 2e-3
 
 
@@ -184,11 +190,11 @@ def test_a_step_longer_than_a_time_constant_is_reported(
 
 
 def test_the_module_remembers_dt_and_why() -> None:
-    module = nir_to_torch(chain(trained_cuba(1e-3, 0.01, 0.02)), {})
+    module = module_of(chain(trained_cuba(1e-3, 0.01, 0.02)), {})
     assert module.meta["dt"] == 1e-3
     assert "tau_mem/r" in module.meta["dt_reason"]
     assert module.n.dynamics.dt == 1e-3
-    given_dt = nir_to_torch(chain(trained_cuba(1e-3, 0.01, 0.02)), {}, default_map(dt=0.5e-3))
+    given_dt = module_of(chain(trained_cuba(1e-3, 0.01, 0.02)), {}, default_map(dt=0.5e-3))
     assert (given_dt.meta["dt"], given_dt.n.dynamics.dt) == (0.5e-3, 0.5e-3)
 
 

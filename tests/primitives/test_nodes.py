@@ -321,12 +321,19 @@ def rules_for(node: nir.NIRNode) -> Iterator[StepRules]:
         choices(INTEGRATORS, "charge", "current"),
     ):
         yield StepRules(DT, integration, reset, integrator_input)
+    if any(isinstance(inner, (*FIRING, nir.NIRGraph)) for inner in nodes):
+        yield StepRules(DT, reset="none", fire_at="reached")
+        yield StepRules(DT, reset="value", reset_delay=True)
+        yield StepRules(DT, "exact", "subtract", reset_delay=True)
+
+
+def described(rules: StepRules) -> str:
+    late = "-late" if rules.reset_delay else ""
+    return f"{rules.integration}-{rules.reset}-{rules.integrator_input}{late}"
 
 
 CASES = [
-    pytest.param(
-        name, rules, id=f"{name}-{rules.integration}-{rules.reset}-{rules.integrator_input}"
-    )
+    pytest.param(name, rules, id=f"{name}-{described(rules)}")
     for name, row in ROWS.items()
     for rules in rules_for(row.node)
 ]
@@ -386,6 +393,8 @@ def node_map(rules: StepRules) -> Any:
         integration=rules.integration,
         reset=rules.reset,
         integrator_input=rules.integrator_input,
+        reset_delay=rules.reset_delay,
+        fire_at=rules.fire_at,
     )
 
 

@@ -212,18 +212,26 @@ def test_integrator_adds_charge_or_current() -> None:
         assert_accepts_only(current, [[0.5, -0.75], [0.75, -0.875]], **EXACT)
 
 
-def test_threshold_is_strict_and_resets_go_to_v_reset_or_down_by_the_distance() -> None:
-    # 0.5, 1.0 (no spike: not above 1), 1.5 (spike), and on from 0.25 or from 1.5 - 0.75 = 0.75.
+def test_threshold_is_strict_and_resets_go_to_v_reset_or_down_by_the_threshold() -> None:
+    # 0.5, 1.0 (no spike: not above 1), 1.5 (spike), and on from 0.25 or from 1.5 - 1 = 0.5.
     node, xs = nir.IF(array(1.0), array(1.0), array(0.25)), np.full((5, 1), 0.5)
     value = membrane_trace(node, xs)["v"]
     assert_accepts_only(value, [[0.5], [1.0], [0.25], [0.75], [0.25]], **EXACT)
     assert_same_spikes(step_response(node, xs), [[0], [0], [1], [0], [1]])
     subtract = membrane_trace(node, xs, reset="subtract")["v"]
-    assert_accepts_only(subtract, [[0.5], [1.0], [0.75], [0.5], [1.0]], **EXACT)
+    assert_accepts_only(subtract, [[0.5], [1.0], [0.5], [1.0], [0.5]], **EXACT)
     spikes = step_response(node, xs, reset="subtract")
-    assert_same_spikes(spikes, [[0], [0], [1], [1], [0]])
+    assert_same_spikes(spikes, [[0], [0], [1], [0], [1]])
     with pytest.raises(AssertionError, match="2 of 5 spikes differ"):
-        assert_same_spikes(spikes, step_response(node, xs))
+        assert_same_spikes(spikes, step_response(node, xs, fire_at="reached", reset="none"))
+    none = membrane_trace(node, xs, reset="none", fire_at="reached")["v"]
+    assert_accepts_only(none, [[0.5], [1.0], [1.5], [2.0], [2.5]], **EXACT)
+    assert_same_spikes(step_response(node, xs, reset="none"), [[0], [0], [1], [1], [1]])
+    # A reset of the step before: at 1.5 the spike, then 0.25 + 0.5, or 1.5 + 0.5 - 1.
+    late = membrane_trace(node, xs, reset_delay=True)["v"]
+    assert_accepts_only(late, [[0.5], [1.0], [1.5], [0.75], [1.25]], **EXACT)
+    late = membrane_trace(node, xs, reset_delay=True, reset="subtract")["v"]
+    assert_accepts_only(late, [[0.5], [1.0], [1.5], [1.0], [1.5]], **EXACT)
 
 
 def test_lif_fires_after_the_time_of_the_closed_form() -> None:
@@ -563,9 +571,9 @@ def test_spiking_recurrence_passes_the_rules_on() -> None:
     xs, cut = np.full((5, 1), 1.5), {("back", "fire")}
     # To 0.5: 1.5 !, 0.5 + 0.5, 1.0 + 1.5 = 2.5 !, 1.0, 2.5 !
     assert_same_spikes(run_graph(graph, xs, delayed=cut), [[1], [0], [1], [0], [1]])
-    # Down by 0.5: 1.5 ! -> 1.0, 1.5 ! -> 1.0, and so on.
+    # Down by 1: 1.5 ! -> 0.5, 0.5 + 0.5, 1.0 + 1.5 = 2.5 ! -> 1.5, 2.0 ! -> 1.0, 1.5 !
     spikes = run_graph(graph, xs, delayed=cut, reset="subtract")
-    assert_same_spikes(spikes, np.ones((5, 1)))
+    assert_same_spikes(spikes, [[1], [0], [1], [1], [1]])
     # A quarter of the input: 0.375, 0.75, 1.125 ! -> 0.5, 0.625 with the -0.25, 1.0
     slow = run_graph(graph, xs, delayed=cut, dt=0.25, integrator_input="current")
     assert_same_spikes(slow, [[0], [0], [1], [0], [0]])

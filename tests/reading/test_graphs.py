@@ -31,6 +31,11 @@ from nirtorch_cli.primitives.table import PRIMITIVES
 from nirtorch_cli.reading.graphs import ModelFile, read
 from nirtorch_cli.reading.limits import MAX_NESTING
 
+UNTYPED = (
+    "has no type, as an interrupted nir.write leaves a node; write the file again; nir 1.0.8 fails "
+    "where a parameter is a single number"
+)
+
 TEXT = h5py.string_dtype()
 Edit = Callable[[h5py.File], None]
 
@@ -152,7 +157,7 @@ def test_several_files_in_memory_are_not_mixed_up(tmp_path: Path) -> None:
 def test_stdin(model: Path) -> None:
     with model.open("rb") as stream:
         answer = subprocess.run(
-            [sys.executable, "-m", "nirtorch_cli", "inspect", "-", "--json"],
+            [sys.executable, "-m", "nirtorch_cli", "inspect", "-", "--json", "-q"],
             stdin=stream,
             capture_output=True,
             text=True,
@@ -380,12 +385,11 @@ def test_numbers_of_every_type(tmp_path: Path, dtype: str) -> None:
 @pytest.mark.parametrize("dtype", [">f4", "<f2", ">f8", "<i4"])
 def test_numbers_of_every_type_convert(tmp_path: Path, dtype: str) -> None:
     import torch
-
-    from nirtorch_cli import nir_to_torch
+    from networks import module_of
 
     weight = np.array([[0, 1], [2, 3], [4, 5]]).astype(dtype)
     path = written(tmp_path / "a.nir", small_graph(), put("node/nodes/linear/weight", weight))
-    module = nir_to_torch(path, {})
+    module = module_of(path, {})
     assert module.linear.weight.dtype == torch.float32
     assert module.linear.weight.tolist() == [[0, 1], [2, 3], [4, 5]]
 
@@ -953,8 +957,8 @@ def broken(tmp_path: Path, *edits: Edit, kind: type[NirtorchError] = ReadError) 
     [
         ([drop("node")], "has no group 'node'; it is an HDF5 file, but does not hold a NIR graph"),
         ([drop("node"), put("node", 1)], "'node' is not an HDF5 group"),
-        ([drop("node/type"), drop("node/nodes")], "a node without 'type'"),
-        ([drop("node/nodes/lif/type")], "node 'lif': a node without 'type'"),
+        ([drop("node/type"), drop("node/nodes")], UNTYPED),
+        ([drop("node/nodes/lif/type")], f"node 'lif': {UNTYPED}"),
         ([put("node/nodes/lif/type", 3)], "node 'lif', type: is not text"),
         ([put("node/nodes/lif/type", ["LIF", "LI"])], "node 'lif', type: is not text"),
         ([drop("node/nodes/lif/tau")], "node 'lif': LIF without 'tau'"),

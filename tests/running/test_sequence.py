@@ -60,7 +60,7 @@ def assert_is_run_by_steps(
 # ------------------------------------------------------------------------------ structures
 
 
-@pytest.mark.parametrize("options", OPTIONS, ids=lambda o: "-".join(o.values()))
+@pytest.mark.parametrize("options", OPTIONS, ids=lambda o: "-".join(map(str, o.values())))
 @pytest.mark.parametrize("chunk", [None, 1, 7, STEPS])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_networks(name: str, chunk: int | None, options: dict[str, str]) -> None:
@@ -93,7 +93,7 @@ def test_meta() -> None:
 # ------------------------------------------------------------------------------ primitives
 
 
-@pytest.mark.parametrize("options", OPTIONS, ids=lambda o: "-".join(o.values()))
+@pytest.mark.parametrize("options", OPTIONS, ids=lambda o: "-".join(map(str, o.values())))
 @pytest.mark.parametrize("name", NEURONS)
 def test_primitives(name: str, options: dict[str, str]) -> None:
     graph = nir.NIRGraph.from_list(NEURONS[name](), type_check=False)
@@ -347,7 +347,7 @@ def sure_steps(module: Any, x: Tensor) -> int:
     gain, eps = (DT / neuron.tau).double(), torch.finfo(x.dtype).eps
     state, off = None, torch.zeros_like(x[0], dtype=torch.float64)
     for step, (heard, wrong) in enumerate(zip(x, error, strict=True)):
-        before = neuron.integrate(heard, state)
+        before = neuron.charge(heard, *neuron.variables(heard, state).values())
         target = (neuron.v_leak + neuron.r * heard).abs().double()
         off = (1 - gain) * off + gain * neuron.r.double() * wrong
         off = off + 8 * eps * (before.abs().double() + target)

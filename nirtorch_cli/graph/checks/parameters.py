@@ -42,7 +42,7 @@ Ranges = Mapping[str, Range]
 def examine(
     graph: nir.NIRGraph,
     path: str = "",
-    is_known: Callable[[nir.NIRNode], bool] = lambda node: False,
+    is_known: Callable[[str, nir.NIRNode], bool] = lambda path, node: False,
 ) -> Iterator[Finding]:
     """What the rules find in the nodes of a graph and of those nested in it.
 
@@ -53,7 +53,7 @@ def examine(
         if isinstance(node, nir.NIRGraph):
             yield from examine(node, f"{path}{name}/", is_known)
             continue
-        if isinstance(node, UnknownNode) and is_known(node):
+        if isinstance(node, UnknownNode) and is_known(path + name, node):
             continue
         ranges = {parameter: range_of(values) for parameter, values in numbers(node)}
         for rule in RULES:

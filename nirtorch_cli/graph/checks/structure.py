@@ -140,6 +140,47 @@ def self_edges(graph: nir.NIRGraph) -> Iterator[Finding]:
             yield Finding("NIR113", "warning", text, target)
 
 
+_LOST = "input_"
+"""How an old tracer of nirtorch begins the name of the Input that it makes for a lost edge."""
+
+
+def lost_edges(graph: nir.NIRGraph) -> Iterator[Finding]:
+    """NIR114: an Input `input_<node>` beside another, which an exporter made for a lost edge."""
+    inputs = [name for name, node in graph.nodes.items() if isinstance(node, nir.Input)]
+    for name in inputs if len(inputs) > 1 else ():
+        node = name.removeprefix(_LOST)
+        if name.startswith(_LOST) and (node in graph.nodes or (name, node) in graph.edges):
+            text = f"an Input for {quoted(node)} beside another Input: the exporter lost the edge "
+            text += "that leads there, as for a sum or a view in a traced forward"
+            hint = "export again with modules only, or give this Input what the edge carried"
+            yield Finding("NIR114", "warning", text, name, hint=hint)
+
+
+_RECURRENT = "w_rec"
+
+
+def invented_edges(graph: nir.NIRGraph) -> Iterator[Finding]:
+    """NIR115: recurrent weights that also feed the next layer."""
+    for source, target in extra_edges(graph):
+        text = f"recurrent weights that also lead to {quoted(target)}: snnTorch's exporter adds "
+        text += "this edge where a recurrent layer comes first"
+        hint = "put a layer before it and export again; --map snntorch leaves the edge out"
+        yield Finding("NIR115", "warning", text, source, hint=hint)
+
+
+def extra_edges(graph: nir.NIRGraph) -> list[tuple[str, str]]:
+    """The edges from recurrent weights to another node than the neurons that they belong to."""
+    edges = [edge for edge in graph.edges if edge[0] in graph.nodes and edge[1] in graph.nodes]
+    following = neighbours(graph.nodes, edges)
+    found = []
+    for name in graph.nodes:
+        if name.rpartition(".")[2] == _RECURRENT and name in following:
+            own = [target for target in following[name] if name in following[target]]
+            others = [target for target in following[name] if target not in own]
+            found += [(name, target) for target in others if own]
+    return found
+
+
 RULES = (
     ports,
     dangling_edges,
@@ -148,6 +189,8 @@ RULES = (
     nodes_without_input,
     nested_ports,
     self_edges,
+    lost_edges,
+    invented_edges,
 )
 """The rules about nodes and edges one by one, in the order in which they are reported."""
 

@@ -19,8 +19,12 @@ _EVEN = 1e-3
 """How far a delay may be from a whole number of steps: float32 files are a little off."""
 
 
-def time_steps(nodes: Mapping[str, nir.NIRNode], dt: float) -> Iterator[Finding]:
-    """NIR401, NIR402: forward Euler overshoots if dt > tau, and diverges if dt >= 2 tau."""
+def time_steps(nodes: Mapping[str, nir.NIRNode], step: TimeStep) -> Iterator[Finding]:
+    """NIR401, NIR402: forward Euler overshoots if dt > tau, and diverges if dt >= 2 tau.
+
+    What follows from a dt that is only a guess is no error of the file.
+    """
+    dt = step.dt
     for name, node in nodes.items():
         for parameter in time_constants_of(node):
             tau = np.asarray(getattr(node, parameter))
@@ -32,12 +36,15 @@ def time_steps(nodes: Mapping[str, nir.NIRNode], dt: float) -> Iterator[Finding]
             diverges = dt >= 2 * shortest
             yield Finding(
                 "NIR402" if diverges else "NIR401",
-                "error" if diverges else "warning",
-                f"dt {dt:g} is longer than the time constant {shortest:g}: Euler steps "
-                + ("diverge" if diverges else "overshoot"),
+                "error" if diverges and not step.is_guess else "warning",
+                f"{'the guessed ' if step.is_guess else ''}dt {dt:g} is longer than the time "
+                f"constant {shortest:g}: Euler steps " + ("diverge" if diverges else "overshoot"),
                 name,
                 parameter,
-                "choose a shorter --dt or --integration exact",
+                "nothing in the file tells dt; Euler steps are stable "
+                f"below {2 * shortest:g}, and do not overshoot up to --dt {shortest:g}"
+                if step.is_guess
+                else "choose a shorter --dt or --integration exact",
             )
 
 

@@ -10,19 +10,15 @@ Source: Pedersen et al. 2024, doi:10.1038/s41467-024-52259-9, table 1.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
 
-from nirtorch_cli.primitives.modules.neuron import (
-    Neuron,
-    NodeState,
-    SpikingNeuron,
-    previous,
-    require_fit,
-)
+from nirtorch_cli.primitives.modules.neuron import Charged, Neuron, SpikingNeuron
 from nirtorch_cli.primitives.modules.recurrence import Leaky, approach, expanded, scaled, scaling
 from nirtorch_cli.primitives.modules.stepping import integrated
+from nirtorch_cli.primitives.modules.variables import NodeState, require_fit
 
 
 class CubaLI(Neuron):
@@ -45,6 +41,7 @@ class CubaLI(Neuron):
     """
 
     is_whole = True
+    states = MappingProxyType({"i": 0.0, "v": "v_leak"})
 
     tau_syn: Tensor
     tau_mem: Tensor
@@ -52,10 +49,8 @@ class CubaLI(Neuron):
     v_leak: Tensor
     w_in: Tensor
 
-    def integrate(self, x: Tensor, state: NodeState | None) -> tuple[Tensor, Tensor]:
-        """Current and voltage one step on, before any reset; both in the shape of x."""
-        require_fit(self.w_in, x)
-        i, v = previous(state, "i", x), previous(state, "v", x, self.v_leak)
+    def charge(self, x: Tensor, *before: Tensor) -> Charged:
+        i, v = before
         j = self.w_in * x
         i_next = approach(i, j, self.gain("tau_syn"))
         if self.dynamics.integration == "euler":
@@ -82,13 +77,8 @@ class CubaLI(Neuron):
             self.kept["cross"] = gain
         return gain
 
-    def forward(self, x: Tensor, state: NodeState | None = None) -> tuple[Tensor, NodeState]:
-        i, v = self.integrate(x, state)
-        return v, {"i": i, "v": v}
-
-    def variables(self, x: Tensor, state: NodeState | None) -> NodeState:
-        require_fit(self.w_in, x)
-        return {"i": previous(state, "i", x), "v": previous(state, "v", x, self.v_leak)}
+    def require_fit(self, x: Tensor) -> None:
+        require_fit(self.w_in, x)  # all constants have one shape
 
     def over_time(
         self, x: Tensor, state: NodeState | None = None, record: Collection[str] = ()
@@ -112,7 +102,7 @@ class CubaLI(Neuron):
         y, v, voltages = self.voltages(membrane, v, (gain,), record)
         return y, {"i": last, "v": v}, {**recorded, **voltages}
 
-    def in_place(self, x: Tensor, variables: NodeState) -> Callable[[Tensor], None]:
+    def in_place(self, x: Tensor, variables: NodeState) -> Callable[[Tensor], None] | None:
         i, v = variables["i"], variables["v"]
         decay, gain = expanded(self.gain("tau_syn"), x), expanded(self.gain("tau_mem"), x)
         weighted, target = scaling(self.w_in, x), scaling(self.r, x, self.v_leak)
@@ -137,15 +127,10 @@ class CubaLI(Neuron):
 class CubaLIF(SpikingNeuron, CubaLI):
     """Current-based leaky integrate-and-fire neuron; its output is its spikes.
 
-    Integrates as `CubaLI`, then z = v > v_threshold, and v = v_reset where z (reset
-    "value") or v = v - (v_threshold - v_reset) z (reset "subtract"). The current is not reset.
+    Integrates as `CubaLI`, then fires and is reset as its `Dynamics` say: by default z = v >
+    v_threshold, and v = v_reset where z. The current is not reset.
 
     State: {"i", "v"}, at first 0 and v_leak. Buffers: as CubaLI, and v_threshold, v_reset.
     """
 
     is_whole = True
-
-    def forward(self, x: Tensor, state: NodeState | None = None) -> tuple[Tensor, NodeState]:
-        i, v = self.integrate(x, state)
-        z, v = self.fired(v)
-        return z, {"i": i, "v": v}

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nirtorch_cli.primitives.modules.neuron import NodeState, remembered, require_fit
 from nirtorch_cli.primitives.modules.surrogate import Derivative, spike, surrogate_derivative
+from nirtorch_cli.primitives.modules.variables import NodeState, remembered, require_fit
 
 
 class Scale(torch.nn.Module):

@@ -29,18 +29,31 @@ class OverflowedError(ArithmeticError):
 class Firing:
     """When a neuron fires, and the voltage that a spike leaves.
 
-    is_difference: a spike lowers v by `threshold - reset`; otherwise it sets v to `reset`.
+    mode: a spike sets v to `reset` ("value"), lowers it by `threshold` ("subtract"), or leaves it
+    ("none"). is_reached: whether v = threshold is enough to fire.
     """
 
     threshold: Tensor
     reset: Tensor
-    is_difference: bool
+    mode: str
     derivative: Derivative
+    is_reached: bool = False
+
+    def spikes(self, v: Tensor) -> Tensor:
+        """The spikes of a step, with a surrogate gradient."""
+        return spike(v, self.threshold, self.derivative, reached=self.is_reached)
+
+    @property
+    def compare(self) -> Callable[..., Tensor]:
+        """The comparison of v with the threshold, which can write 0.0 and 1.0."""
+        return torch.ge if self.is_reached else torch.gt
 
     def after(self, v: Tensor, z: Tensor) -> Tensor:
         """The voltage after spikes z; no gradient flows through the reset itself."""
-        if self.is_difference:
-            return v - z.detach() * (self.threshold - self.reset)
+        if self.mode == "none":
+            return v
+        if self.mode == "subtract":
+            return v - z.detach() * self.threshold
         return torch.where(z.detach() > 0, self.reset, v)
 
     def step_by_step(self, advance: Advance, v: Tensor, record: bool) -> Fired:
@@ -48,7 +61,7 @@ class Firing:
         outputs, recorded = [], []
         for step in range(len(advance.inputs)):
             v = advance(v, step)
-            z = spike(v, self.threshold, self.derivative)
+            z = self.spikes(v)
             v = self.after(v, z)
             outputs.append(z)
             if record:
@@ -79,11 +92,13 @@ class Firing:
 
     def leaving(self, like: Tensor) -> Callable[[Tensor, Tensor, Tensor], None]:
         """A function that writes the voltages that spikes z leave of u into v."""
-        if self.is_difference:
-            difference = expanded(self.threshold - self.reset, like)
+        if self.mode == "none":
+            return lambda u, z, v: v.copy_(u)  # type: ignore[return-value]
+        if self.mode == "subtract":
+            threshold = expanded(self.threshold, like)
 
             def lower(u: Tensor, z: Tensor, v: Tensor) -> None:
-                torch.addcmul(u, z, difference, value=-1, out=v)
+                torch.addcmul(u, z, threshold, value=-1, out=v)
 
             return lower
         reset, is_zero = self.reset, not self.reset.any()
@@ -98,13 +113,14 @@ class Firing:
     def firing_into(self, like: Tensor) -> Callable[[Tensor, Tensor], None]:
         """A function that writes the spikes of v into z, and resets v, in place."""
         threshold = expanded(self.threshold, like)
-        compare, reset = torch.gt, self.reset
-        if self.is_difference:
-            difference = self.threshold - self.reset
+        compare, reset = self.compare, self.reset
+        if self.mode == "none":
+            return lambda v, z: compare(v, threshold, out=z)  # type: ignore[return-value]
+        if self.mode == "subtract":
 
             def lower(v: Tensor, z: Tensor) -> None:
                 compare(v, threshold, out=z)
-                v.addcmul_(z, difference, value=-1)
+                v.addcmul_(z, threshold, value=-1)  # z is 0 or 1, so the product is not rounded
 
             return lower
 

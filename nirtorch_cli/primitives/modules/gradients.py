@@ -18,14 +18,14 @@ With u = v + gain (input - v) + increment before the reset and z = u > threshold
 derivative s(u - threshold) in place of that of z, and none through the reset itself:
 
     dL/du = s dL/dz + (1 - z) dL/dv        v = reset where z ("value")
-    dL/du = s dL/dz + dL/dv                v = u - (threshold - reset) z ("subtract")
+    dL/du = s dL/dz + dL/dv                v = u - threshold z ("subtract"), v = u ("none")
     dL/dv before = (1 - gain) dL/du,  dL/dinput = gain dL/du,  dL/dincrement = dL/du
 
 Example, the gradient of two spikes, by hand and by autograd:
 
 >>> from nirtorch_cli.primitives.modules.recurrence import Leaky
 >>> one, u = torch.ones(1), torch.tensor([[1.5], [0.8]], requires_grad=True)
->>> firing = Firing(one, 0 * one, is_difference=True, derivative=lambda x: 1 / (1 + x * x))
+>>> firing = Firing(one, 0 * one, mode="subtract", derivative=lambda x: 1 / (1 + x * x))
 >>> found = []
 >>> for run in (firing.step_by_step, lambda *arguments: fired(*arguments[:2], firing, False)):
 ...     spikes, _, _ = run(Leaky(u, 0.5 * one), 0.9 * one, False)
@@ -100,9 +100,10 @@ class _Fired(torch.autograd.Function):
         before, spikes = torch.empty_like(inputs), torch.empty_like(inputs)
         after = torch.empty_like(inputs) if record else None
         threshold, leave, now = expanded(firing.threshold, v), firing.leaving(v), v.clone()
+        compare = firing.compare
         for step, (u, z) in enumerate(zip(before.unbind(0), spikes.unbind(0), strict=True)):
             advance.onto(now, step, u)
-            torch.gt(u, threshold, out=z)
+            compare(u, threshold, out=z)
             leave(u, z, now)
             if after is not None:
                 after[step].copy_(now)
@@ -129,7 +130,7 @@ class _Fired(torch.autograd.Function):
             gradients = torch.zeros_like(before)
         else:
             gradients = of_spikes * firing.derivative(before - firing.threshold)
-        keeps = None if firing.is_difference else (1 - spikes).unbind(0)
+        keeps = None if firing.mode != "value" else (1 - spikes).unbind(0)
         decay = None if gain is None else expanded(1 - gain, v)
         now = torch.zeros_like(v) if of_last is None else of_last.clone()
         for step in range(len(inputs) - 1, -1, -1):

@@ -12,14 +12,9 @@ from collections.abc import Callable, Collection
 
 from torch import Tensor
 
-from nirtorch_cli.primitives.modules.neuron import (
-    Neuron,
-    NodeState,
-    SpikingNeuron,
-    previous,
-    require_fit,
-)
+from nirtorch_cli.primitives.modules.neuron import Charged, Neuron, SpikingNeuron
 from nirtorch_cli.primitives.modules.recurrence import Summing, scaled, scaling
+from nirtorch_cli.primitives.modules.variables import NodeState, require_fit
 
 
 class I(Neuron):  # noqa: E742 (NIR's name)
@@ -35,22 +30,13 @@ class I(Neuron):  # noqa: E742 (NIR's name)
 
     r: Tensor
 
-    def integrate(self, x: Tensor, state: NodeState | None) -> Tensor:
-        """The voltage one step on, before any reset; in the shape of x."""
-        require_fit(self.r, x)
-        return previous(state, "v", x) + self.charge(x)
+    def charge(self, x: Tensor, *before: Tensor) -> Charged:
+        (v,) = before
+        is_charge = self.dynamics.integrator_input == "charge"
+        return v + self.r * (x if is_charge else self.dynamics.dt * x)
 
-    def charge(self, x: Tensor) -> Tensor:
-        """The increment of the voltage for the input of a step."""
-        return self.r * (x if self.dynamics.integrator_input == "charge" else self.dynamics.dt * x)
-
-    def forward(self, x: Tensor, state: NodeState | None = None) -> tuple[Tensor, NodeState]:
-        v = self.integrate(x, state)
-        return v, {"v": v}
-
-    def variables(self, x: Tensor, state: NodeState | None) -> NodeState:
-        require_fit(self.r, x)
-        return {"v": previous(state, "v", x)}
+    def require_fit(self, x: Tensor) -> None:
+        require_fit(self.r, x)  # all constants have one shape
 
     def over_time(
         self, x: Tensor, state: NodeState | None = None, record: Collection[str] = ()
@@ -63,7 +49,7 @@ class I(Neuron):  # noqa: E742 (NIR's name)
         )
         return y, {"v": v}, recorded
 
-    def in_place(self, x: Tensor, variables: NodeState) -> Callable[[Tensor], None]:
+    def in_place(self, x: Tensor, variables: NodeState) -> Callable[[Tensor], None] | None:
         v, scale, dt = variables["v"], scaling(self.r, x), self.dynamics.dt
         is_charge = self.dynamics.integrator_input == "charge"
 
@@ -76,15 +62,10 @@ class I(Neuron):  # noqa: E742 (NIR's name)
 class IF(SpikingNeuron, I):
     """Integrate-and-fire neuron; its output is its spikes.
 
-    Integrates as `I`, then z = v > v_threshold, and v = v_reset where z (reset "value")
-    or v = v - (v_threshold - v_reset) z (reset "subtract").
+    Integrates as `I`, then fires and is reset as its `Dynamics` say: by default z = v >
+    v_threshold, and v = v_reset where z.
 
     State: {"v"}, at first 0. Buffers: r, v_threshold, v_reset.
     """
 
     is_whole = True
-
-    def forward(self, x: Tensor, state: NodeState | None = None) -> tuple[Tensor, NodeState]:
-        v = self.integrate(x, state)
-        z, v = self.fired(v)
-        return z, {"v": v}

@@ -9,17 +9,13 @@ Source: Pedersen et al. 2024, doi:10.1038/s41467-024-52259-9, table 1.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from types import MappingProxyType
 
 from torch import Tensor
 
-from nirtorch_cli.primitives.modules.neuron import (
-    Neuron,
-    NodeState,
-    SpikingNeuron,
-    previous,
-    require_fit,
-)
+from nirtorch_cli.primitives.modules.neuron import Charged, Neuron, SpikingNeuron
 from nirtorch_cli.primitives.modules.recurrence import Leaky, approach, expanded, scaled, scaling
+from nirtorch_cli.primitives.modules.variables import NodeState, require_fit
 
 
 class LI(Neuron):
@@ -33,25 +29,18 @@ class LI(Neuron):
     """
 
     is_whole = True
+    states = MappingProxyType({"v": "v_leak"})
 
     tau: Tensor
     r: Tensor
     v_leak: Tensor
 
-    def integrate(self, x: Tensor, state: NodeState | None) -> Tensor:
-        """The voltage one step on, before any reset; in the shape of x."""
-        require_fit(self.v_leak, x)
-        v = previous(state, "v", x, self.v_leak)
-        equilibrium = self.v_leak + self.r * x
-        return approach(v, equilibrium, self.gain("tau"))
+    def charge(self, x: Tensor, *before: Tensor) -> Charged:
+        (v,) = before
+        return approach(v, self.v_leak + self.r * x, self.gain("tau"))
 
-    def forward(self, x: Tensor, state: NodeState | None = None) -> tuple[Tensor, NodeState]:
-        v = self.integrate(x, state)
-        return v, {"v": v}
-
-    def variables(self, x: Tensor, state: NodeState | None) -> NodeState:
-        require_fit(self.v_leak, x)
-        return {"v": previous(state, "v", x, self.v_leak)}
+    def require_fit(self, x: Tensor) -> None:
+        require_fit(self.v_leak, x)  # all constants have one shape
 
     def over_time(
         self, x: Tensor, state: NodeState | None = None, record: Collection[str] = ()
@@ -62,7 +51,7 @@ class LI(Neuron):
         y, v, recorded = self.voltages(advance, v, (gain,), record)
         return y, {"v": v}, recorded
 
-    def in_place(self, x: Tensor, variables: NodeState) -> Callable[[Tensor], None]:
+    def in_place(self, x: Tensor, variables: NodeState) -> Callable[[Tensor], None] | None:
         v, gain = variables["v"], expanded(self.gain("tau"), x)
         target = scaling(self.r, x, self.v_leak)
 
@@ -75,15 +64,10 @@ class LI(Neuron):
 class LIF(SpikingNeuron, LI):
     """Leaky integrate-and-fire neuron; its output is its spikes.
 
-    Integrates as `LI`, then z = v > v_threshold, and v = v_reset where z (reset "value")
-    or v = v - (v_threshold - v_reset) z (reset "subtract").
+    Integrates as `LI`, then fires and is reset as its `Dynamics` say: by default z = v >
+    v_threshold, and v = v_reset where z.
 
     State: {"v"}, at first v_leak. Buffers: as LI, and v_threshold, v_reset.
     """
 
     is_whole = True
-
-    def forward(self, x: Tensor, state: NodeState | None = None) -> tuple[Tensor, NodeState]:
-        v = self.integrate(x, state)
-        z, v = self.fired(v)
-        return z, {"v": v}

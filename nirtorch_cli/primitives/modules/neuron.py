@@ -6,26 +6,29 @@ of batch axes in front of it. Time constants and dt are in the same unit.
 
 from __future__ import annotations
 
-import abc
 import copy
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from nirtorch_cli.findings.errors import StateError
 from nirtorch_cli.primitives.dynamics import Dynamics
 from nirtorch_cli.primitives.modules.firing import Firing
+from nirtorch_cli.primitives.modules.program import Program, program_of
 from nirtorch_cli.primitives.modules.recurrence import Advance, is_free
 from nirtorch_cli.primitives.modules.stepping import fired, integrated
 from nirtorch_cli.primitives.modules.surrogate import (
+    Derivative,
     spike,
     surrogate_derivative,
     transforms_are_active,
+    with_surrogate,
 )
+from nirtorch_cli.primitives.modules.variables import NodeState, previous, require_fit
 
-NodeState = dict[str, Tensor]
+Charged = Tensor | tuple[Tensor, ...]
+"""The variables of a neuron in the order of its `states`, or the only one."""
 
 
 class Stepper:
@@ -77,20 +80,41 @@ class Stepper:
         return bool(torch.isfinite(self.v).all())
 
 
-class Neuron(torch.nn.Module, abc.ABC):
-    """A layer of neurons. Its constants are buffers under their NIR names.
+class Neuron(torch.nn.Module):
+    """A layer of neurons. Its constants are buffers, under NIR's names or any others.
 
     They are read at every step, so a constant may be changed, loaded from a state dict, or replaced
     by a trainable parameter of the same name.
 
-    A subclass only needs `forward`, one step; see `nirtorch_cli.register`:
+    A subclass names its `states` and says what a step is, in up to three methods that take and
+    return tensors in the shape of the input and change none:
 
-        class Leak(Neuron):
-            def forward(self, x, state=None):
-                v = self.before(state, "v", x, self.v_leak)
-                v = v + self.gain("tau") * (self.v_leak + x - v)
-                return v, {"v": v}
+        class Leaky(Neuron):                            # constants: beta, v_threshold
+            states = {"v": 0.0}
+
+            def charge(self, x, v):                     # the variables after an input
+                return self.beta * v + x
+
+            def fire(self, v):                          # the output
+                return self.spike(v, self.v_threshold)
+
+            def reset(self, z, v):                      # the variables after an output z
+                return v - z.detach() * self.v_threshold
+
+    Steps, whole sequences, loops, recording and gradients follow from these. `fire` and `reset` are
+    handed all that `charge` returned, which may be more than the variables. Without `fire` the
+    output is the last variable, v. A subclass may have a `forward` of its own instead, which is
+    then called for each step; see `nirtorch_cli.register`.
+
+    Arguments:
+        constants: one value for each neuron, in the NIR shape, or any shape that repeats over it.
+        dynamics: what a step means, for neurons that are steps of NIR's equations.
+        surrogate: the derivative of `spike`, by name or as a function; that of `dynamics` is used
+            if these are given.
     """
+
+    states: ClassVar[Mapping[str, str | float]] = {"v": 0.0}
+    """The variables of its state, each with its value at first: a constant's name, or a number."""
 
     kept: dict[str, Tensor] | None = None
     """Gains by the names of their time constants, while these are `settled`."""
@@ -99,11 +123,19 @@ class Neuron(torch.nn.Module, abc.ABC):
     """Gains with the time constants that they were computed from: comparing a constant is faster
     than computing its gain. Only its value counts, so that any way to change it is noticed."""
 
-    def __init__(self, constants: Mapping[str, Tensor], dynamics: Dynamics) -> None:
+    def __init__(
+        self,
+        constants: Mapping[str, Any],
+        dynamics: Dynamics | None = None,
+        *,
+        surrogate: str | Derivative = "atan",
+    ) -> None:
         super().__init__()
+        self.has_dynamics = dynamics is not None
+        dynamics = Dynamics(surrogate=surrogate) if dynamics is None else dynamics
         self.exact: dict[str, Tensor] = {}
         for name, constant in constants.items():
-            self.register_buffer(name, constant)
+            self.register_buffer(name, torch.as_tensor(constant))
         self.dynamics = dynamics
         self.derivative = surrogate_derivative(dynamics.surrogate)
 
@@ -115,15 +147,22 @@ class Neuron(torch.nn.Module, abc.ABC):
         Raises:
             StateError: the input has not the shape of the constants, or the state not its own.
         """
-        for constant in self._buffers.values():
-            if constant is not None:
-                require_fit(constant, x)
+        self.require_fit(x)
         return previous(state, name, x, resting)
 
     def extra_repr(self) -> str:
-        shape = next(iter(self.state_dict().values())).shape
-        steps = f"dt={self.dynamics.dt:g}, integration={self.dynamics.integration!r}"
-        return f"{tuple(shape)}, {steps}"
+        shape = f"{tuple(next(iter(self.state_dict().values())).shape)}"
+        if not self.has_dynamics:
+            return shape
+        return f"{shape}, dt={self.dynamics.dt:g}, integration={self.dynamics.integration!r}"
+
+    def spike(self, v: Tensor, threshold: Tensor, *, reached: bool = False) -> Tensor:
+        """1 where v > threshold (`reached`: >=), else 0, with a surrogate gradient."""
+        return spike(v, threshold, self.derivative, reached=reached)
+
+    def with_surrogate(self, spikes: Tensor, v: Tensor, threshold: Tensor | float) -> Tensor:
+        """The same for spikes that are given, for example several in a step."""
+        return with_surrogate(spikes, v, threshold, self.derivative)
 
     def wide(self, name: str) -> Tensor:
         """A time constant in float64: its value before it was rounded, if it was not changed since.
@@ -190,17 +229,37 @@ class Neuron(torch.nn.Module, abc.ABC):
         return settled
 
     is_whole: ClassVar[bool] = False
-    """Whether the `over_time` and `in_place` of a class give the numbers of its `forward`. Each
-    class says so for itself: a subclass that changes `forward` does not inherit it."""
+    """Whether the `over_time` and `in_place` of a class give the numbers of its `forward`: those
+    of this class do. A class with its own says so for itself, and its subclasses do not inherit
+    it, since they may change what a step is."""
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)
         if "is_whole" not in vars(cls):
-            cls.is_whole = False
+            own = (cls.forward, cls.over_time, cls.in_place)
+            cls.is_whole = own == (Neuron.forward, Neuron.over_time, Neuron.in_place)
 
-    @abc.abstractmethod
+    def charge(self, x: Tensor, *before: Tensor) -> Charged:
+        """The variables after the input of a step, and whatever else fire and reset need."""
+        raise NotImplementedError(f"{type(self).__name__} says neither charge nor forward")
+
+    def fire(self, *charged: Tensor) -> Tensor:
+        """The output of a step."""
+        return charged[-1]
+
+    def reset(self, z: Tensor, *charged: Tensor) -> Charged:
+        """The variables after the output z."""
+        return charged
+
+    def step(self, x: Tensor, before: Mapping[str, Tensor]) -> tuple[Tensor, NodeState]:
+        """Charge, fire, reset: the output, and the variables after it."""
+        charged = _several(self.charge(x, *before.values()))
+        z = self.fire(*charged)
+        return z, dict(zip(self.states, _several(self.reset(z, *charged))))
+
     def forward(self, x: Tensor, state: NodeState | None = None) -> tuple[Tensor, NodeState]:
         """One step: the output and the new state, both in the shape of the input x."""
+        return self.step(x, self.variables(x, state))
 
     def over_time(
         self, x: Tensor, state: NodeState | None = None, record: Collection[str] = ()
@@ -219,26 +278,69 @@ class Neuron(torch.nn.Module, abc.ABC):
         Raises:
             StateError: as a step would.
         """
-        raise NotImplementedError
+        before, settled = self.variables(x[0], state), self.settled()
+        if self.is_writable(x, before):
+            program = program_of(settled.step, x[0], before, hoists=True)
+            if program is not None:
+                y = torch.empty_like(x, memory_format=torch.contiguous_format)
+                recorded = {name: torch.empty_like(y) for name in self.states if name in record}
+                program.over(x, y, recorded)
+                return y, program.variables, recorded
+        outputs, kept = [], []
+        for one in x.unbind(0):
+            output, before = settled.step(one, before)
+            outputs.append(output)
+            kept.append(before)
+        names = [name for name in self.states if name in record]
+        recorded = {name: torch.stack([after[name] for after in kept]) for name in names}
+        return torch.stack(outputs), before, recorded
 
-    def in_place(self, x: Tensor, variables: NodeState) -> Callable[[Tensor], None]:
-        """A function that advances the variables, which have the shape of x, in place by a step."""
-        raise NotImplementedError
+    def is_writable(self, x: Tensor, variables: NodeState) -> bool:
+        """Whether steps can be written into buffers: no gradient is needed, and nothing traces."""
+        if x.is_meta or torch.compiler.is_compiling() or transforms_are_active():
+            return False
+        return is_free(x, (*self.buffers(), *self.parameters(), *variables.values()))
 
-    def stepper(self, x: Tensor, state: NodeState | None) -> Stepper | None:
+    def in_place(self, x: Tensor, variables: NodeState) -> Callable[[Tensor], None] | None:
+        """A function that advances the variables, which have the shape of x, in place by a step.
+
+        None if there is none, and a program of the step does it.
+        """
+        return None
+
+    def stepper(self, x: Tensor, state: NodeState | None) -> Stepper | Program | None:
         """A stepper for inputs like x that come one by one.
 
         None if a gradient is needed, or constants have another type than x.
         """
         variables = self.variables(x, state)
-        if x.is_meta or not is_free(x, (*self.buffers(), *self.parameters(), *variables.values())):
+        if not self.is_writable(x, variables):
             return None
-        variables = {name: value.clone() for name, value in variables.items()}
-        return Stepper(variables, self.in_place(x, variables), self.fire_in_place(x))
+        mine = {name: value.clone() for name, value in variables.items()}
+        advance = self.in_place(x, mine)
+        if advance is None:
+            return program_of(self.settled().step, x, variables)
+        return Stepper(mine, advance, self.fire_in_place(x))
 
     def variables(self, x: Tensor, state: NodeState | None) -> NodeState:
-        """The variables before a step, in the shape of its input x: from the state, or at rest."""
-        raise NotImplementedError
+        """The variables before a step, in the shape of its input x: from the state, or at first.
+
+        Raises:
+            StateError: see `before`.
+        """
+        self.require_fit(x)
+        first = {n: getattr(self, v) if isinstance(v, str) else v for n, v in self.states.items()}
+        return {name: previous(state, name, x, resting) for name, resting in first.items()}
+
+    def require_fit(self, x: Tensor) -> None:
+        """Constants may repeat over the input; the input never repeats over the constants.
+
+        Raises:
+            StateError: the input's last axes are not those of the constants.
+        """
+        for constant in self._buffers.values():
+            if constant is not None:
+                require_fit(constant, x)
 
     def fire_in_place(self, x: Tensor) -> Callable[[Tensor, Tensor], None] | None:
         """A function that writes spikes and resets voltages; None for neurons without spikes."""
@@ -253,7 +355,10 @@ class Neuron(torch.nn.Module, abc.ABC):
 
 
 class SpikingNeuron(Neuron):
-    """What neurons that fire share: threshold and reset, which are buffers."""
+    """What NIR's neurons that fire share: threshold and reset, which are buffers.
+
+    The voltage v is the last of the `states`. It fires and is reset as its `Dynamics` say.
+    """
 
     v_threshold: Tensor
     v_reset: Tensor
@@ -261,13 +366,44 @@ class SpikingNeuron(Neuron):
     @property
     def firing(self) -> Firing:
         """Its threshold and its reset."""
-        is_difference = self.dynamics.reset == "subtract"
-        return Firing(self.v_threshold, self.v_reset, is_difference, self.derivative)
+        is_reached = self.dynamics.fire_at == "reached"
+        mode = self.dynamics.reset
+        return Firing(self.v_threshold, self.v_reset, mode, self.derivative, is_reached)
 
     def fired(self, v: Tensor) -> tuple[Tensor, Tensor]:
         """Spikes, and the voltage after them."""
-        z = spike(v, self.v_threshold, self.derivative)
-        return z, self.firing.after(v, z)
+        firing = self.firing
+        z = firing.spikes(v)
+        return z, v if self.dynamics.reset_delay else firing.after(v, z)
+
+    def charge(self, x: Tensor, *before: Tensor) -> Charged:
+        """The variables after the input; with `reset_delay`, after the reset of the step before."""
+        if not self.dynamics.reset_delay:
+            return super().charge(x, *before)
+        firing, *others, v = self.firing, *before
+        z = firing.spikes(v).detach()
+        if firing.mode == "value":
+            return super().charge(x, *others, firing.after(v, z))
+        *others, v = _several(super().charge(x, *before))
+        return (*others, firing.after(v, z))
+
+    def fire(self, *charged: Tensor) -> Tensor:
+        return self.firing.spikes(charged[-1])
+
+    def reset(self, z: Tensor, *charged: Tensor) -> Charged:
+        if self.dynamics.reset_delay:
+            return charged
+        return (*charged[:-1], self.firing.after(charged[-1], z))
+
+    def over_time(
+        self, x: Tensor, state: NodeState | None = None, record: Collection[str] = ()
+    ) -> tuple[Tensor, NodeState, NodeState]:
+        if self.dynamics.reset_delay:
+            return Neuron.over_time(self, x, state, record)
+        return super().over_time(x, state, record)
+
+    def in_place(self, x: Tensor, variables: NodeState) -> Callable[[Tensor], None] | None:
+        return None if self.dynamics.reset_delay else super().in_place(x, variables)
 
     def fire_in_place(self, x: Tensor) -> Callable[[Tensor, Tensor], None] | None:
         return self.firing.firing_into(x)
@@ -277,6 +413,10 @@ class SpikingNeuron(Neuron):
     ) -> tuple[Tensor, Tensor, NodeState]:
         z, v, after = fired(self.firing, advance, v, constants, "v" in record)
         return z, v, {} if after is None else {"v": after}
+
+
+def _several(variables: Charged) -> Sequence[Tensor]:
+    return (variables,) if isinstance(variables, Tensor) else variables
 
 
 def is_plain(tensor: Tensor) -> bool:
@@ -289,56 +429,3 @@ def is_plain(tensor: Tensor) -> bool:
         and not torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
         and not transforms_are_active()
     )
-
-
-def previous(
-    state: Mapping[str, Any] | None, name: str, x: Tensor, resting: Tensor | float = 0.0
-) -> Tensor:
-    """A variable before this step: from the state, or `resting` at the first step.
-
-    The resting value gets its batch axes, dtype and device from the input x.
-
-    Raises:
-        StateError: the state has no such variable, or belongs to an input of another shape.
-    """
-    if state is None:
-        return x.new_zeros(x.shape) + resting
-    return remembered(state, name, x.shape, x)
-
-
-def remembered(state: Mapping[str, Any], name: str, shape: tuple[int, ...], x: Tensor) -> Tensor:
-    """A tensor of the last step's state, which must have this shape.
-
-    Raises:
-        StateError: the state has no such tensor, or one of another shape.
-    """
-    value = state.get(name) if isinstance(state, Mapping) else None
-    if not isinstance(value, Tensor):
-        held = sorted(state) if isinstance(state, Mapping) else type(state).__name__
-        message = f"a node's state without a tensor {name!r}, with {held}"
-        raise StateError("NIR601", message, hint="pass back what a step returned")
-    if value.shape != shape:
-        hint = "start with state=None for another batch"
-        raise misfit(f"its state {name!r} has the shape", value.shape, x, hint)
-    return value
-
-
-def require_fit(constants: Tensor, x: Tensor) -> None:
-    """Constants may repeat over the input; the input never repeats over the constants.
-
-    Raises:
-        StateError: the input's last axes are not those of the constants.
-    """
-    sizes, given = constants.shape, x.shape[x.dim() - constants.dim() :]
-    if sizes == given:
-        return  # the common case, and fast
-    if len(sizes) != len(given) or any(s not in (1, g) for s, g in zip(sizes, given)):
-        raise misfit("its parameters have the shape", sizes, x)
-
-
-def misfit(
-    what: str, shape: tuple[int, ...], x: Tensor, hint: str = "nothing is broadcast here"
-) -> StateError:
-    """The error for an input x that does not fit something of another shape."""
-    text = f"a node's input has the shape {tuple(x.shape)}, but {what} {tuple(shape)}"
-    return StateError("NIR602", text, hint=hint)

@@ -14,7 +14,7 @@ The same neuron, in place and step by step:
 
 >>> from nirtorch_cli.primitives.modules.recurrence import Leaky
 >>> u, g, one = torch.tensor([[2.0], [2.0], [0.5], [2.0]]), torch.tensor([0.5]), torch.ones(1)
->>> firing = Firing(one, 0 * one, is_difference=False, derivative=torch.ones_like)
+>>> firing = Firing(one, 0 * one, mode="value", derivative=torch.ones_like)
 >>> steps = firing.step_by_step(Leaky(u, g), 0.2 * one, True)
 >>> at_once = firing.in_place(Leaky(u.clone(), g, is_own=True), 0.2 * one, True)
 >>> steps[0].flatten(), steps[2].flatten()

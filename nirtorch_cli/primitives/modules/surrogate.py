@@ -53,18 +53,18 @@ SURROGATES: dict[str, Derivative] = {
 
 
 class _Spike(torch.autograd.Function):
-    """u > 0 forwards, the surrogate derivative backwards."""
+    """The spikes forwards, the surrogate derivative at u backwards."""
 
     @staticmethod
-    def forward(ctx: Any, u: Tensor, derivative: Derivative) -> Tensor:
+    def forward(ctx: Any, u: Tensor, spikes: Tensor, derivative: Derivative) -> Tensor:
         ctx.derivative = derivative
         ctx.save_for_backward(u)
-        return (u > 0).to(u.dtype)
+        return spikes.clone()
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         (u,) = ctx.saved_tensors
-        return gradient * ctx.derivative(u), None
+        return gradient * ctx.derivative(u), None, None
 
 
 class _TransformedSpike(torch.autograd.Function):
@@ -73,27 +73,41 @@ class _TransformedSpike(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(u: Tensor, derivative: Derivative) -> Tensor:
-        return (u > 0).to(u.dtype)
+    def forward(u: Tensor, spikes: Tensor, derivative: Derivative) -> Tensor:
+        return spikes.clone()
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Derivative], output: Tensor) -> None:
-        u, ctx.derivative = inputs
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Derivative], output: Tensor) -> None:
+        u, _, ctx.derivative = inputs
         ctx.save_for_backward(u)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         (u,) = ctx.saved_tensors
-        return gradient * ctx.derivative(u), None
+        return gradient * ctx.derivative(u), None, None
 
 
-def spike(v: Tensor, v_threshold: Tensor, derivative: Derivative) -> Tensor:
-    """1 where v > v_threshold, strictly, else 0; in the dtype of v, with a surrogate gradient."""
-    if v.requires_grad or v_threshold.requires_grad:
-        is_transformed = torch.compiler.is_compiling() or transforms_are_active()
-        function = _TransformedSpike if is_transformed else _Spike
-        return function.apply(v - v_threshold, derivative)  # type: ignore[no-untyped-call,no-any-return]
-    return (v > v_threshold).to(v.dtype)
+def spike(
+    v: Tensor, v_threshold: Tensor, derivative: Derivative, *, reached: bool = False
+) -> Tensor:
+    """1 where v > v_threshold, else 0; in the dtype of v, with a surrogate gradient.
+
+    reached: whether v = v_threshold is enough.
+    """
+    spikes = (v >= v_threshold if reached else v > v_threshold).to(v.dtype)
+    return with_surrogate(spikes, v, v_threshold, derivative)
+
+
+def with_surrogate(
+    spikes: Tensor, v: Tensor, v_threshold: Tensor | float, derivative: Derivative
+) -> Tensor:
+    """Spikes of any size that v gave, with the surrogate gradient at v - v_threshold."""
+    of_threshold = isinstance(v_threshold, Tensor) and v_threshold.requires_grad
+    if not v.requires_grad and not of_threshold:
+        return spikes
+    is_transformed = torch.compiler.is_compiling() or transforms_are_active()
+    function = _TransformedSpike if is_transformed else _Spike
+    return function.apply(v - v_threshold, spikes.detach(), derivative)  # type: ignore[no-untyped-call,no-any-return]
 
 
 def transforms_are_active() -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from nirtorch_cli.primitives.modules.neuron import misfit
+from nirtorch_cli.primitives.modules.variables import misfit
 
 
 class StackedLinear(torch.nn.Module):

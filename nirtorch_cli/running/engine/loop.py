@@ -25,6 +25,7 @@ from nirtorch_cli.conversion import state
 from nirtorch_cli.findings.errors import UsageError
 from nirtorch_cli.findings.text import listed, quoted
 from nirtorch_cli.primitives.modules.neuron import Neuron, Stepper
+from nirtorch_cli.primitives.modules.program import Program
 from nirtorch_cli.running.engine.framewise import applied, has_hooks, is_framewise
 from nirtorch_cli.running.recording import held, held_names
 
@@ -199,7 +200,7 @@ class Loop:
         feeds = [(node, values.unbind(0)) for node, values in self.arriving.items()]
         values: Values = {node: feed[0] for node, feed in feeds}
         values[_STATE] = first
-        steppers: dict[Node, Stepper] = {}
+        steppers: dict[Node, Stepper | Program] = {}
         outputs: dict[Node, Tensor] = {}
         for node in self.nodes:  # the first step shows shapes and types
             if node in neurons:
@@ -256,7 +257,7 @@ class Loop:
 
     def bound(
         self,
-        steppers: Mapping[Node, Stepper],
+        steppers: Mapping[Node, Stepper | Program],
         outputs: Mapping[Node, Tensor],
         first: Values,
         kept: Collection[Node],
@@ -312,7 +313,7 @@ def is_pair(node: Node) -> bool:
     return any(user.target is operator.getitem for user in node.users)
 
 
-def _stepping(stepper: Stepper, x: Node, outputs: Sequence[Tensor]) -> StepCall:
+def _stepping(stepper: Stepper | Program, x: Node, outputs: Sequence[Tensor]) -> StepCall:
     return lambda values, step: (stepper(values[x], outputs[step]), None)
 
 

@@ -106,7 +106,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("options", OPTIONS, ids=lambda o: "-".join(o.values()))
+@pytest.mark.parametrize("options", OPTIONS, ids=lambda o: "-".join(map(str, o.values())))
 @pytest.mark.parametrize("name", HAND_WRITTEN)
 def test_first(name: str, options: dict[str, str], loss: str, counted: list[str]) -> None:
     module = neuron(name, **options)
@@ -117,7 +117,8 @@ def test_first(name: str, options: dict[str, str], loss: str, counted: list[str]
         "CubaLI": ["integrated", "integrated"],
         "CubaLIF": ["integrated", "fired"],
     }
-    assert counted == by_hand.get(name, ["fired"])
+    by_steps = options.get("reset_delay") and name.partition(" ")[0] in ("IF", "LIF", "CubaLIF")
+    assert counted == ([] if by_steps else by_hand.get(name, ["fired"]))
     assert_same(found, gradients(module, stepped, LOSSES[loss]))
 
 

@@ -897,7 +897,7 @@ def test_a_state_that_no_file_can_hold() -> None:
     tracemalloc.stop()
 
 
-MADE_WITH = MadeWith(1e-4, "euler", "value", "float32", "model.nir", 100)
+MADE_WITH = MadeWith(1e-4, "euler", "value", False, "above", "float32", "model.nir", 100)
 
 
 @pytest.mark.parametrize("made_with", [MADE_WITH, MadeWith(), MadeWith(model="é\n"), None])

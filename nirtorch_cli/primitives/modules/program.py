@@ -1,0 +1,331 @@
+"""A neuron's step as a program of kernels that write into buffers of their own.
+
+A neuron says what a step is in plain torch: charge, fire, reset. Run as it stands, each operation
+makes a tensor. Here one step is run and its operations are recorded; from then on each of them
+writes into a buffer, the new state over the old one, and the spikes to where the caller wants them.
+For many steps at once, operations that read nothing but the input are done before, for all steps:
+
+    charge  v = 0.9 v + 2 x        recorded   a = mul(x, 2)      before the steps, for all of them
+    fire    z = v > 1                         b = mul(v, 0.9)    each step, into a buffer
+    reset   v = v - z                         c = add(b, a)      ... over b
+                                              z = gt(c, 1)       ... into the output
+                                              v = sub(c, z)      ... over the old v
+
+In: the step, an input like those that will come, and the variables before it. Out: a `Program`, or
+None if the step does what cannot be written so; then it is run as it stands. The numbers are the
+same, bit for bit, since the operations are; the first step is compared. Cost: three steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+Step = Callable[[Tensor, Mapping[str, Tensor]], tuple[Tensor, Mapping[str, Tensor]]]
+"""Of an input and the variables by name: the output, and the variables after it."""
+
+_COMPARISONS = frozenset({"gt", "ge", "lt", "le", "eq", "ne"})
+"""Operations that can write 0.0 and 1.0 instead of booleans, for which torch has vector code."""
+
+_NEUTRAL = {"mul": 1, "add": 0}
+"""What an operation leaves its other argument unchanged with."""
+
+
+@dataclass(frozen=True)
+class _Value:
+    """A tensor that differs from step to step, by its number: 0 is the input."""
+
+    number: int
+
+
+@dataclass(frozen=True)
+class _Operation:
+    """A call of a function of torch that takes `out`; `value` is the number of what it gives."""
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    value: int
+
+    @property
+    def read(self) -> list[int]:
+        """The numbers of the values that it reads."""
+        return [one.number for one in self.args if isinstance(one, _Value)]
+
+
+@dataclass
+class Program:
+    """Runs one step after another; see `program_of`.
+
+    variables: changed in place by every step. run: called with what a step reads of its input, and
+    the tensor for its output. is_finite: it does to infinity what the step does.
+    """
+
+    variables: dict[str, Tensor]
+    run: Callable[..., None]
+    hoisted: Sequence[_Operation] = ()
+    read: Sequence[int] = (0,)
+    is_finite = True
+
+    def __call__(self, x: Tensor, y: Tensor) -> Tensor:
+        """The output of a step, written into y; for a program with nothing hoisted."""
+        self.run(*([x] * len(self.read)), y)
+        return y
+
+    def over(self, x: Tensor, y: Tensor, record: Mapping[str, Tensor]) -> None:
+        """Many steps: their inputs (T, ...), and the tensors for their outputs and variables."""
+        found = {0: x}
+        for one in self.hoisted:
+            args = [found[arg.number] if isinstance(arg, _Value) else arg for arg in one.args]
+            found[one.value] = one.function(*args, **one.kwargs)
+        feeds = [found[number].unbind(0) for number in self.read]
+        kept = [(values.unbind(0), self.variables[name]) for name, values in record.items()]
+        for step, slot in enumerate(y.unbind(0)):
+            self.run(*[feed[step] for feed in feeds], slot)
+            for slots, variable in kept:
+                slots[step].copy_(variable)
+
+
+def program_of(
+    step: Step, x: Tensor, variables: Mapping[str, Tensor], *, hoists: bool = False
+) -> Program | None:
+    """The program of a step for inputs like x; None if it cannot be written into buffers.
+
+    Arguments:
+        variables: those before the first step; the program has copies of them.
+        hoists: whether operations that read nothing but the input are done by `Program.over`.
+    """
+    before = {name: value.clone() for name, value in variables.items()}
+    recorder = _Recorder(x, before)
+    with torch.no_grad(), recorder:
+        output, after = step(x, before)
+    ends = [output, *(after[name] for name in before)]
+    numbers = [recorder.numbers.get(id(end)) for end in ends]
+    if recorder.is_failed or None in numbers:
+        return None
+    mine = {name: value.clone() for name, value in variables.items()}
+    program = _Writer(recorder, mine, [n for n in numbers if n is not None], hoists).program()
+    y = torch.empty_like(output)
+    try:
+        program.over(x.unsqueeze(0), y.unsqueeze(0), {})
+    except (RuntimeError, TypeError):  # an operation that takes no such `out`
+        return None
+    made = [y, *mine.values()]
+    if not all(torch.allclose(a, b, 0, 0, equal_nan=True) for a, b in zip(made, ends)):
+        return None
+    for name, value in variables.items():
+        mine[name].copy_(value)
+    return program
+
+
+class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Records the operations of a step as torch's kernels see them.
+
+    values: by number, the input, the variables, and what the operations gave. of_input: the numbers
+    of those that follow from the input alone. numbers: by the identity of a tensor.
+    """
+
+    def __init__(self, x: Tensor, variables: Mapping[str, Tensor]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.values = [x, *variables.values()]
+        self.numbers = {id(value): number for number, value in enumerate(self.values)}
+        self.operations: list[_Operation] = []
+        self.of_input = {0}
+        self.kept: list[Any] = []
+        self.is_failed = False
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        self.kept += [args, result]  # an identity stands for a tensor only while that lives
+        read = {self.numbers[id(one)] for one in tree_leaves((args, kwargs)) if self.varies(one)}
+        name = func.overloadpacket.__name__
+        if read:
+            self.add(name, func, args, kwargs, result, read)
+        return result
+
+    def varies(self, one: Any) -> bool:
+        return isinstance(one, Tensor) and id(one) in self.numbers
+
+    def add(
+        self,
+        name: str,
+        func: Any,
+        args: Any,
+        kwargs: Mapping[str, Any],
+        result: Any,
+        read: set[int],
+    ) -> None:
+        """Add the operation of a call; one that gives what it took is none."""
+        if name == "detach":
+            self.numbers[id(result)] = self.numbers[id(args[0])]
+            return
+        function: Any
+        written = self.as_number(name, args, result)
+        if written is None and name == "_to_copy":
+            args, kwargs = (args[0], result.dtype), {}
+        if written is not None:
+            function, args, kwargs = written.function, written.args, written.kwargs
+            is_pointwise = True
+        else:
+            function = _cast if name == "_to_copy" else getattr(torch, name, None)
+            is_pointwise = torch.Tag.pointwise in func.tags or name == "_to_copy"
+            top = {id(one) for one in args}
+            nested = [one for one in tree_leaves((args, kwargs)) if self.varies(one)]
+            self.is_failed |= (
+                function is None
+                or not isinstance(result, Tensor)
+                or func.is_view
+                or func._schema.is_mutable
+                or any(id(one) not in top for one in nested)
+            )
+            if self.is_failed:
+                return
+            args = tuple(self.argument(one, result if is_pointwise else None) for one in args)
+        same = self.unchanged(name, args, kwargs, result)
+        if same is not None:
+            self.numbers[id(result)] = same
+            return
+        number = self.numbers[id(result)] = len(self.values)
+        self.values.append(result)
+        self.operations.append(_Operation(function, args, kwargs, number))
+        if is_pointwise and read <= self.of_input:
+            self.of_input.add(number)
+
+    def as_number(self, name: str, args: Any, result: Tensor) -> _Operation | None:
+        """The comparison that a cast turns into 0.0 and 1.0, which can write these itself."""
+        if name != "_to_copy":
+            return None
+        number = self.numbers[id(args[0])]
+        made = next((one for one in self.operations if one.value == number), None)
+        is_comparison = made is not None and made.function.__name__ in _COMPARISONS
+        return made if is_comparison and args[0].shape == result.shape else None
+
+    def argument(self, one: Any, like: Tensor | None) -> Any:
+        """An argument: a value by its number, or a constant, in full size for a faster kernel."""
+        if not isinstance(one, Tensor):
+            return one
+        if id(one) in self.numbers:
+            return _Value(self.numbers[id(one)])
+        return one if like is None or one.dim() == 0 else one.expand(like.shape).contiguous()
+
+    def unchanged(
+        self, name: str, args: Any, kwargs: Mapping[str, Any], result: Tensor
+    ) -> int | None:
+        """The number of the value that an operation multiplies by 1, or adds 0 to."""
+        if name not in _NEUTRAL or kwargs or len(args) != 2:
+            return None
+        values = [one.number for one in args if isinstance(one, _Value)]
+        if len(values) != 1 or not _alike(self.values[values[0]], result):
+            return None
+        constant = args[1] if isinstance(args[0], _Value) else args[0]
+        is_neutral = torch.as_tensor(constant).eq(_NEUTRAL[name]).all()
+        return values[0] if bool(is_neutral) else None
+
+
+class _Writer:
+    """Writes recorded operations as a function: of what a step reads, and of its output's tensor.
+
+    ends: the numbers of the output, and of each variable after the step.
+    """
+
+    def __init__(
+        self, recorder: _Recorder, variables: dict[str, Tensor], ends: list[int], hoists: bool
+    ) -> None:
+        self.values, self.variables = recorder.values, variables
+        self.output, *self.after = ends
+        self.before = recorder.of_input if hoists else {0}
+        self.hoisted = [one for one in recorder.operations if one.value in self.before]
+        self.operations, used = self.needed(recorder.operations, ends)
+        self.read = sorted(used & self.before)
+        self.names = {number: f"x{number}" for number in self.read}
+        self.buffers = dict(enumerate(variables.values(), 1))
+        self.namespace: dict[str, Any] = {}
+        self.last = {n: place for place, one in enumerate(self.operations) for n in one.read}
+        self.last.update(dict.fromkeys(ends, len(self.operations)))
+
+    def needed(
+        self, operations: Sequence[_Operation], ends: Collection[int]
+    ) -> tuple[list[_Operation], set[int]]:
+        """The operations of a step that are of use, and the values that are."""
+        used, kept = set(ends), []
+        for one in reversed(operations):
+            if one.value in used and one.value not in self.before:
+                used.update(one.read)
+                kept.append(one)
+        return kept[::-1], used
+
+    def program(self) -> Program:
+        """The program; its function is Python source that holds no names but those made here."""
+        lines = [self.line(place, one) for place, one in enumerate(self.operations)]
+        lines += self.last_lines()
+        arguments = ", ".join([*(self.names[number] for number in self.read), "y"])
+        body = "\n    ".join(lines) or "pass"
+        exec(f"def run({arguments}):\n    {body}\n", self.namespace)
+        return Program(self.variables, self.namespace["run"], self.hoisted, self.read)
+
+    def line(self, place: int, one: _Operation) -> str:
+        """An operation, which writes into the output, over a value that ends here, or a buffer."""
+        arguments = [self.argument(arg) for arg in one.args]
+        arguments += [f"{name}={self.named(value)}" for name, value in one.kwargs.items()]
+        if one.value == self.output:
+            self.names[one.value] = "y"
+        else:
+            self.buffers[one.value] = self.buffer(place, one)
+        target = self.argument(_Value(one.value))
+        return f"{self.named(one.function)}({', '.join(arguments)}, out={target})"
+
+    def buffer(self, place: int, one: _Operation) -> Tensor:
+        like = self.values[one.value]
+        for number, old in enumerate(self.variables.values(), 1):
+            if self.after[number - 1] == one.value and self.last.get(number, -1) <= place:
+                return old
+        temporary = [n for n in one.read if n > len(self.variables) and n in self.buffers]
+        for number in temporary:
+            buffer = self.buffers[number]
+            is_variable = any(buffer is old for old in self.variables.values())
+            if self.last[number] == place and not is_variable and _alike(buffer, like):
+                return buffer
+        return torch.empty(like.shape, dtype=like.dtype, device=like.device)
+
+    def last_lines(self) -> list[str]:
+        """Copies of the output, and of the variables that are not in their buffers yet."""
+        output = self.argument(_Value(self.output))
+        lines = [] if output == "y" else [f"y.copy_({output})"]
+        late = [
+            (old, self.argument(_Value(after)))
+            for after, old in zip(self.after, self.variables.values())
+            if self.buffers.get(after) is not old
+        ]
+        if len(late) > 1:  # they may change places
+            lines += [f"v{place} = {source}.clone()" for place, (_, source) in enumerate(late)]
+            late = [(old, f"v{place}") for place, (old, _) in enumerate(late)]
+        return lines + [f"{self.named(old)}.copy_({source})" for old, source in late]
+
+    def argument(self, one: Any) -> str:
+        if not isinstance(one, _Value):
+            return self.named(one)
+        return self.names.get(one.number) or self.named(self.buffers[one.number])
+
+    def named(self, thing: Any) -> str:
+        """A name for an object in the function."""
+        name = f"c{id(thing)}"
+        self.namespace[name] = thing
+        return name
+
+
+def _cast(x: Tensor, dtype: torch.dtype, *, out: Tensor | None = None) -> Tensor:
+    """A value in another type."""
+    return x.to(dtype) if out is None else out.copy_(x)
+
+
+def _alike(one: Tensor, other: Tensor) -> bool:
+    return one.shape == other.shape and one.dtype == other.dtype
