@@ -101,6 +101,8 @@ def anchors(text: str) -> set[str]:
 def prepare(folder: Path, text: str) -> None:
     """Fill a folder with what the commands of a page work on."""
     shutil.copytree(DATA, folder / "tests" / "data")
+    exported = Path("tests", "frameworks", "exported")
+    shutil.copytree(ROOT / exported, folder / exported)
     for block in blocks(text):
         if block.file is not None:
             (folder / block.file).write_text(block.text, encoding="utf8")

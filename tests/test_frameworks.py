@@ -20,7 +20,7 @@ from networks import NETWORKS, module_of
 from sequences import run_steps
 from torch import Tensor, nn
 
-from nirtorch_cli import default_map, nir_to_torch, run_sequence
+from nirtorch_cli import default_map, run_sequence
 
 sys.path.append(str(Path(__file__).parent.parent / "scripts"))
 
@@ -148,7 +148,7 @@ def test_all_that_compute_the_equations_of_nir_give_the_same_spikes(kind: str) -
         x = (torch.rand(60, 8, 12, generator=generator) < 0.3).float()
     if not runners:
         pytest.skip(f"none of {', '.join(NAMES)} is installed")
-    module = nir_to_torch(graph, {})
+    module = module_of(graph, {})
     spiking = [name for name, node in graph.nodes.items() if isinstance(node, networks.SPIKING)]
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")

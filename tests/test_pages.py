@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import warnings
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ import pytest
 from conftest import ROOT
 from pages import PAGES, text_of
 from test_architecture import ROOMS
+
+import nirtorch_cli
 
 HOUSE = "nirtorch_cli/README.md"
 WITH_COMMANDS = [page for page in PAGES if pages.blocks(text_of(page), "console")]
@@ -52,7 +55,9 @@ def test_python_examples(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)  # where Python at its prompt looks first
     test = doctest.DocTestParser().get_doctest(pages.doctests(text), {}, page, page, 0)
-    results = doctest.DocTestRunner().run(test)
+    with warnings.catch_warnings():  # what a page's own text shows where it matters
+        warnings.filterwarnings("ignore", ".*written by", nirtorch_cli.NirtorchWarning)
+        results = doctest.DocTestRunner().run(test)
     assert results.failed == 0
     assert results.attempted == len(test.examples) > 0
 

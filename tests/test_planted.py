@@ -40,7 +40,7 @@ CONSTANTS = [(kind, name) for kind, names in NEURONS.items() for name in names]
 IDS = [f"{kind.__name__}-{name}" for kind, name in CONSTANTS]
 OPTIONS = [
     {"integration": "euler", "reset": "value", "integrator_input": "charge"},
-    {"integration": "exact", "reset": "subtract", "integrator_input": "current"},
+    {"integration": "exact", "reset": "value", "integrator_input": "current"},
 ]
 
 

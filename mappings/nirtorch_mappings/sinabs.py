@@ -91,8 +91,7 @@ class LIF(ExpLeak):
         v = charged[-1]
         if self.spikes == "single":
             return self.spike(v, self.v_threshold, reached=True)
-        several = torch.div(v.detach(), self.v_threshold, rounding_mode="trunc")
-        z = (v.detach() > 0).to(v.dtype) * several
+        z = torch.relu(torch.div(v.detach(), self.v_threshold, rounding_mode="trunc"))
         if self.spikes != "multi":
             z = torch.clamp(z, max=float(self.spikes))
         return self.with_surrogate(z, v, self.v_threshold)

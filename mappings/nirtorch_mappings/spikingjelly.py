@@ -87,7 +87,9 @@ def entries(surrogate: Any = "atan") -> dict[Any, Any]:
         return kind({**constants, **firing}, surrogate=surrogate)
 
     def integrating(node: nir.IF, context: Context) -> IFNode:
-        require(node, "r", 1 / context.dt, "SpikingJelly weighs the input by 1, which is r = 1/dt")
+        if not np.all(values(node, "r") == 1):  # dt = 1, or a charge: the same step
+            why = "SpikingJelly weighs the input by 1, which is r = 1/dt"
+            require(node, "r", 1 / context.dt, why)
         return made(IFNode, node)
 
     def leaky(node: nir.LIF, context: Context) -> IFNode:

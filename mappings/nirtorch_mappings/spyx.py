@@ -27,17 +27,21 @@ from torch import Tensor
 from nirtorch_cli import Context, Neuron, Pack
 from nirtorch_mappings.parameters import decay, require, values
 
+SPIKING = ("IF", "LIF", "CubaLIF")
+
 
 class LIF(Neuron):
     """LIF and IF, and with weights RLIF and RIF. Constants: beta, v_threshold. State: {"v"}."""
 
     beta: Tensor
     v_threshold: Tensor
+    nir_nodes: dict[str, str]
 
     def __init__(
         self, constants: dict[str, Any], surrogate: Any, w_rec: np.ndarray | None = None
     ) -> None:
         super().__init__(constants, surrogate=surrogate)
+        self.nir_nodes = {}
         held = None if w_rec is None else torch.from_numpy(np.array(w_rec, np.float64))
         self.w_rec = None if held is None else torch.nn.Parameter(held)
 
@@ -109,6 +113,8 @@ class Recurrent:
         if np.any(getattr(weights, "bias", 0)):
             raise ValueError("the recurrent weights of Spyx have no bias")
         made: LIF = self.made(neurons[0], context, weights.weight)
+        named = {name: type(node).__name__ for name, node in graph.nodes.items()}
+        made.nir_nodes = {name: kind for name, kind in named.items() if kind in SPIKING}
         return made
 
 

@@ -19,7 +19,8 @@ import torch
 from nirtorch_cli.batch.portability import portability
 from nirtorch_cli.batch.round_trip import Proof, proved
 from nirtorch_cli.batch.task import Assessment, Refusal, Task
-from nirtorch_cli.conversion.graph_module import ConvertedModule
+from nirtorch_cli.conversion.attribution import leaves
+from nirtorch_cli.conversion.graph_module import ConvertedModule, stored_tensors
 from nirtorch_cli.conversion.model import convert_model
 from nirtorch_cli.findings.errors import ExitCode, MissingFrameworkError, NirtorchError, UsageError
 from nirtorch_cli.findings.finding import Finding
@@ -27,6 +28,8 @@ from nirtorch_cli.findings.frameworks import missing_framework
 from nirtorch_cli.findings.tracebacks import lacks_memory, place_in_user_code, reason
 from nirtorch_cli.graph import sound
 from nirtorch_cli.reading.graphs import ModelFile, read
+from nirtorch_cli.running.recording import spiking_paths
+from nirtorch_cli.running.sampling import inputs_without_shape, run_sample
 
 
 def assess(task: Task) -> Assessment | Refusal:
@@ -91,7 +94,32 @@ def _examined(file: ModelFile, task: Task, noted: list[Finding]) -> Proof:
         noted[:] = _besides(error.findings, [*noted, *sound.examined(file.graph).findings])
         return Proof(list(error.findings), 0)
     noted[:] = [Finding(**finding) for finding in module.meta["findings"]]
-    return proved(module, task.steps, batch_of(module, task.batch, file.max_bytes), task.seed)
+    proof = proved(module, task.steps, batch_of(module, task.batch, file.max_bytes), task.seed)
+    if not proof.findings:
+        noted += _silence(module, task.seed)
+    return proof
+
+
+SAMPLE_STEPS, SAMPLE_SECONDS = 100, 1.0
+"""How long a network is fed to find out whether it fires: as long as `convert` does, or less."""
+
+
+def _silence(module: ConvertedModule, seed: int) -> list[Finding]:
+    """NIR617 if no neuron fires in the sample that `convert` shows.
+
+    Modules of a user's map are called often enough without it.
+    """
+    if inputs_without_shape(module) or not spiking_paths(module) or _is_abstract(module):
+        return []
+    if any(leaf.is_mapped for leaf in leaves(module)):
+        return []
+    sample = run_sample(module, SAMPLE_STEPS, 1, seed, seconds=SAMPLE_SECONDS)
+    return [finding for finding in sample.findings if finding.code == "NIR617"]
+
+
+def _is_abstract(module: ConvertedModule) -> bool:
+    """Whether a module is on the device meta, where nothing has a value."""
+    return any(tensor.is_meta for tensor in stored_tensors(module))
 
 
 def batch_of(module: ConvertedModule, batch: int, max_bytes: int) -> int:

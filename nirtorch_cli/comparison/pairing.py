@@ -22,7 +22,7 @@ from nirtorch_cli.comparison.loading import module_of, same_inputs
 from nirtorch_cli.comparison.recording import Recording, read_recording
 from nirtorch_cli.comparison.specs import Side
 from nirtorch_cli.conversion.graph_module import ConvertedModule
-from nirtorch_cli.findings.errors import ReadError
+from nirtorch_cli.findings.errors import ReadError, UsageError
 from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.findings.text import counted, listed
 from nirtorch_cli.reading.graphs import ModelFile
@@ -111,6 +111,9 @@ def paired(
     recordings = dict(traces)
     if modules:
         inputs = feed(_asked(modules, grid, traces))
+        if not all(len(values) for values in inputs.values()):
+            text = f"steps of {grid.dt:g} are longer than all that there is to compare"
+            raise UsageError(text, hint="add ',dt=SECONDS' to the spec whose dt is not that")
         for number, module in modules.items():
             stage(f"running {sides[number].spec}")
             repeats = (grid.a, grid.b)[number]

@@ -3,7 +3,7 @@
 A spec is a kind, for some kinds `:` and a target, and options after commas:
 `default`, `map:SPEC` (as in --map), `file:MODEL.pt` (what `nirtorch convert -o` wrote),
 `trace:FILE` (what `nirtorch run -o` wrote, .npz or NIR data); `default,integration=exact`,
-`map:mymaps:MAP,dt=1e-3`. In: text. Out: a `Side`.
+`map:mymaps:MAP,dt=1e-3`, `map:snntorch:reset=zero,delay=false,dt=1e-3`. In: text. Out: a `Side`.
 """
 
 from __future__ import annotations
@@ -33,6 +33,11 @@ _TAKEN: dict[str, tuple[str, ...]] = {
     "trace": ("dt",),
 }
 _OPTION = re.compile(r",([A-Za-z_-]+)=([^,=]*)$")
+_OF_MAP = re.compile(r"^map:.+:[A-Za-z_]\w*=")
+"""A map with options of its own, which begin at a colon: `map:snntorch:reset=zero,delay=false`."""
+
+_NOT_OF_MAPS = ("dt", "integration", "dtype", "integrator_input", "reset_delay", "fire_at")
+"""Options of a side that stay its own behind those of a map."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +73,10 @@ def parse_side(spec: str) -> Side:
     """
     head, given = spec, []
     while (option := _OPTION.search(head)) is not None:
-        given.append((option[1].replace("-", "_"), option[2]))
+        name = option[1].replace("-", "_")
+        if _OF_MAP.search(head[: option.start()]) is not None and name not in _NOT_OF_MAPS:
+            break  # the map's own, and so are those in front of it
+        given.append((name, option[2]))
         head = head[: option.start()]
     kind, colon, target = head.partition(":")
     if kind not in _TAKEN or bool(colon) != (kind != "default") or (colon and not target):

@@ -56,8 +56,9 @@ class Pack:
         equations: what a step is, with the source. nodes: by NIR type, "exact", under which
             condition, or why it is refused. Types of neurons that are neither here nor in the
             map are refused, since another module would calculate something else.
-        traces: the relations by which a file of the framework tells dt, see `graph.traces`.
-        dt: the length of a step where it tells none; None for the usual guess.
+        traces: the relations by which a file of the framework tells dt, see `graph.traces`; none
+            if dt is always the same. dt: the length of a step where the file tells none; None for
+            the usual guess.
         invented_edges: the edges of a graph that its exporter adds without any meaning.
         layers: where the map of its own layers is, as `package.module:ATTR`; distribution: what
             to install for them.
@@ -85,7 +86,13 @@ class Pack:
                 return TimeStep(trace.dt, trace.reason)
         if self.dt is None:
             return origin_of(graph).time_step
-        return TimeStep(self.dt, f"that of {self.framework}, whose files tell no other")
+        is_fixed = not self.traces
+        told = (
+            "time constants count steps"
+            if is_fixed
+            else "a guess, its default; the file tells none"
+        )
+        return TimeStep(self.dt, f"as {self.framework} has it: {told}", is_guess=not is_fixed)
 
     def without_invented_edges(self, graph: nir.NIRGraph) -> nir.NIRGraph:
         """The same graph without edges that the exporter adds."""

@@ -67,14 +67,14 @@ class Inspection:
     version: str | None
     dt: float
     dt_reason: str
-    dt_is_guess: bool = False
-    integrator_input: str = "charge"
-    integrator_reason: str | None = None
-    written_by: list[str] = field(default_factory=list)
     nodes: list[InspectedNode] = field(default_factory=list)
     edges: list[InspectedEdge] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     metadata: dict[str, str] = field(default_factory=dict)
+    dt_is_guess: bool = False
+    integrator_input: str = "charge"
+    integrator_reason: str | None = None
+    written_by: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """The inspection as a JSON object: what `nirtorch inspect --json` prints, in one dict."""

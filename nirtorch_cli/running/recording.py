@@ -10,6 +10,11 @@ its names into NIR's by an attribute:
 
     nir_states = {"mem": "v", "syn": "i"}
 
+A module that a map made of a whole nested graph may say which of its nodes it is, so that this can
+be recorded under its path, too:
+
+    nir_nodes = {"lif": "LIF"}
+
 A name alone means the output, which may be spikes. A name that no node has may be a pattern
 (`hidden*`, `*:v`), which stands for all matching nodes that have the variable.
 """
@@ -39,6 +44,9 @@ OF_OUTPUTS = ("output", "spikes", "count")
 
 NIR_STATES = "nir_states"
 """The attribute by which a module translates its names of variables into NIR's."""
+
+NIR_NODES = "nir_nodes"
+"""The attribute by which the module of a nested graph says which of its nodes it is, and types."""
 
 Wanted = dict[str, set[str]]
 
@@ -79,20 +87,17 @@ def wanted(module: ConvertedModule, record: Iterable[str]) -> Wanted:
 
 def node_types(module: ConvertedModule) -> list[tuple[str, str]]:
     """Path and NIR type of each node that has a value, those of nested graphs too."""
-    return [(path, owner.meta["types"][name]) for path, owner, name in _nodes(module)]
+    return [(path, kind) for path, kind, _, _ in _nodes(module)]
 
 
 def node_modules(module: ConvertedModule) -> list[tuple[str, str, torch.nn.Module | None]]:
     """Path, NIR type and module of each node that has a value; None for one that has no module."""
-    return [
-        (path, owner.meta["types"][name], owner._modules.get(name))
-        for path, owner, name in _nodes(module)
-    ]
+    return [(path, kind, owner._modules.get(name)) for path, kind, owner, name in _nodes(module)]
 
 
 def node_shapes(module: ConvertedModule) -> dict[str, Shape | None]:
     """The shape of the value of each node that has one, by its path; None if it is not known."""
-    return {path: owner.meta["shapes"][name][1] for path, owner, name in _nodes(module)}
+    return {path: owner.meta["shapes"][name][1] for path, _, owner, name in _nodes(module)}
 
 
 def shown_paths(module: ConvertedModule) -> list[str]:
@@ -101,15 +106,20 @@ def shown_paths(module: ConvertedModule) -> list[str]:
     That is the order of execution, except that nodes of equal depth whose names differ in numbers
     only are sorted by these.
     """
-    paths = [path for path, _, _ in _nodes(module)]
+    paths = [path for path, *_ in _nodes(module)]
     depth = _depths(module)
     order = in_natural_order(paths, [depth.get(path, -1) for path in paths])
     return [paths[place] for place in order]
 
 
-def _nodes(module: ConvertedModule) -> list[tuple[str, ConvertedModule, str]]:
-    """Path of each node that has a value, its graph's module, and its name there."""
-    found: list[tuple[str, ConvertedModule, str]] = []
+def inner_nodes(module: torch.nn.Module | None) -> dict[str, str]:
+    """The nodes of a nested graph that its module says it is, by name, with their types."""
+    return {str(name): str(kind) for name, kind in (getattr(module, NIR_NODES, None) or {}).items()}
+
+
+def _nodes(module: ConvertedModule) -> list[tuple[str, str, ConvertedModule, str]]:
+    """Path and type of each node that has a value, its graph's module, and its name there."""
+    found: list[tuple[str, str, ConvertedModule, str]] = []
 
     def collect(module: ConvertedModule, prefix: str) -> None:
         children = module._modules  # named_children() leaves out the second node of a shared module
@@ -118,7 +128,9 @@ def _nodes(module: ConvertedModule) -> list[tuple[str, ConvertedModule, str]]:
             if isinstance(child, ConvertedModule):
                 collect(child, f"{path}/")
             if child is not None or name in (*module.meta["inputs"], *module.meta["outputs"]):
-                found.append((path, module, name))
+                found.append((path, module.meta["types"][name], module, name))
+            for inner, kind in inner_nodes(child).items():
+                found.append((f"{path}/{inner}", kind, module, name))
 
     collect(module, "")
     return found

@@ -207,11 +207,11 @@ def test_strict_and_select_and_ignore(one_of_each: Path) -> None:
     strict = checked(*both, "--strict")
     assert verdicts(strict) == verdicts(plain)
     assert [file["exit_code"] for file in strict["result"]["files"]] == [1, 1]
-    chosen = checked(*both, "--strict", "--ignore", "NIR2,NIR8", "--ignore", "NIR3")
+    chosen = checked(*both, "--strict", "--ignore", "NIR2,NIR8", "--ignore", "NIR3,NIR406,NIR617")
     assert verdicts(chosen) == verdicts(plain)  # repaired it was, whoever wants to hear of it
     assert [file["exit_code"] for file in chosen["result"]["files"]] == [0, 1]
     assert codes(chosen) == ["NIR401"]
-    chosen = checked(*both, "astray.nir", "--select", "NIR4")
+    chosen = checked(*both, "astray.nir", "--select", "NIR401")
     assert codes(chosen) == ["NIR401", "NIR101"]  # what stops the examination cannot be ignored
     assert chosen["exit_code"] == ExitCode.UNSOUND
 
@@ -619,7 +619,7 @@ def test_the_console_script(workplace: Path) -> None:
     if not script.exists():
         pytest.skip("the package is not installed here")
     answer = subprocess.run(
-        [str(script), "check", str(DATA / "digits*.nir"), "-j", "2"],
+        [str(script), "check", str(DATA / "digits*.nir"), "-j", "2", "--ignore", "NIR8"],
         capture_output=True,
         text=True,
         timeout=60,

@@ -243,7 +243,7 @@ def test_a_misspelt_device(device: str) -> None:
         (["convert", "model.nir", "--dtype", "flaot32"], 2, "did you mean 'float32'? see "),
         (["convert", "model.nir", "--integration", "eular"], 2, "did you mean 'euler'? see "),
         (["convert", "model.nir", "--reset", "substract"], 2, "did you mean 'subtract'? see "),
-        (["convert", "model.nir", "--reset", "xyz"], 2, "'value', 'subtract'; see "),
+        (["convert", "model.nir", "--reset", "xyz"], 2, "'value', 'subtract', 'none'; see "),
         (["check", "model.nir", "--format", "junti"], 2, "did you mean 'junit'? see "),
         (["inspect", "model.nir", "--format", "mermiad"], 2, "did you mean 'mermaid'? see "),
         (["run", "model.nir", "--layout", "tb"], 2, "did you mean 'TB'? see "),

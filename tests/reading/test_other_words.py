@@ -157,15 +157,16 @@ def metadata(tree: Tree, **entries: Any) -> Tree:
         ({"dt": 1e-3}, 1e-3, "the metadata of the graph say so (dt)"),
         ({"dt": np.array([2e-3])}, 2e-3, "the metadata of the graph say so (dt)"),
         ({"time_step": "0.004"}, 4e-3, "the metadata of the graph say so (time_step)"),
-        ({"dt": -1.0}, 1e-4, "the default; the file leaves no trace of another"),
-        ({"dt": "soon"}, 1e-4, "the default; the file leaves no trace of another"),
-        ({"dt": 1e-3, "timestep": 2e-3}, 1e-4, "the default; the file leaves no trace of another"),
+        ({"dt": -1.0}, 1e-4, "a guess; nothing in the file tells another"),
+        ({"dt": "soon"}, 1e-4, "a guess; nothing in the file tells another"),
+        ({"dt": 1e-3, "timestep": 2e-3}, 1e-4, "a guess; nothing in the file tells another"),
     ],
 )
 def test_a_dt_in_the_metadata_comes_before_a_guess(
     tmp_path: Path, entries: dict[str, Any], dt: float, reason: str
 ) -> None:
-    path = put(tmp_path, metadata(sound(), **entries))
+    tree = with_(sound(), "node/nodes/lif/r", np.full(2, 4, "f4"))  # no trace of dt
+    path = put(tmp_path, metadata(tree, **entries))
     told = json.loads(invoke("inspect", path, "--json").stdout)["result"]
     assert (told["dt"], told["dt_reason"]) == (dt, reason)
 

@@ -10,6 +10,7 @@ import copy
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -135,7 +136,10 @@ class Neuron(torch.nn.Module):
         dynamics = Dynamics(surrogate=surrogate) if dynamics is None else dynamics
         self.exact: dict[str, Tensor] = {}
         for name, constant in constants.items():
-            self.register_buffer(name, torch.as_tensor(constant))
+            held = (
+                constant if isinstance(constant, Tensor) else torch.from_numpy(np.array(constant))
+            )
+            self.register_buffer(name, held)
         self.dynamics = dynamics
         self.derivative = surrogate_derivative(dynamics.surrogate)
 

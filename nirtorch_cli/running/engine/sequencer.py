@@ -38,7 +38,7 @@ from nirtorch_cli.running.engine.loop import (
     is_reference,
 )
 from nirtorch_cli.running.engine.stages import Stage, StagedGraph, stages_of
-from nirtorch_cli.running.recording import OF_OUTPUTS, Wanted, own_names
+from nirtorch_cli.running.recording import OF_OUTPUTS, Wanted, inner_nodes, own_names
 
 _ALL_FRAMES = (state.add, state.silence, state.checked_output)
 """Functions that take any leading axes, such as time."""
@@ -70,7 +70,7 @@ class Trace:
         for name in names & {"output", "spikes"}:
             self.add(path, name, values)
         if "count" in names:
-            count = _spikes(values.detach()).count_nonzero(0)
+            count = _spikes(values.detach()).sum(0)
             self.counts[path] = self.counts[path] + count if path in self.counts else count
 
     def joined(self) -> dict[str, dict[str, Tensor]]:
@@ -85,8 +85,12 @@ class Trace:
 
 
 def _spikes(values: Tensor) -> Tensor:
-    """Where an output is a spike: neither 0 nor NaN."""
-    return values.abs() > 0 if values.is_floating_point() else values
+    """How many spikes an output is: as many as it says, or one if that is no whole number."""
+    if not values.is_floating_point():
+        return values
+    is_spike = values.abs() > 0  # neither 0 nor NaN
+    is_whole = values == values.round()
+    return torch.where(is_whole & is_spike, values.abs(), is_spike).to(torch.int64)
 
 
 def _joined(parts: list[Tensor]) -> Tensor:
@@ -108,6 +112,7 @@ class Sequencer:
         if self.staged is None:
             return
         self.names = module.meta["names"]
+        self.own_names = {nir_name: name for name, nir_name in self.names.items()}
         self.outputs = self.recorded_outputs(_output_nodes(module, self.staged))
         self.nested = {
             name: Sequencer(child, trace, compiler, f"{prefix}{self.names.get(name, name)}/")
@@ -120,7 +125,10 @@ class Sequencer:
 
     def recorded_outputs(self, found: Mapping[Node, list[str]]) -> dict[Node, list[str]]:
         """The nodes whose outputs are recorded, with their paths."""
-        paths = {node: [self.prefix + name for name in names] for node, names in found.items()}
+        paths = {
+            node: [path for name in names for path in self.paths_of(name)]
+            for node, names in found.items()
+        }
         recorded = {
             node: [path for path in of_node if self.trace.recorded(path).intersection(OF_OUTPUTS)]
             for node, of_node in paths.items()
@@ -166,6 +174,12 @@ class Sequencer:
 
     def path_of(self, name: str) -> str:
         return self.prefix + str(self.names.get(name, name))
+
+    def paths_of(self, nir_name: str) -> list[str]:
+        """The path of a node, and of the one that its module says it is."""
+        path = self.prefix + nir_name
+        inside = inner_nodes(self.module._modules.get(self.own_names.get(nir_name, "")))
+        return [path, *(f"{path}/{inner}" for inner in inside)]
 
     def called_step_by_step(
         self, inputs: tuple[Tensor, ...], before: state.State | None
@@ -338,9 +352,10 @@ class _Chunk:
         for node in stage.nodes:
             if node.target is state.entry:
                 key = str(node.args[1])
-                path = self.owner.path_of(key)
-                if record := self.owner.trace.recorded(path).difference(OF_OUTPUTS):
-                    yield key, (path, own_names(self.owner.module.get_submodule(key), record))
+                for path in self.owner.paths_of(str(self.owner.names.get(key, key))):
+                    if record := self.owner.trace.recorded(path).difference(OF_OUTPUTS):
+                        yield key, (path, own_names(self.owner.module.get_submodule(key), record))
+                        break
 
     def caller(self, node: Node) -> Callable[..., Any]:
         """The function that a node calls; a module as a function of its input and state."""
