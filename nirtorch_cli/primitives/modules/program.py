@@ -11,6 +11,10 @@ For many steps at once, operations that read nothing but the input are done befo
                                               z = gt(c, 1)       ... into the output
                                               v = sub(c, z)      ... over the old v
 
+Kernels are saved where that changes no number: what multiplies by 1 or adds 0 is left out, a spike
+times something is subtracted at once, and what a step would calculate anew of a variable, though
+the step before gave it out (is v over its threshold?), is read from there.
+
 In: the step, an input like those that will come, and the variables before it. Out: a `Program`, or
 None if the step does what cannot be written so; then it is run as it stands. The numbers are the
 same, bit for bit, since the operations are; the first step is compared. Cost: three steps.
@@ -19,8 +23,8 @@ same, bit for bit, since the operations are; the first step is compared. Cost: t
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -63,19 +67,26 @@ class _Operation:
 class Program:
     """Runs one step after another; see `program_of`.
 
-    variables: changed in place by every step. run: called with what a step reads of its input, and
-    the tensor for its output. is_finite: it does to infinity what the step does.
+    variables: changed in place by every step. run: called with what a step reads of its input, the
+    tensor for its output, and the output of the step before. first: gives what the first step takes
+    for that. is_finite: it does to infinity what the step does.
     """
 
     variables: dict[str, Tensor]
     run: Callable[..., None]
     hoisted: Sequence[_Operation] = ()
     read: Sequence[int] = (0,)
+    first: Callable[[], Tensor | None] = lambda: None
+    last: Tensor | None = None
     is_finite = True
 
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
-        """The output of a step, written into y; for a program with nothing hoisted."""
-        self.run(*([x] * len(self.read)), y)
+        """The output of a step, written into y; for a program with nothing hoisted.
+
+        The next call reads it there.
+        """
+        self.run(*([x] * len(self.read)), y, self.first() if self.last is None else self.last)
+        self.last = y
         return y
 
     def over(self, x: Tensor, y: Tensor, record: Mapping[str, Tensor]) -> None:
@@ -86,8 +97,10 @@ class Program:
             found[one.value] = one.function(*args, **one.kwargs)
         feeds = [found[number].unbind(0) for number in self.read]
         kept = [(values.unbind(0), self.variables[name]) for name, values in record.items()]
+        last = self.first()
         for step, slot in enumerate(y.unbind(0)):
-            self.run(*[feed[step] for feed in feeds], slot)
+            self.run(*[feed[step] for feed in feeds], slot, last)
+            last = slot
             for slots, variable in kept:
                 slots[step].copy_(variable)
 
@@ -138,6 +151,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.operations: list[_Operation] = []
         self.of_input = {0}
         self.kept: list[Any] = []
+        self.constants: dict[tuple[int, torch.Size], Tensor] = {}
         self.is_failed = False
 
     def __torch_dispatch__(
@@ -196,7 +210,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return
         number = self.numbers[id(result)] = len(self.values)
         self.values.append(result)
-        self.operations.append(_Operation(function, args, kwargs, number))
+        self.operations.append(self.fused(_Operation(function, args, kwargs, number)))
         if is_pointwise and read <= self.of_input:
             self.of_input.add(number)
 
@@ -209,13 +223,41 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         is_comparison = made is not None and made.function.__name__ in _COMPARISONS
         return made if is_comparison and args[0].shape == result.shape else None
 
+    def made_by(self, one: Any) -> _Operation | None:
+        """The operation that gave a value."""
+        number = one.number if isinstance(one, _Value) else None
+        return next((made for made in self.operations if made.value == number), None)
+
+    def fused(self, operation: _Operation) -> _Operation:
+        """a - z b for spikes z as one operation: z is 0 or 1, so that it rounds nothing."""
+        if operation.function is not torch.sub or operation.kwargs:
+            return operation
+        product = self.made_by(operation.args[1])
+        if product is None or product.function is not torch.mul or product.kwargs:
+            return operation
+        a, like = operation.args[0], self.values[operation.value]
+        for z, b in (product.args, product.args[::-1]):
+            spikes = self.made_by(z)
+            is_spikes = spikes is not None and spikes.function.__name__ in _COMPARISONS
+            is_like = is_spikes and _alike(self.values[z.number], like)
+            if is_like and isinstance(a, _Value) and isinstance(b, Tensor):
+                args = (a, z, b)
+                return replace(operation, function=torch.addcmul, args=args, kwargs={"value": -1})
+        return operation
+
     def argument(self, one: Any, like: Tensor | None) -> Any:
         """An argument: a value by its number, or a constant, in full size for a faster kernel."""
         if not isinstance(one, Tensor):
             return one
         if id(one) in self.numbers:
             return _Value(self.numbers[id(one)])
-        return one if like is None or one.dim() == 0 else one.expand(like.shape).contiguous()
+        if like is None or one.dim() == 0:
+            return one
+        key = id(one), like.shape
+        if key not in self.constants:
+            self.kept.append(one)
+            self.constants[key] = one.expand(like.shape).contiguous()
+        return self.constants[key]
 
     def unchanged(
         self, name: str, args: Any, kwargs: Mapping[str, Any], result: Tensor
@@ -244,9 +286,12 @@ class _Writer:
         self.output, *self.after = ends
         self.before = recorder.of_input if hoists else {0}
         self.hoisted = [one for one in recorder.operations if one.value in self.before]
+        self.repeated = self.given_out_before(recorder.operations)
         self.operations, used = self.needed(recorder.operations, ends)
         self.read = sorted(used & self.before)
         self.names = {number: f"x{number}" for number in self.read}
+        if self.repeated is not None:
+            self.names[self.repeated.value] = "last"
         self.buffers = dict(enumerate(variables.values(), 1))
         self.namespace: dict[str, Any] = {}
         self.last = {n: place for place, one in enumerate(self.operations) for n in one.read}
@@ -258,19 +303,47 @@ class _Writer:
         """The operations of a step that are of use, and the values that are."""
         used, kept = set(ends), []
         for one in reversed(operations):
+            if one is self.repeated:
+                continue
             if one.value in used and one.value not in self.before:
                 used.update(one.read)
                 kept.append(one)
         return kept[::-1], used
 
+    def given_out_before(self, operations: Sequence[_Operation]) -> _Operation | None:
+        """The operation on a variable that repeats what the step before gave out."""
+        given = next((one for one in operations if one.value == self.output), None)
+        if given is None or self.output in self.after:
+            return None
+        for number, after in enumerate(self.after, 1):
+            for one in operations:
+                then = [_Value(after) if _is_one(arg, _Value(number)) else arg for arg in one.args]
+                is_same = len(then) == len(given.args) and all(map(_is_one, then, given.args))
+                is_same &= one.function is given.function and one.kwargs == given.kwargs
+                if is_same and one.read == [number]:
+                    is_like = _alike(self.values[one.value], self.values[self.output])
+                    return one if is_like else None
+        return None
+
+    def first(self) -> Tensor | None:
+        """What the first step takes for what the step before gave out."""
+        if self.repeated is None:
+            return None
+        old = dict(enumerate(self.variables.values(), 1))
+        args = [old[one.number] if isinstance(one, _Value) else one for one in self.repeated.args]
+        like = self.values[self.repeated.value]
+        found = torch.empty(like.shape, dtype=like.dtype, device=like.device)
+        return cast(Tensor, self.repeated.function(*args, **self.repeated.kwargs, out=found))
+
     def program(self) -> Program:
         """The program; its function is Python source that holds no names but those made here."""
         lines = [self.line(place, one) for place, one in enumerate(self.operations)]
         lines += self.last_lines()
-        arguments = ", ".join([*(self.names[number] for number in self.read), "y"])
+        arguments = ", ".join([*(self.names[number] for number in self.read), "y", "last"])
         body = "\n    ".join(lines) or "pass"
         exec(f"def run({arguments}):\n    {body}\n", self.namespace)
-        return Program(self.variables, self.namespace["run"], self.hoisted, self.read)
+        run = self.namespace["run"]
+        return Program(self.variables, run, self.hoisted, self.read, self.first)
 
     def line(self, place: int, one: _Operation) -> str:
         """An operation, which writes into the output, over a value that ends here, or a buffer."""
@@ -320,6 +393,11 @@ class _Writer:
         name = f"c{id(thing)}"
         self.namespace[name] = thing
         return name
+
+
+def _is_one(one: Any, other: Any) -> bool:
+    """Whether two arguments are the same value, constant or number."""
+    return one is other if isinstance(one, Tensor) or isinstance(other, Tensor) else one == other
 
 
 def _cast(x: Tensor, dtype: torch.dtype, *, out: Tensor | None = None) -> Tensor:
