@@ -48,6 +48,7 @@ SLOW: Mapping[str, tuple[str, ...]] = {
         "test_delayed_and_ambiguous_are_what_dominators_say",
         "test_the_hash_seed_does_not_count",
     ),
+    "mappings/test_equations.py": ("test_saved_and_loaded_in_a_fresh_process",),
     "mappings/test_layers.py": (
         "test_saved_after_a_step_of_training_and_loaded_in_a_fresh_process",
     ),

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from nirtorch_cli import Context, Neuron, Pack
+from nirtorch_cli.primitives.modules.surrogate import straight_through, with_surrogate
 from nirtorch_mappings.parameters import require, values
 
 BITS, SHIFT = 2**12, 2**6
@@ -31,7 +32,8 @@ BITS, SHIFT = 2**12, 2**6
 class Cuba(Neuron):
     """CUBA. Constants: du, dv, v_threshold. State: {"i", "v"}, the u and v above, at first 0.
 
-    It calculates in float64, where the products of whole numbers are exact.
+    It calculates in float64, where the products of whole numbers are exact. The gradient is that of
+    the same without rounding, as in lava-dl.
     """
 
     states = {"i": 0.0, "v": 0.0}  # noqa: RUF012
@@ -52,16 +54,18 @@ class Cuba(Neuron):
 
     def decayed(self, old: Tensor, decay: Tensor) -> Tensor:
         """A variable after the decay of a step."""
-        whole = torch.round(old.double() * self.scale)
-        kept = torch.trunc(whole * (BITS - decay.double()) / BITS)
-        return self.as_was(kept, old)
+        whole = torch.round(old.detach().double() * self.scale)
+        kept = torch.trunc(whole * (BITS - decay.detach().double()) / BITS)
+        return self.in_place_of(old * (1 - decay / BITS), kept)
 
     def rounded(self, x: Tensor) -> Tensor:
         """An input in whole numbers of 1/(64 scale), cut off towards zero."""
-        return self.as_was(torch.trunc(x.double() * self.scale), x)
+        return self.in_place_of(x, torch.trunc(x.detach().double() * self.scale))
 
-    def as_was(self, whole: Tensor, like: Tensor) -> Tensor:
-        return (whole / self.scale).to(like.dtype)
+    def in_place_of(self, exact: Tensor, whole: Tensor) -> Tensor:
+        """A value in whole numbers, with the gradient of the exact one."""
+        value = (whole / self.scale).to(exact.dtype)
+        return with_surrogate(value, exact, 0.0, straight_through)
 
     def fire(self, *charged: Tensor) -> Tensor:
         return self.spike(charged[-1], self.v_threshold + 0.01 / self.scale, reached=True)

@@ -118,15 +118,19 @@ def entries(
         why = "Rockpool's neurons leak and are reset to 0"
         for name in ("v_leak", "v_reset"):
             require(node, name, 0, f"{why}, by the threshold")
-        size = values(node, "v_threshold").size
+        threshold = values(node, "v_threshold")
+        size = threshold.size
         added = array_for("bias", biases, context, (size,))
-        constants["bias"] = np.zeros(size) if added is None else added
-        constants["v_threshold"] = values(node, "v_threshold")
+        added = np.zeros(size) if added is None else added
+        constants["bias"] = added.reshape(threshold.shape)
+        constants["v_threshold"] = threshold
         recurrent = array_for("w_rec", weights, context, (size, size))
         if recurrent is None:
             return kind(constants, max_spikes, surrogate)
         if kind is not LIF:
             raise ValueError("w_rec: a LIFNeuronTorch has no recurrent weights")
+        if threshold.ndim != 1:
+            raise ValueError(f"w_rec: the neurons have the shape {threshold.shape}, not (N,)")
         return RecurrentLIF(constants, max_spikes, surrogate, recurrent)
 
     def weighted(node: Any, name: str, dt: float) -> np.ndarray:
@@ -147,7 +151,7 @@ def entries(
 
     def exp_syn(node: nir.LI, context: Context) -> Neuron:
         require(node, "v_leak", 0, "Rockpool's synapses decay to 0")
-        return ExpSyn({"b": np.exp(-context.dt / values(node, "tau"))}, surrogate=surrogate)
+        return ExpSyn({"b": weighted(node, "tau", context.dt)}, surrogate=surrogate)
 
     return {nir.CubaLIF: lif, nir.LIF: lif_neuron, nir.LI: exp_syn}
 

@@ -109,10 +109,7 @@ def settings_of(
         origin = origin.without("NIR408")
     if not any(mapper.dynamics.fires_by_default for _, mapper in mine):
         origin = origin.without("NIR804")  # another map or other options were chosen
-    defaults = [mapper for mapper in node_map.values() if isinstance(mapper, DefaultMapper)]
-    given = [mapper for mapper in defaults if "dt" not in mapper.inferred]
-    if step is None and given:
-        step = TimeStep(given[0].dynamics.dt, "given")
+    step = step or given_time_step(node_map)
     if step is not None and step != origin.time_step:
         origin = origin.at(step)
     mapping = {
@@ -121,6 +118,13 @@ def settings_of(
     }
     settled = next((one for one in mapping.values() if isinstance(one, DefaultMapper)), None)
     return Settings(mapping, origin, settled)
+
+
+def given_time_step(node_map: NodeMapping) -> TimeStep | None:
+    """The length of a step that a map's default entries were made for; None to infer it."""
+    defaults = [mapper for mapper in node_map.values() if isinstance(mapper, DefaultMapper)]
+    given = [mapper for mapper in defaults if "dt" not in mapper.inferred]
+    return TimeStep(given[0].dynamics.dt, "given") if given else None
 
 
 def _neurons(node: nir.NIRNode, node_map: NodeMapping) -> list[nir.NIRNode]:

@@ -22,7 +22,7 @@ import torch
 
 from nirtorch_cli.conversion import defaults
 from nirtorch_cli.conversion.attribution import user_errors
-from nirtorch_cli.conversion.builder import Builder, settings_of
+from nirtorch_cli.conversion.builder import Builder, given_time_step, settings_of
 from nirtorch_cli.conversion.defaults import DEFAULT_MAP
 from nirtorch_cli.conversion.graph_module import ConvertedModule
 from nirtorch_cli.conversion.node_map import NodeMapping, mapper_of, merged_map, patterns_of
@@ -116,7 +116,7 @@ def nir_to_torch(
     merged = merged_map(node_map, default_map)
     if not isinstance(nir_node, nir.NIRGraph):
         nir_node = node_with_arrays(nir_node)
-        module = _single_module(nir_node, merged).to(device=device, dtype=dtype)
+        module = _single_module(nir_node, merged, packs).to(device=device, dtype=dtype)
         return cast(torch.fx.GraphModule, module)  # a module of any class, as documented
     converted = convert(
         nir_node,
@@ -213,6 +213,7 @@ def convert(
         ),
     )
     graph = examination.graph
+    time_step = time_step or given_time_step(node_map)
     for pack in dict.fromkeys(packs.values()):
         graph = pack.without_invented_edges(graph)
         time_step = time_step or pack.time_step(graph)
@@ -242,9 +243,15 @@ def convert(
         return module.to(device=device, dtype=dtype)
 
 
-def _single_module(node: nir.NIRNode, node_map: NodeMapping) -> torch.nn.Module:
+def _single_module(
+    node: nir.NIRNode, node_map: NodeMapping, packs: Mapping[Any, Pack]
+) -> torch.nn.Module:
     name = type(node).__name__
-    builder = Builder(settings_of(node_map, node), skip_unmapped=False)
+    time_step = given_time_step(node_map)
+    for pack in dict.fromkeys(packs.values()):
+        time_step = time_step or pack.time_step(node)
+    settings = settings_of(node_map, node, time_step)
+    builder = Builder(settings, skip_unmapped=False, packs=packs)
     builder.require_mapping(name, node)
     builder.raise_unmapped()
     alone = nir.NIRGraph({name: node}, [], type_check=False)

@@ -87,16 +87,28 @@ def loaded_maps(
     """Each spec with its map, whose entries are checked; that of a pack is a `PackMap`.
 
     Arguments:
-        dt_of: the length of a step by a pack; None for that of the options.
+        dt_of: the length of a step by a pack, of which the last one settles it for all maps; None
+            for that of the options.
 
     Raises:
         MapError, MissingFrameworkError: as `load_maps`.
     """
     found: list[tuple[str, NodeMapOf]] = []
     errors: list[MapError] = []
+    named: list[tuple[str, Any]] = []
     for spec in specs:
         try:
-            found.append((spec, load_map(spec, options, dt_of)))
+            named.append((spec, attribute_of(spec)))
+        except MapError as error:
+            named.append((spec, error))
+    packs = [attribute for _, attribute in named if isinstance(attribute, Pack)]
+    if packs and dt_of is not None:
+        options = replace(options, dt=dt_of(packs[-1]))
+    for spec, attribute in named:
+        try:
+            if isinstance(attribute, MapError):
+                raise attribute
+            found.append((spec, _map_of(spec, attribute, options)))
         except MapError as error:
             errors.append(error)
     if errors:
@@ -105,26 +117,29 @@ def loaded_maps(
     return found
 
 
-def load_map(
-    spec: str, options: MapOptions, dt_of: Callable[[Pack], float] | None = None
-) -> NodeMapOf:
-    """The map of one spec as a dict; a user's own mapping class is read once."""
-    attribute = attribute_of(spec)
+def load_map(spec: str, options: MapOptions) -> NodeMapOf:
+    """The map of one spec as a dict."""
+    return _map_of(spec, attribute_of(spec), options)
+
+
+def _map_of(spec: str, attribute: Any, options: MapOptions) -> NodeMapOf:
+    """The map that a spec's attribute is or makes; a user's own mapping class is read once."""
     with importable(map_folders([spec])), user_code(spec):
         mapping: NodeMapOf
         if isinstance(attribute, Pack):
-            if dt_of is not None:
-                options = replace(options, dt=dt_of(attribute))
             entries = _entries(spec, attribute)
             try:
                 mapping = PackMap(attribute, _made(spec, entries, options, HANDED_TO_PACKS))
             except MapError as error:
-                if isinstance(error.__cause__, (ValueError, OSError)):  # an option's value
-                    text = message(error.__cause__)
-                    raise problem(spec, "NIR516", text) from error.__cause__
+                cause = error.__cause__
+                is_said = isinstance(cause, MapOptionError)
+                if isinstance(cause, (ValueError, OSError)) and not is_said:  # an option's value
+                    text = message(cause)
+                    raise problem(spec, "NIR516", text) from cause
                 raise
         else:
-            mapping = dict(_as_mapping(spec, attribute, options))
+            made = _as_mapping(spec, attribute, options)
+            mapping = made if isinstance(made, PackMap) else dict(made)
         check_entries(mapping, f"--map {spec}")
     return mapping
 
@@ -230,10 +245,7 @@ def split_node_spec(text: str) -> tuple[str, str]:
 
 
 def node_mappers(
-    texts: Sequence[str],
-    graph: nir.NIRGraph,
-    options: MapOptions,
-    dt_of: Callable[[Pack], float],
+    texts: Sequence[str], graph: nir.NIRGraph, options: MapOptions
 ) -> Iterator[tuple[str, str, Callable[..., Any]]]:
     """Pattern, spec and mapper of each `--map-node`.
 
@@ -251,7 +263,7 @@ def node_mappers(
             raise MapError("NIR510", said, hint=hint)
         attribute = attribute_of(spec)
         if isinstance(attribute, (Mapping, Pack)) or _is_factory(attribute):
-            yield pattern, spec, EntryOf(load_map(spec, options, dt_of), spec)
+            yield pattern, spec, EntryOf(_map_of(spec, attribute, options), spec)
         elif callable(attribute):
             yield pattern, spec, attribute
         else:

@@ -7,6 +7,7 @@ command gets its modules here. Cost: see `interpreter`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, TypeGuard
 
 import torch
@@ -75,16 +76,20 @@ def convert_model(
         for spec, mapping in loaded_maps(specs, options, settled):
             user_map.update(mapping)
             origins.update(dict.fromkeys(mapping, f"--map {spec}"))
+            for key in mapping:  # what a later map says is no pack's, or another's
+                packs.pop(key, None)
             if isinstance(mapping, PackMap):
                 packs.update(dict.fromkeys(mapping, mapping.pack))
-        for pattern, spec, mapper in node_mappers(request.map_nodes, file.graph, options, settled):
+        if step is None and packs:
+            step = [*packs.values()][-1].time_step(file.graph)
+        if step is not None:
+            options = replace(options, dt=step.dt)
+        for pattern, spec, mapper in node_mappers(request.map_nodes, file.graph, options):
             user_map[pattern] = mapper
             origins[pattern] = f"--map-node {pattern}={spec}"
         file = with_known_types(file)
-    if step is None and not packs:
-        step = origin.time_step
-    chosen = "auto" if step is None else step.dt
-    defaults = default_map(chosen, **request.of_a_step) if request.with_defaults else {}
+    step = step or origin.time_step
+    defaults = default_map(step.dt, **request.of_a_step) if request.with_defaults else {}
     stage(f"converting {counted(len(file.graph.nodes), 'node')}")
     specs += [split_node_spec(spec)[1] for spec in request.map_nodes]
     with importable(map_folders(specs)):  # a mapper may import what it needs when called

@@ -63,7 +63,7 @@ def wanted(module: ConvertedModule, record: Iterable[str]) -> Wanted:
     problems = []
     for request in record:
         path, variable = _split(request, kinds)
-        matching = list(_matching(path, variable, request, kinds))
+        matching = list(_matching(path, variable, request, kinds, modules))
         if matching:
             for node, its_own in matching:
                 found.setdefault(node, set()).add(its_own)
@@ -75,7 +75,7 @@ def wanted(module: ConvertedModule, record: Iterable[str]) -> Wanted:
             problems.append(Finding("NIR604", "error", f"no node {quoted(path)}", hint=hint))
         elif not _has(modules.get(path), kinds[path], variable):
             text = f"{_a(kinds[path])} has no {quoted(variable)} to record"
-            there = variables_of(kinds[path])
+            there = _known(modules.get(path), kinds[path])
             hint = did_you_mean(variable, there) or f"it has {listed(list(there))}"
             problems.append(Finding("NIR604", "error", text, path, hint=hint))
         else:
@@ -183,11 +183,18 @@ def known_variables() -> tuple[str, ...]:
 
 def _has(module: torch.nn.Module | None, kind: str, variable: str) -> bool:
     """Whether a node may have a variable; the state of a mapped module is known only in a run."""
-    if variable in variables_of(kind):
+    if variable in _known(module, kind):
         return True
     if module is None or variable in OF_OUTPUTS or isinstance(module, (Neuron, ConvertedModule)):
         return False
     return is_stateful(module)
+
+
+def _known(module: torch.nn.Module | None, kind: str) -> tuple[str, ...]:
+    """The variables of a type, and those that a `Neuron` says it has, of whatever node it is."""
+    of_type = variables_of(kind)
+    own = module.states if isinstance(module, Neuron) else ()
+    return (*of_type, *(name for name in own if name not in of_type))
 
 
 def _a(kind: str) -> str:
@@ -230,12 +237,16 @@ def held_names(state: Any) -> list[str]:
 
 
 def _matching(
-    path: str, variable: str, request: str, kinds: dict[str, str]
+    path: str,
+    variable: str,
+    request: str,
+    kinds: dict[str, str],
+    modules: Mapping[str, torch.nn.Module | None],
 ) -> Iterator[tuple[str, str]]:
     """The matching nodes that have the variable, each with the variable that is meant."""
     for node in _fitting(path, kinds):
         name = variable if path != request else _split(node, kinds)[1]
-        if name in variables_of(kinds[node]):
+        if name in _known(modules.get(node), kinds[node]):
             yield node, name
 
 

@@ -10,7 +10,6 @@ import copy
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -136,10 +135,9 @@ class Neuron(torch.nn.Module):
         dynamics = Dynamics(surrogate=surrogate) if dynamics is None else dynamics
         self.exact: dict[str, Tensor] = {}
         for name, constant in constants.items():
-            held = (
-                constant if isinstance(constant, Tensor) else torch.from_numpy(np.array(constant))
-            )
-            self.register_buffer(name, held)
+            is_tensor = isinstance(constant, Tensor)
+            # An array is copied: it is the graph's, or the user's.
+            self.register_buffer(name, constant if is_tensor else torch.tensor(constant))
         self.dynamics = dynamics
         self.derivative = surrogate_derivative(dynamics.surrogate)
 

@@ -3,7 +3,8 @@
 A neuron says what a step is in plain torch: charge, fire, reset. Run as it stands, each operation
 makes a tensor. Here one step is run and its operations are recorded; from then on each of them
 writes into a buffer, the new state over the old one, and the spikes to where the caller wants them.
-For many steps at once, operations that read nothing but the input are done before, for all steps:
+For many steps at once, sums, products and the like that read nothing but the input are done before,
+for all steps:
 
     charge  v = 0.9 v + 2 x        recorded   a = mul(x, 2)      before the steps, for all of them
     fire    z = v > 1                         b = mul(v, 0.9)    each step, into a buffer
@@ -17,7 +18,9 @@ the step before gave it out (is v over its threshold?), is read from there.
 
 In: the step, an input like those that will come, and the variables before it. Out: a `Program`, or
 None if the step does what cannot be written so; then it is run as it stands. The numbers are the
-same, bit for bit, since the operations are; the first step is compared. Cost: three steps.
+same, bit for bit, since the operations are, but for the sign of a zero, and matrix products, whose
+rounding may depend on where their factors lie in memory; the first step is compared. Cost: three
+steps.
 """
 
 from __future__ import annotations
@@ -37,6 +40,16 @@ Step = Callable[[Tensor, Mapping[str, Tensor]], tuple[Tensor, Mapping[str, Tenso
 _COMPARISONS = frozenset({"gt", "ge", "lt", "le", "eq", "ne"})
 """Operations that can write 0.0 and 1.0 instead of booleans, for which torch has vector code."""
 
+_ROUNDED = _COMPARISONS.union(
+    ("add", "sub", "mul", "div", "neg", "abs", "sign", "trunc", "floor", "ceil", "round", "where"),
+    ("clamp", "clamp_min", "clamp_max", "maximum", "minimum", "_to_copy", "bitwise_and"),
+    ("bitwise_or", "bitwise_not", "logical_and", "logical_or", "logical_not"),
+)
+"""Operations of exact or correctly rounded result, the same however many numbers are done at once.
+
+An exponential is not: vector and scalar code differ in its last bit.
+"""
+
 _NEUTRAL = {"mul": 1, "add": 0}
 """What an operation leaves its other argument unchanged with."""
 
@@ -50,12 +63,16 @@ class _Value:
 
 @dataclass(frozen=True)
 class _Operation:
-    """A call of a function of torch that takes `out`; `value` is the number of what it gives."""
+    """A call of a function of torch that takes `out`; `value` is the number of what it gives.
+
+    is_pointwise: whether it can write over what it reads.
+    """
 
     function: Callable[..., Any]
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
     value: int
+    is_pointwise: bool
 
     @property
     def read(self) -> list[int]:
@@ -120,7 +137,7 @@ def program_of(
         output, after = step(x, before)
     ends = [output, *(after[name] for name in before)]
     numbers = [recorder.numbers.get(id(end)) for end in ends]
-    if recorder.is_failed or None in numbers:
+    if recorder.is_failed or None in numbers or not all(_alike(end, x) for end in ends):
         return None
     mine = {name: value.clone() for name, value in variables.items()}
     program = _Writer(recorder, mine, [n for n in numbers if n is not None], hoists).program()
@@ -160,6 +177,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
         self.kept += [args, result]  # an identity stands for a tensor only while that lives
+        self.is_failed |= torch.Tag.nondeterministic_seeded in func.tags  # new at every step
         read = {self.numbers[id(one)] for one in tree_leaves((args, kwargs)) if self.varies(one)}
         name = func.overloadpacket.__name__
         if read:
@@ -182,6 +200,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if name == "detach":
             self.numbers[id(result)] = self.numbers[id(args[0])]
             return
+        name, args = _with_out(name, args)
         function: Any
         written = self.as_number(name, args, result)
         if written is None and name == "_to_copy":
@@ -210,8 +229,10 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return
         number = self.numbers[id(result)] = len(self.values)
         self.values.append(result)
-        self.operations.append(self.fused(_Operation(function, args, kwargs, number)))
-        if is_pointwise and read <= self.of_input:
+        operation = _Operation(function, args, kwargs, number, is_pointwise)
+        self.operations.append(self.fused(operation))
+        is_like_input = result.shape == self.values[0].shape
+        if name in _ROUNDED and read <= self.of_input and is_like_input:
             self.of_input.add(number)
 
     def as_number(self, name: str, args: Any, result: Tensor) -> _Operation | None:
@@ -358,10 +379,12 @@ class _Writer:
 
     def buffer(self, place: int, one: _Operation) -> Tensor:
         like = self.values[one.value]
+        free = place if one.is_pointwise else place - 1
         for number, old in enumerate(self.variables.values(), 1):
-            if self.after[number - 1] == one.value and self.last.get(number, -1) <= place:
+            if self.after[number - 1] == one.value and self.last.get(number, -1) <= free:
                 return old
-        temporary = [n for n in one.read if n > len(self.variables) and n in self.buffers]
+        read = one.read if one.is_pointwise else []
+        temporary = [n for n in read if n > len(self.variables) and n in self.buffers]
         for number in temporary:
             buffer = self.buffers[number]
             is_variable = any(buffer is old for old in self.variables.values())
@@ -398,6 +421,16 @@ class _Writer:
 def _is_one(one: Any, other: Any) -> bool:
     """Whether two arguments are the same value, constant or number."""
     return one is other if isinstance(one, Tensor) or isinstance(other, Tensor) else one == other
+
+
+def _with_out(name: str, args: Any) -> tuple[str, Any]:
+    """An operation; one without `out` as another that has it and calculates the same."""
+    if name == "relu":
+        return "clamp_min", (args[0], 0)
+    if name == "rsub" and len(args) == 2:
+        left = args[1] if isinstance(args[1], Tensor) else torch.tensor(args[1], dtype=torch.double)
+        return "sub", (left, args[0])
+    return name, args
 
 
 def _cast(x: Tensor, dtype: torch.dtype, *, out: Tensor | None = None) -> Tensor:
