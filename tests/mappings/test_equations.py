@@ -441,7 +441,7 @@ def test_a_pack_settles_dt(name: str, node: nir.NIRNode, dt: float, reason: str)
     module = module_of(graph_of(node), pack(name)())
     assert module.meta["dt"] == dt
     assert reason in module.meta["dt_reason"]
-    assert not module.meta["dt_is_guess"]
+    assert module.meta["dt_is_guess"] == ("guess" in reason)
 
 
 def test_a_dt_that_is_given_wins() -> None:
