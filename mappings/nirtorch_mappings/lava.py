@@ -59,8 +59,11 @@ class Cuba(Neuron):
         return self.in_place_of(old * (1 - decay / BITS), kept)
 
     def rounded(self, x: Tensor) -> Tensor:
-        """An input in whole numbers of 1/(64 scale), cut off towards zero."""
-        return self.in_place_of(x, torch.trunc(x.detach().double() * self.scale))
+        """An input in whole numbers of 1/(64 scale), cut off towards zero.
+
+        The product is rounded to the type of x, as there: it mends what k/scale was rounded by.
+        """
+        return self.in_place_of(x, torch.trunc(x.detach() * self.scale).double())
 
     def in_place_of(self, exact: Tensor, whole: Tensor) -> Tensor:
         """A value in whole numbers, with the gradient of the exact one."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -32,6 +32,7 @@ from nirtorch_cli.conversion.packs import Context, Pack
 from nirtorch_cli.conversion.wiring import Part, Plan, call_problem, wire
 from nirtorch_cli.findings.errors import MapperError, UnmappedNodeError
 from nirtorch_cli.findings.finding import Finding
+from nirtorch_cli.findings.text import listed
 from nirtorch_cli.findings.tracebacks import is_interrupt, reason
 from nirtorch_cli.graph.checks.parameters import precision
 from nirtorch_cli.graph.checks.time import (
@@ -60,11 +61,16 @@ _RESERVED |= {"self", "state"}
 
 @dataclass(frozen=True)
 class Settings:
-    """The merged map with its dt, what is known of the graph, and its default entries' options."""
+    """The merged map with its dt, what is known of the graph, and its default entries' options.
+
+    is_used: whether a neuron takes these options; idle: those that were chosen although none does.
+    """
 
     node_map: NodeMapping
     origin: Origin
     defaults: DefaultMapper | None
+    is_used: bool
+    idle: list[str]
 
     @property
     def time_step(self) -> TimeStep:
@@ -72,18 +78,30 @@ class Settings:
         return self.origin.time_step
 
     def described(self) -> dict[str, Any]:
-        """For the module's `meta`: what a step means; None if no default entry is used."""
+        """For the module's `meta`: what a step means; None where no default entry says it."""
         dynamics = None if self.defaults is None else self.defaults.dynamics
+        of_neurons = dynamics if self.is_used else None
         described: dict[str, Any] = {
             "dt": self.time_step.dt,
             "dt_reason": self.time_step.reason,
             "dt_is_guess": self.time_step.is_guess,
+            "integrator_reason": self.origin.integrator_reason if self.is_used else None,
             "written_by": [family.name for family in self.origin.families],
         }
         for name in OF_A_STEP:
-            value = getattr(dynamics, name, None)
+            value = getattr(dynamics if name == "surrogate" else of_neurons, name, None)
             described[name] = getattr(value, "__name__", value)
         return described
+
+    def without_effect(self, packs: Collection[Pack]) -> Iterator[Finding]:
+        """NIR519: options that no neuron takes, since packs say what a step of each is."""
+        if self.idle and packs:
+            names = " and ".join(dict.fromkeys(pack.framework for pack in packs))
+            text = f"{listed(self.idle)}: no effect, since all neurons are those of {names}"
+            hint = (
+                "`nirtorch maps show` lists the options of a map, given as in --map NAME:reset=..."
+            )
+            yield Finding("NIR519", "warning", text, hint=hint)
 
 
 def settings_of(
@@ -101,8 +119,9 @@ def settings_of(
         hands_dt: whether a map of the user was handed dt.
     """
     origin = origin_of(node)
-    mine = [(n, m) for n in _neurons(node, node_map)
-            if isinstance(m := mapper_of(n, node_map), DefaultMapper)]  # fmt: skip
+    neurons = list(_neurons(node, node_map))
+    mine = [(n, m) for n in neurons if isinstance(m := mapper_of(n, node_map), DefaultMapper)]
+    is_used = bool(mine) or not neurons
     if not hands_dt and not any(time_constants_of(neuron) for neuron, _ in mine):
         origin = origin.without("NIR406", "NIR409")  # whatever dt is, nothing depends on it
     if not any("integrator_input" in mapper.inferred for _, mapper in mine):
@@ -117,7 +136,9 @@ def settings_of(
         for kind, mapper in node_map.items()
     }
     settled = next((one for one in mapping.values() if isinstance(one, DefaultMapper)), None)
-    return Settings(mapping, origin, settled)
+    given = next((one for one in node_map.values() if isinstance(one, DefaultMapper)), None)
+    idle = [] if is_used or given is None else given.chosen
+    return Settings(mapping, origin, settled, is_used, idle)
 
 
 def given_time_step(node_map: NodeMapping) -> TimeStep | None:

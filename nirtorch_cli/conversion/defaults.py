@@ -14,6 +14,7 @@ from typing import Any
 import nir
 import torch
 
+from nirtorch_cli.conversion.options import OF_A_STEP
 from nirtorch_cli.graph.origin import Origin, origin_of
 from nirtorch_cli.graph.time_step import DEFAULT_DT
 from nirtorch_cli.primitives.dynamics import Dynamics
@@ -39,6 +40,13 @@ class DefaultMapper:
     def __call__(self, node: nir.NIRNode) -> torch.nn.Module | None:
         settled = self.settled(origin_of(node)) if self.inferred else self
         return build(self.primitive, node, settled.dynamics)
+
+    @property
+    def chosen(self) -> list[str]:
+        """The options of a neuron's step, beside dt and the surrogate, that are no default."""
+        names = [n for n in OF_A_STEP if n not in ("surrogate", "integrator_input")]
+        found = [n for n in names if getattr(self.dynamics, n) != getattr(Dynamics, n)]
+        return found if "integrator_input" in self.inferred else [*found, "integrator_input"]
 
     def settled(self, origin: Origin) -> DefaultMapper:
         """The same entry with what was to be inferred."""

@@ -232,7 +232,8 @@ def convert(
     except ConversionError as error:
         error.context = (*examination.findings, *builder.findings, *error.findings)
         raise
-    known = (*examination.findings, *settings.origin.findings, *builder.findings)
+    idle = settings.without_effect(list(packs.values()))
+    known = (*examination.findings, *settings.origin.findings, *idle, *builder.findings)
     module.meta.update(settings.described())
     module.meta["findings"] = [finding.to_json() for finding in known]
     module.meta["versions"] = _versions()

@@ -8,8 +8,9 @@ How equal the two are, for any chunk, inside and outside of loops, with and with
 
 - Bit for bit: everything that acts on each element by itself. Given equal inputs, all neurons,
   Delay, Scale, Threshold, pools, and the sums of edges into one node give equal outputs.
-- To rounding: convolutions and matrix products, since torch chooses the order of their sums by the
-  number of frames. In any order, a sum of n terms is off by about n eps/2 times the sum of their
+- To rounding: convolutions and matrix products, those inside of a neuron (Rockpool's w_rec, Spyx's
+  recurrent nests) too, since torch chooses the order of their sums by the number of frames and by
+  where they lie in memory. In any order, a sum of n terms is off by about n eps/2 times the sum of their
   magnitudes, so two results differ by at most n eps times that (eps is 1.2e-7 in float32, 2.2e-16
   in float64).
 

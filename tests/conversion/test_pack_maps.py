@@ -20,7 +20,7 @@ from networks import module_of
 from typer.testing import CliRunner, Result
 
 import nirtorch_cli
-from nirtorch_cli import Context, MapperError, Pack, default_map, nir_to_torch
+from nirtorch_cli import Context, MapperError, NirtorchWarning, Pack, default_map, nir_to_torch
 from nirtorch_cli.cli.app import app
 from nirtorch_cli.conversion import importing
 from nirtorch_cli.conversion.importing import spec_options, split_spec
@@ -127,6 +127,20 @@ def test_nir_to_torch_takes_a_packs_map() -> None:
     snntorch = importlib.import_module("nirtorch_mappings.snntorch").PACK
     write(graph_of({"n": lif(2e-4, 2.0)}))
     assert module_of("model.nir", snntorch(reset="zero")).n.mechanism == "zero"
+
+
+def test_options_of_a_step_that_a_pack_says_itself_have_no_effect() -> None:
+    graph = graph_of({"n": lif()})
+    chosen = default_map(reset="subtract", integrator_input="current")
+    with pytest.warns(
+        NirtorchWarning, match=r"^'reset', 'integrator_input': no effect, .* Lab"
+    ) as all:
+        module = nir_to_torch(graph, PACK(), chosen)
+    assert [warning.message.finding.code for warning in all] == ["NIR519"]
+    assert module.meta["reset"] is module.meta["integration"] is None
+    assert module.meta["surrogate"] == "atan"
+    mixed = module_of(graph_of({"n": lif(), "i": nir.I(ONE)}), {nir.LIF: PACK()[nir.LIF]}, chosen)
+    assert mixed.meta["reset"] == "subtract"
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,7 @@ def with_surrogate(
 ) -> Tensor:
     """Spikes of any size that v gave, with the surrogate gradient at v - v_threshold."""
     of_threshold = isinstance(v_threshold, Tensor) and v_threshold.requires_grad
-    if not v.requires_grad and not of_threshold:
+    if not torch.is_grad_enabled() or not (v.requires_grad or of_threshold):
         return spikes
     is_transformed = torch.compiler.is_compiling() or transforms_are_active()
     function = _TransformedSpike if is_transformed else _Spike
