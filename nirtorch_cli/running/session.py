@@ -10,9 +10,9 @@ How equal the two are, for any chunk, inside and outside of loops, with and with
   Delay, Scale, Threshold, pools, and the sums of edges into one node give equal outputs.
 - To rounding: convolutions and matrix products, those inside of a neuron (Rockpool's w_rec, Spyx's
   recurrent nests) too, since torch chooses the order of their sums by the number of frames and by
-  where they lie in memory. In any order, a sum of n terms is off by about n eps/2 times the sum of their
-  magnitudes, so two results differ by at most n eps times that (eps is 1.2e-7 in float32, 2.2e-16
-  in float64).
+  where they lie in memory. In any order, a sum of n terms is off by about n eps/2 times the sum of
+  their magnitudes, so two results differ by at most n eps times that (eps is 1.2e-7 in float32,
+  2.2e-16 in float64).
 
 A voltage that receives such sums differs equally little. Only if it is that close to its threshold
 can a spike be in one run and not in the other; from there on the two may diverge, as they would for

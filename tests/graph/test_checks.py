@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nirtorch_cli import NirtorchWarning, nir_to_torch
 from nirtorch_cli.findings.errors import StructureError
 from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.graph.checks.structure import examine
@@ -223,6 +224,23 @@ def test_a_step_that_is_too_long(dt: float, expected: list[Any]) -> None:
     assert step_findings(lif([3.0, 1.0, 7.0]), dt) == expected
     one = np.ones(1)
     assert step_findings(nir.LI(one, one, one), dt) == expected
+
+
+def test_a_step_that_is_only_a_guess_is_no_error_of_the_file() -> None:
+    guess = TimeStep(2e-4, "a guess", is_guess=True)
+    (found,) = time_steps({"n": lif([3.0, 5e-5])}, guess)
+    assert (found.code, found.severity) == ("NIR402", "warning")
+    assert "the guessed dt 0.0002 is longer than the time constant 5e-05" in found.message
+    assert found.hint is not None
+    assert "stable below 0.0001, and do not overshoot up to --dt 5e-05" in found.hint
+    graph = nir.NIRGraph(
+        {"in": nir.Input(np.array([2])), "n": lif([3.0, 4e-5]), "out": nir.Output(np.array([2]))},
+        [("in", "n"), ("n", "out")],
+    )
+    with pytest.warns(NirtorchWarning) as warned:
+        module = nir_to_torch(graph, {})
+    assert {warning.message.finding.code for warning in warned} == {"NIR402", "NIR406"}
+    assert module.meta["dt_is_guess"]
 
 
 def test_each_time_constant_is_looked_at() -> None:
