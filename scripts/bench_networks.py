@@ -76,7 +76,7 @@ def floor(layers: list[nn.Module]) -> Runner:
     return lambda x: stack(x.flatten(0, 1))
 
 
-def _stepping(step: Callable[[Tensor], Tensor], reset: Callable[[], None]) -> Runner:
+def stepping(step: Callable[[Tensor], Tensor], reset: Callable[[], None]) -> Runner:
     def run(x: Tensor) -> Tensor:
         reset()
         return torch.stack([step(frame) for frame in x])
@@ -84,7 +84,7 @@ def _stepping(step: Callable[[Tensor], Tensor], reset: Callable[[], None]) -> Ru
     return run
 
 
-def _counting(runner: Runner, neurons: Iterable[nn.Module]) -> Runner:
+def counting(runner: Runner, neurons: Iterable[nn.Module]) -> Runner:
     """The runner, able to say how many spikes there were."""
     neurons = list(neurons)
 
@@ -141,7 +141,7 @@ def convolutional_elsewhere(
 
         cells = [IAFCell(p=IAFParameters(v_th=torch.tensor(1.0))) for _ in layers]
         net = _Stateful(_stack(layers, cells), IAFCell)
-        runners["norse, steps"] = _counting(_stepping(net, net.reset), cells)
+        runners["norse, steps"] = counting(stepping(net, net.reset), cells)
     if frameworks["snntorch"]:
         from snntorch import Leaky
 
@@ -153,7 +153,7 @@ def convolutional_elsewhere(
             for cell in leaky:  # without a state they go on from the last run's
                 cell.reset_mem()
 
-        runners["snntorch, steps"] = _counting(_stepping(net, reset), leaky)
+        runners["snntorch, steps"] = counting(stepping(net, reset), leaky)
     if frameworks["sinabs"]:
         runners |= _sinabs(layers)
     if frameworks["spikingjelly"]:
@@ -197,10 +197,10 @@ def _sinabs(layers: list[nn.Module]) -> dict[str, Runner]:
                 x = module(x.flatten(0, 1) if x.shape[:2] == (batch, steps_) else x)
         return x
 
-    stepping = _stepping(steps, lambda: reset(one))
+    by_steps = stepping(steps, lambda: reset(one))
     return {
-        "sinabs, steps": _counting(stepping, one),
-        "sinabs, all steps at once": _counting(at_once, whole),
+        "sinabs, steps": counting(by_steps, one),
+        "sinabs, all steps at once": counting(at_once, whole),
     }
 
 
@@ -232,10 +232,10 @@ def _spikingjelly(layers: list[nn.Module]) -> dict[str, Runner]:
         y: Tensor = whole(x)
         return y
 
-    stepping = _stepping(steps, lambda: functional.reset_net(steps))
+    by_steps = stepping(steps, lambda: functional.reset_net(steps))
     return {
-        "spikingjelly, steps": _counting(stepping, one),
-        "spikingjelly, multi-step": _counting(at_once, many),
+        "spikingjelly, steps": counting(by_steps, one),
+        "spikingjelly, multi-step": counting(at_once, many),
     }
 
 
@@ -258,7 +258,7 @@ def _nirtorch(
         return torch.stack(outputs)
 
     neurons = [m for m in module.modules() if isinstance(m, (_HandWrittenIF, _HandWrittenCuba))]
-    return {"nirtorch 2.6, hand-written neuron": _counting(run, neurons)}
+    return {"nirtorch 2.6, hand-written neuron": counting(run, neurons)}
 
 
 class _HandWrittenIF(nn.Module):
@@ -352,7 +352,7 @@ def recurrent_elsewhere(
                 layer.reset_mem()
             return run(x)
 
-        runners["snntorch, steps"] = _counting(runner, layers)
+        runners["snntorch, steps"] = counting(runner, layers)
     if frameworks["norse"]:
         from norse.torch import LIFCell, LIFParameters
 
@@ -363,7 +363,7 @@ def recurrent_elsewhere(
         )
         cells = [LIFCell(p=parameters, dt=DT) for _ in range(2)]
         norse_runner = loop(lambda number, x, *state: cells[number](x, *state))
-        runners["norse, steps (other equations)"] = _counting(norse_runner, cells)
+        runners["norse, steps (other equations)"] = counting(norse_runner, cells)
     if frameworks["sinabs"]:
         runners["sinabs, all steps at once"] = _sinabs_recurrent(first, back, second)
     if frameworks["spikingjelly"]:
@@ -378,7 +378,7 @@ def recurrent_elsewhere(
                 functional.reset_net(node)
             return jelly(x)
 
-        runners["spikingjelly, steps"] = _counting(fresh, nodes)
+        runners["spikingjelly, steps"] = counting(fresh, nodes)
     if frameworks["nirtorch"]:
         runners |= _nirtorch(graph, {nir.CubaLIF: lambda node: _HandWrittenCuba()}, learning)
     return runners
@@ -409,7 +409,7 @@ def _sinabs_recurrent(first: Tensor, back: Tensor, second: Tensor) -> Runner:
         y: Tensor = layers[1](z @ (second / alpha).T).transpose(0, 1)
         return y
 
-    return _counting(run, layers)
+    return counting(run, layers)
 
 
 class _HandWrittenCuba(nn.Module):
