@@ -89,7 +89,9 @@ def without(library: str, how: str = NOT_THERE) -> dict[str, str]:
     package = Path("hidden", library)
     package.mkdir(parents=True)
     (package / "__init__.py").write_text(how.format(library))
-    return {"PYTHONPATH": str(Path("hidden").resolve())}
+    # No matter from which shell: completion is asked for that of bash.
+    named = {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+    return {"PYTHONPATH": str(Path("hidden").resolve()), **named}
 
 
 @pytest.mark.parametrize("arguments", NEED_TORCH.values(), ids=NEED_TORCH)

@@ -25,14 +25,15 @@ steps.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import CodeType
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 Step = Callable[[Tensor, Mapping[str, Tensor]], tuple[Tensor, Mapping[str, Tensor]]]
 """Of an input and the variables by name: the output, and the variables after it."""
@@ -50,8 +51,8 @@ _ROUNDED = _COMPARISONS.union(
 An exponential is not: vector and scalar code differ in its last bit.
 """
 
-_NEUTRAL = {"mul": 1, "add": 0}
-"""What an operation leaves its other argument unchanged with."""
+_NEUTRAL = {"mul": 1, "add": 0, "sub": 0, "div": 1}
+"""What an operation leaves its other argument unchanged with; the last two only their first."""
 
 
 @dataclass(frozen=True)
@@ -178,7 +179,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         result = func(*args, **kwargs)
         self.kept += [args, result]  # an identity stands for a tensor only while that lives
         self.is_failed |= torch.Tag.nondeterministic_seeded in func.tags  # new at every step
-        read = {self.numbers[id(one)] for one in tree_leaves((args, kwargs)) if self.varies(one)}
+        given = _leaves((args, *kwargs.values()))
+        read = {self.numbers[id(one)] for one in given if self.varies(one)}
         name = func.overloadpacket.__name__
         if read:
             self.add(name, func, args, kwargs, result, read)
@@ -212,7 +214,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             function = _cast if name == "_to_copy" else getattr(torch, name, None)
             is_pointwise = torch.Tag.pointwise in func.tags or name == "_to_copy"
             top = {id(one) for one in args}
-            nested = [one for one in tree_leaves((args, kwargs)) if self.varies(one)]
+            nested = [one for one in _leaves((args, *kwargs.values())) if self.varies(one)]
             self.is_failed |= (
                 function is None
                 or not isinstance(result, Tensor)
@@ -289,6 +291,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         values = [one.number for one in args if isinstance(one, _Value)]
         if len(values) != 1 or not _alike(self.values[values[0]], result):
             return None
+        if name in ("sub", "div") and not isinstance(args[0], _Value):
+            return None
         constant = args[1] if isinstance(args[0], _Value) else args[0]
         is_neutral = torch.as_tensor(constant).eq(_NEUTRAL[name]).all()
         return values[0] if bool(is_neutral) else None
@@ -315,6 +319,7 @@ class _Writer:
             self.names[self.repeated.value] = "last"
         self.buffers = dict(enumerate(variables.values(), 1))
         self.namespace: dict[str, Any] = {}
+        self.given: dict[int, str] = {}
         self.last = {n: place for place, one in enumerate(self.operations) for n in one.read}
         self.last.update(dict.fromkeys(ends, len(self.operations)))
 
@@ -362,7 +367,7 @@ class _Writer:
         lines += self.last_lines()
         arguments = ", ".join([*(self.names[number] for number in self.read), "y", "last"])
         body = "\n    ".join(lines) or "pass"
-        exec(f"def run({arguments}):\n    {body}\n", self.namespace)
+        exec(_compiled(f"def run({arguments}):\n    {body}\n"), self.namespace)
         run = self.namespace["run"]
         return Program(self.variables, run, self.hoisted, self.read, self.first)
 
@@ -413,9 +418,22 @@ class _Writer:
 
     def named(self, thing: Any) -> str:
         """A name for an object in the function."""
-        name = f"c{id(thing)}"
+        name = self.given.setdefault(id(thing), f"c{len(self.given)}")
         self.namespace[name] = thing
         return name
+
+
+@functools.lru_cache(maxsize=256)
+def _compiled(source: str) -> CodeType:
+    """Source as code: every run of a network makes the same again."""
+    return compile(source, "<program of a neuron's step>", "exec")
+
+
+def _leaves(given: Any) -> list[Any]:
+    """The arguments of a call, also those in lists; torch's own function for this is slow."""
+    if not isinstance(given, (tuple, list)):
+        return [given]
+    return [leaf for one in given for leaf in _leaves(one)]
 
 
 def _is_one(one: Any, other: Any) -> bool:
