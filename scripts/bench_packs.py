@@ -256,7 +256,7 @@ class Worker:
         python = environment.python(environment.beside("spyx"))
         script = Path(__file__).with_name("bench_spyx.py")
         self.process = subprocess.Popen(
-            [str(python), str(script), str(folder)],
+            [str(python), str(script), str(folder), str(torch.get_num_threads())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -1,6 +1,6 @@
 """The network of scripts/bench_packs.py in Spyx, which runs as often as it is asked to.
 
-    bench_spyx.py FOLDER
+    bench_spyx.py FOLDER THREADS
 
 In: weights.npz in the folder, with the matrices "0", "1", ... (neurons, inputs); and requests, a
 line each. Out: an answer to each, as a line of JSON.
@@ -11,17 +11,22 @@ line each. Out: an answer to each, as a line of JSON.
     output  runs; writes output.npy
     count   runs; answers the spikes of all layers
 
-Runs in Spyx's environment, without torch and nirtorch_cli. On the CPU all values are in float32.
+Runs in Spyx's environment, without torch and nirtorch_cli, on as many cores as there are threads:
+jax has no other limit (Linux only; elsewhere it takes all cores).
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+if hasattr(os, "sched_setaffinity"):
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: int(sys.argv[2])])
 
 import jax
 import jax.numpy as jnp
