@@ -272,6 +272,7 @@ CHANGING = {
 REMEMBERING = {
     ("", "globals"): "a public name, once it was resolved",
     ("conversion.wiring", "lru_cache"): "whether a class takes a state, as its code says",
+    ("primitives.modules.program", "lru_cache"): "the code of a program, by its source",
     ("primitives.table", "_REGISTERED"): "the node types that a program registered",
     ("primitives.table", "cache"): "the node types of installed packs",
 }

@@ -12,8 +12,7 @@ for all steps:
                                               z = gt(c, 1)       ... into the output
                                               v = sub(c, z)      ... over the old v
 
-Kernels are saved where that changes no number: what multiplies by 1 or adds 0 is left out, a spike
-times something is subtracted at once, and what a step would calculate anew of a variable, though
+`recorder` says which operations are saved. What a step would calculate anew of a variable, though
 the step before gave it out (is v over its threshold?), is read from there.
 
 In: the step, an input like those that will come, and the variables before it. Out: a `Program`, or
@@ -27,58 +26,17 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import CodeType
 from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
+
+from nirtorch_cli.primitives.modules.recorder import Operation, Recorder, Value, alike
 
 Step = Callable[[Tensor, Mapping[str, Tensor]], tuple[Tensor, Mapping[str, Tensor]]]
 """Of an input and the variables by name: the output, and the variables after it."""
-
-_COMPARISONS = frozenset({"gt", "ge", "lt", "le", "eq", "ne"})
-"""Operations that can write 0.0 and 1.0 instead of booleans, for which torch has vector code."""
-
-_ROUNDED = _COMPARISONS.union(
-    ("add", "sub", "mul", "div", "neg", "abs", "sign", "trunc", "floor", "ceil", "round", "where"),
-    ("clamp", "clamp_min", "clamp_max", "maximum", "minimum", "_to_copy", "bitwise_and"),
-    ("bitwise_or", "bitwise_not", "logical_and", "logical_or", "logical_not"),
-)
-"""Operations of exact or correctly rounded result, the same however many numbers are done at once.
-
-An exponential is not: vector and scalar code differ in its last bit.
-"""
-
-_NEUTRAL = {"mul": 1, "add": 0, "sub": 0, "div": 1}
-"""What an operation leaves its other argument unchanged with; the last two only their first."""
-
-
-@dataclass(frozen=True)
-class _Value:
-    """A tensor that differs from step to step, by its number: 0 is the input."""
-
-    number: int
-
-
-@dataclass(frozen=True)
-class _Operation:
-    """A call of a function of torch that takes `out`; `value` is the number of what it gives.
-
-    is_pointwise: whether it can write over what it reads.
-    """
-
-    function: Callable[..., Any]
-    args: tuple[Any, ...]
-    kwargs: Mapping[str, Any]
-    value: int
-    is_pointwise: bool
-
-    @property
-    def read(self) -> list[int]:
-        """The numbers of the values that it reads."""
-        return [one.number for one in self.args if isinstance(one, _Value)]
 
 
 @dataclass
@@ -92,7 +50,7 @@ class Program:
 
     variables: dict[str, Tensor]
     run: Callable[..., None]
-    hoisted: Sequence[_Operation] = ()
+    hoisted: Sequence[Operation] = ()
     read: Sequence[int] = (0,)
     first: Callable[[], Tensor | None] = lambda: None
     last: Tensor | None = None
@@ -111,7 +69,7 @@ class Program:
         """Many steps: their inputs (T, ...), and the tensors for their outputs and variables."""
         found = {0: x}
         for one in self.hoisted:
-            args = [found[arg.number] if isinstance(arg, _Value) else arg for arg in one.args]
+            args = [found[arg.number] if isinstance(arg, Value) else arg for arg in one.args]
             found[one.value] = one.function(*args, **one.kwargs)
         feeds = [found[number].unbind(0) for number in self.read]
         kept = [(values.unbind(0), self.variables[name]) for name, values in record.items()]
@@ -133,12 +91,12 @@ def program_of(
         hoists: whether operations that read nothing but the input are done by `Program.over`.
     """
     before = {name: value.clone() for name, value in variables.items()}
-    recorder = _Recorder(x, before)
+    recorder = Recorder(x, before)
     with torch.no_grad(), recorder:
         output, after = step(x, before)
     ends = [output, *(after[name] for name in before)]
     numbers = [recorder.numbers.get(id(end)) for end in ends]
-    if recorder.is_failed or None in numbers or not all(_alike(end, x) for end in ends):
+    if recorder.is_failed or None in numbers or not all(alike(end, x) for end in ends):
         return None
     mine = {name: value.clone() for name, value in variables.items()}
     program = _Writer(recorder, mine, [n for n in numbers if n is not None], hoists).program()
@@ -155,149 +113,6 @@ def program_of(
     return program
 
 
-class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Records the operations of a step as torch's kernels see them.
-
-    values: by number, the input, the variables, and what the operations gave. of_input: the numbers
-    of those that follow from the input alone. numbers: by the identity of a tensor.
-    """
-
-    def __init__(self, x: Tensor, variables: Mapping[str, Tensor]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.values = [x, *variables.values()]
-        self.numbers = {id(value): number for number, value in enumerate(self.values)}
-        self.operations: list[_Operation] = []
-        self.of_input = {0}
-        self.kept: list[Any] = []
-        self.constants: dict[tuple[int, torch.Size], Tensor] = {}
-        self.is_failed = False
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        result = func(*args, **kwargs)
-        self.kept += [args, result]  # an identity stands for a tensor only while that lives
-        self.is_failed |= torch.Tag.nondeterministic_seeded in func.tags  # new at every step
-        given = _leaves((args, *kwargs.values()))
-        read = {self.numbers[id(one)] for one in given if self.varies(one)}
-        name = func.overloadpacket.__name__
-        if read:
-            self.add(name, func, args, kwargs, result, read)
-        return result
-
-    def varies(self, one: Any) -> bool:
-        return isinstance(one, Tensor) and id(one) in self.numbers
-
-    def add(
-        self,
-        name: str,
-        func: Any,
-        args: Any,
-        kwargs: Mapping[str, Any],
-        result: Any,
-        read: set[int],
-    ) -> None:
-        """Add the operation of a call; one that gives what it took is none."""
-        if name == "detach":
-            self.numbers[id(result)] = self.numbers[id(args[0])]
-            return
-        name, args = _with_out(name, args)
-        function: Any
-        written = self.as_number(name, args, result)
-        if written is None and name == "_to_copy":
-            args, kwargs = (args[0], result.dtype), {}
-        if written is not None:
-            function, args, kwargs = written.function, written.args, written.kwargs
-            is_pointwise = True
-        else:
-            function = _cast if name == "_to_copy" else getattr(torch, name, None)
-            is_pointwise = torch.Tag.pointwise in func.tags or name == "_to_copy"
-            top = {id(one) for one in args}
-            nested = [one for one in _leaves((args, *kwargs.values())) if self.varies(one)]
-            self.is_failed |= (
-                function is None
-                or not isinstance(result, Tensor)
-                or func.is_view
-                or func._schema.is_mutable
-                or any(id(one) not in top for one in nested)
-            )
-            if self.is_failed:
-                return
-            args = tuple(self.argument(one, result if is_pointwise else None) for one in args)
-        same = self.unchanged(name, args, kwargs, result)
-        if same is not None:
-            self.numbers[id(result)] = same
-            return
-        number = self.numbers[id(result)] = len(self.values)
-        self.values.append(result)
-        operation = _Operation(function, args, kwargs, number, is_pointwise)
-        self.operations.append(self.fused(operation))
-        is_like_input = result.shape == self.values[0].shape
-        if name in _ROUNDED and read <= self.of_input and is_like_input:
-            self.of_input.add(number)
-
-    def as_number(self, name: str, args: Any, result: Tensor) -> _Operation | None:
-        """The comparison that a cast turns into 0.0 and 1.0, which can write these itself."""
-        if name != "_to_copy":
-            return None
-        number = self.numbers[id(args[0])]
-        made = next((one for one in self.operations if one.value == number), None)
-        is_comparison = made is not None and made.function.__name__ in _COMPARISONS
-        return made if is_comparison and args[0].shape == result.shape else None
-
-    def made_by(self, one: Any) -> _Operation | None:
-        """The operation that gave a value."""
-        number = one.number if isinstance(one, _Value) else None
-        return next((made for made in self.operations if made.value == number), None)
-
-    def fused(self, operation: _Operation) -> _Operation:
-        """a - z b for spikes z as one operation: z is 0 or 1, so that it rounds nothing."""
-        if operation.function is not torch.sub or operation.kwargs:
-            return operation
-        product = self.made_by(operation.args[1])
-        if product is None or product.function is not torch.mul or product.kwargs:
-            return operation
-        a, like = operation.args[0], self.values[operation.value]
-        for z, b in (product.args, product.args[::-1]):
-            spikes = self.made_by(z)
-            is_spikes = spikes is not None and spikes.function.__name__ in _COMPARISONS
-            is_like = is_spikes and _alike(self.values[z.number], like)
-            if is_like and isinstance(a, _Value) and isinstance(b, Tensor):
-                args = (a, z, b)
-                return replace(operation, function=torch.addcmul, args=args, kwargs={"value": -1})
-        return operation
-
-    def argument(self, one: Any, like: Tensor | None) -> Any:
-        """An argument: a value by its number, or a constant, in full size for a faster kernel."""
-        if not isinstance(one, Tensor):
-            return one
-        if id(one) in self.numbers:
-            return _Value(self.numbers[id(one)])
-        if like is None or one.dim() == 0:
-            return one
-        key = id(one), like.shape
-        if key not in self.constants:
-            self.kept.append(one)
-            self.constants[key] = one.expand(like.shape).contiguous()
-        return self.constants[key]
-
-    def unchanged(
-        self, name: str, args: Any, kwargs: Mapping[str, Any], result: Tensor
-    ) -> int | None:
-        """The number of the value that an operation multiplies by 1, or adds 0 to."""
-        if name not in _NEUTRAL or kwargs or len(args) != 2:
-            return None
-        values = [one.number for one in args if isinstance(one, _Value)]
-        if len(values) != 1 or not _alike(self.values[values[0]], result):
-            return None
-        if name in ("sub", "div") and not isinstance(args[0], _Value):
-            return None
-        constant = args[1] if isinstance(args[0], _Value) else args[0]
-        is_neutral = torch.as_tensor(constant).eq(_NEUTRAL[name]).all()
-        return values[0] if bool(is_neutral) else None
-
-
 class _Writer:
     """Writes recorded operations as a function: of what a step reads, and of its output's tensor.
 
@@ -305,7 +120,7 @@ class _Writer:
     """
 
     def __init__(
-        self, recorder: _Recorder, variables: dict[str, Tensor], ends: list[int], hoists: bool
+        self, recorder: Recorder, variables: dict[str, Tensor], ends: list[int], hoists: bool
     ) -> None:
         self.values, self.variables = recorder.values, variables
         self.output, *self.after = ends
@@ -324,8 +139,8 @@ class _Writer:
         self.last.update(dict.fromkeys(ends, len(self.operations)))
 
     def needed(
-        self, operations: Sequence[_Operation], ends: Collection[int]
-    ) -> tuple[list[_Operation], set[int]]:
+        self, operations: Sequence[Operation], ends: Collection[int]
+    ) -> tuple[list[Operation], set[int]]:
         """The operations of a step that are of use, and the values that are."""
         used, kept = set(ends), []
         for one in reversed(operations):
@@ -336,18 +151,18 @@ class _Writer:
                 kept.append(one)
         return kept[::-1], used
 
-    def given_out_before(self, operations: Sequence[_Operation]) -> _Operation | None:
+    def given_out_before(self, operations: Sequence[Operation]) -> Operation | None:
         """The operation on a variable that repeats what the step before gave out."""
         given = next((one for one in operations if one.value == self.output), None)
         if given is None or self.output in self.after:
             return None
         for number, after in enumerate(self.after, 1):
             for one in operations:
-                then = [_Value(after) if _is_one(arg, _Value(number)) else arg for arg in one.args]
+                then = [Value(after) if _is_one(arg, Value(number)) else arg for arg in one.args]
                 is_same = len(then) == len(given.args) and all(map(_is_one, then, given.args))
                 is_same &= one.function is given.function and one.kwargs == given.kwargs
                 if is_same and one.read == [number]:
-                    is_like = _alike(self.values[one.value], self.values[self.output])
+                    is_like = alike(self.values[one.value], self.values[self.output])
                     return one if is_like else None
         return None
 
@@ -356,7 +171,7 @@ class _Writer:
         if self.repeated is None:
             return None
         old = dict(enumerate(self.variables.values(), 1))
-        args = [old[one.number] if isinstance(one, _Value) else one for one in self.repeated.args]
+        args = [old[one.number] if isinstance(one, Value) else one for one in self.repeated.args]
         like = self.values[self.repeated.value]
         found = torch.empty(like.shape, dtype=like.dtype, device=like.device)
         return cast(Tensor, self.repeated.function(*args, **self.repeated.kwargs, out=found))
@@ -371,7 +186,7 @@ class _Writer:
         run = self.namespace["run"]
         return Program(self.variables, run, self.hoisted, self.read, self.first)
 
-    def line(self, place: int, one: _Operation) -> str:
+    def line(self, place: int, one: Operation) -> str:
         """An operation, which writes into the output, over a value that ends here, or a buffer."""
         arguments = [self.argument(arg) for arg in one.args]
         arguments += [f"{name}={self.named(value)}" for name, value in one.kwargs.items()]
@@ -379,10 +194,10 @@ class _Writer:
             self.names[one.value] = "y"
         else:
             self.buffers[one.value] = self.buffer(place, one)
-        target = self.argument(_Value(one.value))
+        target = self.argument(Value(one.value))
         return f"{self.named(one.function)}({', '.join(arguments)}, out={target})"
 
-    def buffer(self, place: int, one: _Operation) -> Tensor:
+    def buffer(self, place: int, one: Operation) -> Tensor:
         like = self.values[one.value]
         free = place if one.is_pointwise else place - 1
         for number, old in enumerate(self.variables.values(), 1):
@@ -393,16 +208,16 @@ class _Writer:
         for number in temporary:
             buffer = self.buffers[number]
             is_variable = any(buffer is old for old in self.variables.values())
-            if self.last[number] == place and not is_variable and _alike(buffer, like):
+            if self.last[number] == place and not is_variable and alike(buffer, like):
                 return buffer
         return torch.empty(like.shape, dtype=like.dtype, device=like.device)
 
     def last_lines(self) -> list[str]:
         """Copies of the output, and of the variables that are not in their buffers yet."""
-        output = self.argument(_Value(self.output))
+        output = self.argument(Value(self.output))
         lines = [] if output == "y" else [f"y.copy_({output})"]
         late = [
-            (old, self.argument(_Value(after)))
+            (old, self.argument(Value(after)))
             for after, old in zip(self.after, self.variables.values())
             if self.buffers.get(after) is not old
         ]
@@ -412,7 +227,7 @@ class _Writer:
         return lines + [f"{self.named(old)}.copy_({source})" for old, source in late]
 
     def argument(self, one: Any) -> str:
-        if not isinstance(one, _Value):
+        if not isinstance(one, Value):
             return self.named(one)
         return self.names.get(one.number) or self.named(self.buffers[one.number])
 
@@ -429,32 +244,6 @@ def _compiled(source: str) -> CodeType:
     return compile(source, "<program of a neuron's step>", "exec")
 
 
-def _leaves(given: Any) -> list[Any]:
-    """The arguments of a call, also those in lists; torch's own function for this is slow."""
-    if not isinstance(given, (tuple, list)):
-        return [given]
-    return [leaf for one in given for leaf in _leaves(one)]
-
-
 def _is_one(one: Any, other: Any) -> bool:
     """Whether two arguments are the same value, constant or number."""
     return one is other if isinstance(one, Tensor) or isinstance(other, Tensor) else one == other
-
-
-def _with_out(name: str, args: Any) -> tuple[str, Any]:
-    """An operation; one without `out` as another that has it and calculates the same."""
-    if name == "relu":
-        return "clamp_min", (args[0], 0)
-    if name == "rsub" and len(args) == 2:
-        left = args[1] if isinstance(args[1], Tensor) else torch.tensor(args[1], dtype=torch.double)
-        return "sub", (left, args[0])
-    return name, args
-
-
-def _cast(x: Tensor, dtype: torch.dtype, *, out: Tensor | None = None) -> Tensor:
-    """A value in another type."""
-    return x.to(dtype) if out is None else out.copy_(x)
-
-
-def _alike(one: Tensor, other: Tensor) -> bool:
-    return one.shape == other.shape and one.dtype == other.dtype

@@ -7,6 +7,7 @@ step says little. Random steps come from hypothesis.
 
 from __future__ import annotations
 
+import dis
 import math
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
@@ -681,3 +682,104 @@ def test_a_program_has_variables_of_its_own() -> None:
     program(inputs(3)[1], y)
     assert not torch.equal(program.variables["v"], state["v"])
     assert all(torch.equal(value, before(3)[name]) for name, value in state.items())
+
+
+# ---------------------------------------------------- resets by products, and kernels saved
+
+
+class ToAValue(Neuron):
+    """Reset by factors: 1 - z is a difference of a number and a tensor."""
+
+    def charge(self, x: Tensor, *before: Tensor) -> tuple[Tensor, ...]:
+        (v,) = before
+        return (v + (x - (v - self.v_reset)) / self.tau,)
+
+    def fire(self, *charged: Tensor) -> Tensor:
+        return self.spike(charged[-1], self.v_threshold, reached=True)
+
+    def reset(self, z: Tensor, *charged: Tensor) -> tuple[Tensor, ...]:
+        (v,) = charged
+        return (z * self.v_reset + (1.0 - z) * v,)
+
+
+class Subtracting(ToAValue):
+    """Reset by a product of spikes that is taken off."""
+
+    def reset(self, z: Tensor, *charged: Tensor) -> tuple[Tensor, ...]:
+        (v,) = charged
+        return (v - z * self.v_threshold,)
+
+
+class Several(ToAValue):
+    """Several spikes in a step, by relu, and a lowest voltage."""
+
+    def fire(self, *charged: Tensor) -> Tensor:
+        return torch.relu(torch.div(charged[-1], self.v_threshold, rounding_mode="trunc"))
+
+    def reset(self, z: Tensor, *charged: Tensor) -> tuple[Tensor, ...]:
+        (v,) = charged
+        return (torch.relu(v - z * self.v_threshold + 0.3) - 0.3,)
+
+
+def neuron(kind: type[Neuron], dtype: torch.dtype, v_reset: float, v_threshold: float) -> Neuron:
+    constants: dict[str, Any] = {
+        "tau": torch.linspace(1.3, 4, N),
+        "v_reset": torch.full((N,), v_reset),
+        "v_threshold": torch.linspace(0.5, 0.7, N) + v_threshold,
+    }
+    return kind(constants).to(dtype)
+
+
+def drawn(dtype: torch.dtype) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(40, 3, N, generator=generator).mul(2).to(dtype)
+
+
+def step_by_step(made: Neuron, x: Tensor) -> tuple[Tensor, Tensor]:
+    outputs, voltages, state = [], [], None
+    for one in x:
+        z, state = made(one, state)
+        outputs.append(z)
+        voltages.append(state["v"])
+    return torch.stack(outputs), torch.stack(voltages)
+
+
+@pytest.mark.parametrize("kind", [ToAValue, Subtracting, Several])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize(("v_reset", "v_threshold"), [(0.0, 0.0), (-0.25, 0.0), (0.0, -1.0)])
+def test_it_gives_the_numbers_of_the_steps(
+    kind: type[Neuron], dtype: torch.dtype, v_reset: float, v_threshold: float
+) -> None:
+    made, x = neuron(kind, dtype, v_reset, v_threshold), drawn(dtype)
+    z, _, recorded = made.over_time(x, record=["v"])
+    expected, voltages = step_by_step(made, x)
+    assert expected.any()
+    assert torch.equal(z, expected)
+    assert torch.equal(recorded["v"], voltages)
+
+
+@pytest.mark.parametrize("kind", [ToAValue, Subtracting, Several])
+@pytest.mark.parametrize("odd", [float("inf"), float("-inf"), float("nan")])
+def test_what_is_no_number_stays_so(kind: type[Neuron], odd: float) -> None:
+    made, x = neuron(kind, torch.float32, 0.0, 0.0), drawn(torch.float32)
+    x[7, 1, 2] = x[0, 0, 0] = odd
+    z, _, recorded = made.over_time(x, record=["v"])
+    expected, voltages = step_by_step(made, x)
+    torch.testing.assert_close(z, expected, rtol=0, atol=0, equal_nan=True)
+    torch.testing.assert_close(recorded["v"], voltages, rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "v_reset", "kernels"),
+    [(ToAValue, 0.0, 6), (ToAValue, -0.25, 8), (Subtracting, 0.0, 5), (Several, 0.0, 10)],
+)
+def test_its_kernels_are_few(kind: type[Neuron], v_reset: float, kernels: int) -> None:
+    """x - v, / tau, + v, >=, and a reset: 1 - z and its product, or a product taken off as one."""
+    made, x = neuron(kind, torch.float32, v_reset, 0.0), drawn(torch.float32)
+    program = program_of(made.settled().step, x[0], made.variables(x[0], None), hoists=True)
+    assert isinstance(program, Program)
+    loaded = [
+        one.argval for one in dis.get_instructions(program.run) if one.opname == "LOAD_GLOBAL"
+    ]
+    held = program.run.__globals__
+    assert sum(callable(held[name]) for name in loaded) == kernels
