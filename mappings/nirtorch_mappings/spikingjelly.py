@@ -125,7 +125,7 @@ PACK = Pack(
         "LIF": "exact, if dt is right; LIFNode, ParametricLIFNode",
         "CubaLIF": "exact; CUBALIFNode",
     },
-    traces=("current", "weight", "synapse", "steps"),
+    traces=("current", "weight", "weight or 1", "synapse", "steps"),
     dt=1e-4,
     layers="nirtorch_mappings.layers.spikingjelly:LAYERS",
     distribution="spikingjelly",

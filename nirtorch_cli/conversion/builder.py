@@ -129,7 +129,7 @@ def settings_of(
     if not any(mapper.dynamics.fires_by_default for _, mapper in mine):
         origin = origin.without("NIR804")  # another map or other options were chosen
     step = step or given_time_step(node_map)
-    if step is not None and step != origin.time_step:
+    if step is not None and (step.is_guess or step != origin.time_step):
         origin = origin.at(step)
     mapping = {
         kind: mapper.settled(origin) if isinstance(mapper, DefaultMapper) else mapper

@@ -39,15 +39,15 @@ class Family:
 class Evidence:
     """What of a graph tells its exporter.
 
-    neurons: all, nested ones too. names: of all nodes but ports. inputs: of the Inputs. traces: by
-    their name. recurrent: whether there are nests that the Input enters through `w_rec`.
+    neurons: all, nested ones too. names: of all nodes but ports. inputs: of the Inputs. weights:
+    the arrays of the layers. traces: by their name.
     """
 
     neurons: Sequence[nir.NIRNode]
     names: Sequence[str]
     inputs: Sequence[str]
+    weights: Sequence[np.ndarray]
     traces: Mapping[str, Trace]
-    recurrent: bool
 
     def only(self, *kinds: type[nir.NIRNode]) -> bool:
         """Whether all neurons are of these types."""
@@ -89,8 +89,8 @@ def families(
         neurons,
         [name for name, node in named if not is_of_role(node, "port")],
         [name for name, node in graph.nodes.items() if isinstance(node, nir.Input)],
+        [node.weight for _, node in named if isinstance(getattr(node, "weight", None), np.ndarray)],
         {trace.name: trace for trace in found},
-        any(_enters_by_weights(node) for _, node in named if isinstance(node, nir.NIRGraph)),
     )
     return [family for family, writes in FAMILIES.items() if writes(evidence)]
 
@@ -102,13 +102,6 @@ def _named(graph: nir.NIRGraph) -> Iterator[tuple[str, nir.NIRNode]]:
             yield name, node
             if isinstance(node, nir.NIRGraph):
                 waiting.append(node)
-
-
-def _enters_by_weights(graph: nir.NIRGraph) -> bool:
-    """Whether an Input of a nest leads to recurrent weights alone."""
-    inputs = {name for name, node in graph.nodes.items() if isinstance(node, nir.Input)}
-    reached = {target for source, target in graph.edges if source in inputs}
-    return bool(reached) and all(name.endswith("w_rec") for name in reached)
 
 
 def _is_floating(value: object) -> bool:
@@ -143,6 +136,11 @@ def _snntorch(evidence: Evidence) -> bool:
     )
 
 
+def _are_plain(evidence: Evidence) -> bool:
+    """Whether r of all IF is 1."""
+    return all(np.all(np.asarray(n.r) == 1) for n in evidence.neurons if isinstance(n, nir.IF))
+
+
 def _mlx_snn(evidence: Evidence) -> bool:
     told = evidence.traces
     return (
@@ -151,14 +149,20 @@ def _mlx_snn(evidence: Evidence) -> bool:
         and evidence.only(nir.LIF, nir.CubaLIF, nir.IF)
         and ("weight" in told or not evidence.of(nir.LIF))
         and ("membrane" in told or not evidence.of(nir.CubaLIF))
-        and all(np.all(np.asarray(n.r) == 1) for n in evidence.neurons if isinstance(n, nir.IF))
+        and _are_plain(evidence)
         and not evidence.is_double
         and evidence.all_equal("v_leak", 0)
         and evidence.all_equal("v_reset", 0)
     )
 
 
+def _is_single(weights: Sequence[np.ndarray]) -> bool:
+    """Whether there are weights, all in single precision."""
+    return bool(weights) and all(one.dtype == np.float32 for one in weights)
+
+
 def _spikingjelly(evidence: Evidence) -> bool:
+    """Its neurons are in double precision, its layers not; Inputs have the names of arguments."""
     told = evidence.traces
     lifs = numbers_of(evidence.neurons, nir.LIF)
     return (
@@ -167,20 +171,21 @@ def _spikingjelly(evidence: Evidence) -> bool:
         and evidence.only(nir.LIF, nir.CubaLIF, nir.IF)
         and ("synapse" in told or not evidence.of(nir.CubaLIF))
         and (
-            "weight" in told
+            not {"weight", "weight or 1"}.isdisjoint(told)
             or not evidence.of(nir.LIF)
             or (lifs is not None and bool(np.all(lifs.r == 1)))
         )
-        and ("current" in told or not evidence.of(nir.IF) or evidence.all_equal("r", 1))
+        and ("current" in told or _are_plain(evidence))
         and all(
             np.array_equal(np.broadcast_to(n.v_leak, np.shape(n.v_reset)), n.v_reset)
             for n in evidence.neurons
             if isinstance(n, nir.LIF)
         )
         and (
-            "input_1" in evidence.inputs
+            ("input" not in evidence.inputs and _is_single(evidence.weights))
+            or "input_1" in evidence.inputs
             or evidence.named(_UNDERSCORED)
-            or not {"current", "weight", "synapse"}.isdisjoint(told)
+            or not {"current", "weight", "weight or 1", "synapse"}.isdisjoint(told)
         )
     )
 
@@ -204,7 +209,6 @@ def _sinabs(evidence: Evidence) -> bool:
     told = evidence.traces
     return (
         _is_of_names(evidence)
-        and (evidence.named(_NUMBER) or "steps" in told)
         and evidence.only(nir.LIF, nir.IF, nir.LI)
         and evidence.is_plain
         and ("steps" in told or evidence.only(nir.IF))

@@ -33,15 +33,17 @@ class Origin:
 
     time_step: the length of a step. integrator_input: what I and IF take, and in
     integrator_reason why, if anything tells. families: those that may have written it.
-    shortest_tau: the shortest time constant. findings: what contradicts itself, what is a guess,
-    and what the file does not tell.
+    taus: the shortest and the longest time constant; unrounded: the dt of a relation that holds
+    everywhere, though it is not round. findings: what contradicts itself, what is a guess, and what
+    the file does not tell.
     """
 
     time_step: TimeStep
     integrator_input: IntegratorInput = "charge"
     integrator_reason: str | None = None
     families: tuple[Family, ...] = ()
-    shortest_tau: float | None = None
+    taus: tuple[float, float] | None = None
+    unrounded: float | None = None
     findings: tuple[Finding, ...] = ()
 
     @property
@@ -50,10 +52,16 @@ class Origin:
         return self.families[0] if len(self.families) == 1 else None
 
     def at(self, step: TimeStep) -> Origin:
-        """The same with a dt that is known otherwise; what was said of a guess is not said."""
+        """The same with a dt that is known otherwise, or guessed, and what is to be said of it."""
         known = self.without("NIR406", "NIR407", "NIR409")
-        findings = (*known.findings, *_long_time_constants(self.shortest_tau, step.dt))
-        return replace(known, time_step=step, findings=findings)
+        return replace(known, time_step=step, findings=(*known.findings, *known.of_dt(step)))
+
+    def of_dt(self, step: TimeStep) -> Iterator[Finding]:
+        """What is to be said of a dt beside these time constants."""
+        if self.taus is not None:
+            if step.is_guess:
+                yield _guess(*self.taus, self.unrounded, step.dt)
+            yield from _long_time_constants(self.taus[0], step.dt)
 
     def without(self, *codes: str) -> Origin:
         """The same without findings of these codes."""
@@ -65,7 +73,8 @@ class Origin:
 def origin_of(node: nir.NIRNode) -> Origin:
     """What a graph, or a single node, tells of the program that wrote it."""
     neurons = neurons_of(node)
-    found = traces(neurons)
+    everything = traces(neurons)
+    found = [trace for trace in everything if trace.is_of_any]
     findings: list[Finding] = []
     dts = {trace.dt: trace for trace in reversed(found)}
     noted = _of_metadata(node)
@@ -81,23 +90,21 @@ def origin_of(node: nir.NIRNode) -> Origin:
         step = noted
     else:
         step = TimeStep(DEFAULT_DT, "a guess; nothing in the file tells another", is_guess=True)
-        findings += _guess(neurons, step.dt)
     taken = next((trace for trace in found if trace.integrator_input is not None), None)
     is_current = taken is not None and step.dt == taken.dt and not step.is_guess
     if not is_current:
         findings += _unknown_input(neurons)
-    writers = tuple(families(node, neurons, found))
+    writers = tuple(families(node, neurons, everything))
     taus = _time_constants(neurons)
-    shortest = float(taus.min()) if taus.size else None
-    findings += [*_long_time_constants(shortest, step.dt), *_untold(writers)]
-    return Origin(
+    origin = Origin(
         step,
         "current" if is_current else "charge",
         taken.reason if taken is not None and is_current else None,
         writers,
-        shortest,
-        tuple(findings),
+        (float(taus.min()), float(taus.max())) if taus.size else None,
+        unrounded(neurons),
     )
+    return replace(origin, findings=(*findings, *origin.of_dt(step), *_untold(writers)))
 
 
 def infer_time_step(node: nir.NIRNode) -> TimeStep:
@@ -112,22 +119,17 @@ def _contradiction(found: Sequence[Trace]) -> Finding:
     return Finding("NIR407", "warning", text, hint="say which it is with --dt")
 
 
-def _guess(neurons: Sequence[nir.NIRNode], dt: float) -> Iterator[Finding]:
-    """NIR406: nothing tells dt, and it matters."""
-    taus = _time_constants(neurons)
-    if not taus.size:
-        return
-    low, high = float(taus.min()), float(taus.max())
+def _guess(low: float, high: float, exact: float | None, dt: float) -> Finding:
+    """NIR406: nothing tells dt, and it matters: the shortest and longest time constant."""
     span = f"{low:g}" if low == high else f"{low:g} to {high:g}"
     text = f"nothing in the file tells dt, and {dt:g} is a guess: the time constants, {span}, are "
     text += f"{_steps(low, high, dt)} of it"
     others = (1.0, 1e-3, 1e-5, 1e-6, 1e-7)
     other = next((one for one in others if one != dt and low >= _FEW_STEPS * one), others[-1])
     hint = f"at --dt {other:g} they would be {_steps(low, high, other)}"
-    exact = unrounded(neurons)
     if exact is not None:
         hint = f"tau/r is {exact:.6g} everywhere, which may be dt (--dt {exact:.6g}); {hint}"
-    yield Finding("NIR406", "warning", text, hint=hint)
+    return Finding("NIR406", "warning", text, hint=hint)
 
 
 _FEW_STEPS = 2
@@ -137,9 +139,9 @@ _MANY_STEPS = 1000
 """A time constant is seldom longer than this many dt; if all are, they may count steps."""
 
 
-def _long_time_constants(shortest: float | None, dt: float) -> Iterator[Finding]:
+def _long_time_constants(shortest: float, dt: float) -> Iterator[Finding]:
     """NIR409: dt is less than a thousandth of every time constant."""
-    if shortest is not None and shortest > _MANY_STEPS * dt * (1 + 1e-9):
+    if shortest > _MANY_STEPS * dt * (1 + 1e-9):
         text = f"every time constant is at least {shortest / dt:,.0f} steps of {dt:g}"
         hint = "these look like steps: --dt 1" if shortest >= 1 else "is --dt in their unit?"
         yield Finding("NIR409", "warning", text, hint=hint)

@@ -39,13 +39,15 @@ class Trace:
     """What one relation among the numbers tells.
 
     name: of the relation. dt: the length of a step. reason: the relation, in words.
-    integrator_input: what I and IF take, if the relation tells.
+    integrator_input: what I and IF take, if the relation tells. is_of_any: whether it is believed
+    of any file; else only of one whose family is known.
     """
 
     name: str
     dt: float
     reason: str
     integrator_input: IntegratorInput | None = None
+    is_of_any: bool = True
 
 
 @dataclass(frozen=True)
@@ -164,12 +166,19 @@ def _with_synapse(neurons: Sequence[nir.NIRNode]) -> Iterator[Trace]:
 def _without_synapse(neurons: Sequence[nir.NIRNode]) -> Iterator[Trace]:
     """snnTorch, SpikingJelly, mlx-snn: r = tau/dt."""
     numbers = numbers_of(neurons, nir.LIF)
-    if numbers is None or bool(np.any(numbers.r == 1)):
+    if numbers is None or numbers.tau.shape != numbers.r.shape:
         return
-    dt = round_step(common(_ratio(numbers.tau, numbers.r)))
-    if dt is not None:
-        over = "with one tau" if _is_one(numbers.tau) else "over different tau"
+    weighing = numbers.r != 1
+    tau = numbers.tau[weighing]
+    dt = round_step(common(_ratio(tau, numbers.r[weighing])))
+    if dt is None:
+        return
+    over = "with one tau" if _is_one(tau) else "over different tau"
+    if bool(np.all(weighing)):
         yield Trace("weight", dt, f"all LIF neurons have tau/r = dt, {over}")
+    else:  # SpikingJelly's decay_input is r = 1
+        reason = f"all LIF neurons have r = 1 or tau/r = dt, {over}"
+        yield Trace("weight or 1", dt, reason, is_of_any=False)
 
 
 def _after_decay(neurons: Sequence[nir.NIRNode]) -> Iterator[Trace]:

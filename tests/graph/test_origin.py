@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from importlib import import_module
 from typing import Any
 
 import nir
@@ -46,7 +47,7 @@ def graph_of(
     """A chain of weights and neurons, with a name for each of these nodes."""
     members: list[nir.NIRNode] = []
     for neuron in neurons:
-        members += [nir.Linear(np.eye(3)), neuron]
+        members += [nir.Linear(np.eye(3, dtype=np.float32)), neuron]
     names = names or [str(number) for number in range(len(members))]
     nodes = {source: nir.Input(np.array([3])), **dict(zip(names, members, strict=True))}
     nodes["output"] = nir.Output(np.array([3]))
@@ -165,6 +166,7 @@ def test_numbers_names_and_structure_tell_the_family() -> None:
     assert packs(graph_of(lif(10.0, 1))) == ["sinabs"]
     assert packs(graph_of(lif(1e-5, 1))) == ["norse"]
     assert packs(graph_of(integrator(1))) == ["sinabs", "norse"]
+    assert packs(graph_of(integrator(1), names=named)) == ["mlx_snn", "sinabs"]
     head = {"names": ["_0", "_1"], "source": "input_tensor"}
     assert packs(graph_of(lif(TAUS, 1), **head)) == ["norse"]
     layers = ["layer_0", "layer_1"]
@@ -175,6 +177,35 @@ def test_numbers_names_and_structure_tell_the_family() -> None:
     whole = 1e-4 * 4096 / np.array([410.0, 300.0, 100.0])
     made = cuba(whole, whole, whole / 1e-4, whole / 1e-4, np.float64)
     assert packs(graph_of(made)) == ["lava"]
+
+
+def test_spikingjelly_is_told_by_its_types_where_the_names_are_the_users() -> None:
+    named = {"names": ["fc1", "sn1"], "source": "x"}
+    assert packs(graph_of(integrator(1, np.float64), **named)) == ["spikingjelly"]
+    assert packs(graph_of(lif(TAUS, 1, np.float64), **named)) == ["spikingjelly"]
+    named["source"] = "input"  # nobody's argument: written by hand, or traced by others
+    assert packs(graph_of(integrator(1, np.float64), **named)) == []
+    # dt = 1: r of IF is 1, and r of LIF is tau.
+    two = graph_of(
+        integrator(1, np.float64), lif(3, 3, np.float64), names=["_0", "_1", "_2", "_3"], source="x"
+    )
+    assert packs(two) == ["spikingjelly"]
+    assert origin_of(two).time_step.dt == 1
+
+
+def test_spikingjelly_mixes_neurons_with_and_without_a_decay_of_the_input() -> None:
+    mixed = graph_of(
+        lif(2e-3, 1, np.float64),
+        lif(TAUS, TAUS / 1e-3, np.float64),
+        names=["_0", "_1", "_2", "_3"],
+        source="input_1",
+    )
+    origin = origin_of(mixed)
+    assert [family.pack for family in origin.families] == ["spikingjelly"]
+    assert origin.time_step.is_guess, "of any other file it is no trace"
+    step = import_module("nirtorch_mappings.spikingjelly").PACK.time_step(mixed)
+    assert (step.dt, step.is_guess) == (1e-3, False)
+    assert step.reason == "all LIF neurons have r = 1 or tau/r = dt, over different tau"
 
 
 def test_what_no_exporter_writes_is_of_no_family() -> None:

@@ -442,6 +442,9 @@ def test_a_pack_settles_dt(name: str, node: nir.NIRNode, dt: float, reason: str)
     assert module.meta["dt"] == dt
     assert reason in module.meta["dt_reason"]
     assert module.meta["dt_is_guess"] == ("guess" in reason)
+    codes = [finding["code"] for finding in module.meta["findings"]]
+    has_time_constants = not isinstance(node, nir.IF)
+    assert ("NIR406" in codes) == ("guess" in reason and has_time_constants)
 
 
 def test_a_dt_that_is_given_wins() -> None:
