@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from nirtorch_cli.conversion.artefacts.nir import repair as repair
     from nirtorch_cli.conversion.artefacts.pt import load as load
     from nirtorch_cli.conversion.artefacts.pt import save as save
+    from nirtorch_cli.conversion.artefacts.safetensors import load_weights as load_weights
     from nirtorch_cli.conversion.defaults import DEFAULT_MAP as DEFAULT_MAP
     from nirtorch_cli.conversion.defaults import default_map as default_map
     from nirtorch_cli.conversion.interpreter import nir_to_torch as nir_to_torch
@@ -85,6 +86,7 @@ _HOME = {
     "default_map": "conversion.defaults",
     "inspect": "graph.inspection",
     "load": "conversion.artefacts.pt",
+    "load_weights": "conversion.artefacts.safetensors",
     "nir_to_torch": "conversion.interpreter",
     "read": "reading.graphs",
     "register": "primitives.table",

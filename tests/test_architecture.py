@@ -96,6 +96,7 @@ PUBLIC = (
     "default_map",
     "inspect",
     "load",
+    "load_weights",
     "nir_to_torch",
     "read",
     "register",

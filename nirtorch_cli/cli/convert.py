@@ -40,11 +40,12 @@ from nirtorch_cli.cli.output import Report, finish, say, shape_text
 from nirtorch_cli.cli.progress import progress
 from nirtorch_cli.cli.tables import show_activity, table
 from nirtorch_cli.conversion.artefacts.atomic import require_writable
-from nirtorch_cli.conversion.artefacts.formats import artefact_of
+from nirtorch_cli.conversion.artefacts.formats import ARTEFACTS, artefact_of
 from nirtorch_cli.conversion.options import OF_FIRING, Options
 from nirtorch_cli.findings.errors import ConversionError, UsageError
 from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.findings.text import counted, listed, printable
+from nirtorch_cli.reading.formats import written_suffixes
 
 if TYPE_CHECKING:
     from nirtorch_cli.conversion.graph_module import ConvertedModule
@@ -80,7 +81,20 @@ def convert(
     dtype: DtypeOption = "float32",
     output: Annotated[
         str | None,
-        typer.Option("--output", "-o", metavar="OUT", help="Save the module (.pt); - for stdout."),
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="OUT",
+            help=f"Save the module, by suffix ({written_suffixes(ARTEFACTS)}); - for stdout.",
+        ),
+    ] = None,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            "--to",
+            metavar="FORMAT",
+            help=f"Save it as {' or '.join(one.name for one in ARTEFACTS)}, whatever the suffix.",
+        ),
     ] = None,
     no_clobber: NoClobber = False,
     code: Annotated[bool, typer.Option("--code", help="Print the generated forward.")] = False,
@@ -106,7 +120,7 @@ def convert(
     """
     from nirtorch_cli.reading.graphs import read
 
-    check_output(model, output, no_clobber, as_json, code)
+    check_output(model, output, to, no_clobber, as_json, code)
     step = seconds(dt, "--dt")
     stdout = sys.stdout
     # What a map or a mapped module prints must not mix with the answer.
@@ -144,7 +158,7 @@ def convert(
         else:
             stage("saving")
             target = stdout.buffer if output == "-" else output
-            artefact_of(output).write()(module, target, clobber=not no_clobber)
+            artefact_of(output, to).write()(module, target, clobber=not no_clobber)
     notes = [f"dt {module.meta['dt']:g}: {module.meta['dt_reason']}"]
     if output == "-":
         notes.append(saved_line(module, output))
@@ -159,7 +173,7 @@ def convert(
 
 
 def check_output(
-    model: str, output: str | None, no_clobber: bool, as_json: bool, code: bool
+    model: str, output: str | None, to: str | None, no_clobber: bool, as_json: bool, code: bool
 ) -> None:
     """Refuse an output that must not be written, before any work is done.
 
@@ -168,6 +182,8 @@ def check_output(
         format. OutputError: see `require_writable`.
     """
     if output is None:
+        if to is not None:
+            raise UsageError("--to says how to save", hint="name the file with -o")
         return
     if output == "-":
         if as_json or code:
@@ -178,7 +194,7 @@ def check_output(
             raise UsageError("-o - would write a pickle to the terminal", hint="redirect it")
         return
     require_writable(output, clobber=not no_clobber, source=None if model == "-" else model)
-    artefact_of(output)
+    artefact_of(output, to)
 
 
 @contextlib.contextmanager
@@ -230,7 +246,16 @@ def result(
     """The answer as plain values."""
     from nirtorch_cli.conversion.describe import count_parameters, describe, generated_code
 
-    keys = ("file", "file_version", "dt", "dt_reason", "dt_is_guess", "written_by", "integration")
+    keys = (
+        "file",
+        "sha256",
+        "file_version",
+        "dt",
+        "dt_reason",
+        "dt_is_guess",
+        "written_by",
+        "integration",
+    )
     answer: dict[str, Any] = {
         **{key: module.meta[key] for key in (*keys, *OF_FIRING, "integrator_input", "versions")},
         "parameters": count_parameters(module),

@@ -176,7 +176,9 @@ def convert_file(
         raise error.of(file.name) from error.__cause__
     for finding in module.meta["findings"]:
         finding["file"] = finding["file"] or file.name
-    module.meta.update(file=os.path.basename(file.name), file_version=file.version)
+    module.meta.update(
+        file=os.path.basename(file.name), file_version=file.version, sha256=file.sha256
+    )
     return module
 
 

@@ -18,6 +18,10 @@ _INSTALLED_WITH = {
     "h5py": "pip install h5py",
     "rich": "pip install rich",
     "matplotlib": "pip install 'nirtorch-cli[plot]'",
+    "safetensors": "pip install 'nirtorch-cli[safetensors]'",
+    "onnx": "pip install 'nirtorch-cli[onnx]'",
+    "onnxscript": "pip install 'nirtorch-cli[onnx]'",
+    "onnxruntime": "pip install 'nirtorch-cli[onnx]'",
 }
 """Library by import name, and the command that installs it."""
 

@@ -55,11 +55,11 @@ class InspectedEdge:
 class Inspection:
     """What a file holds: nodes in the order in which they would be executed, edges, findings.
 
-    file, size, version: None of a graph that is in no file. dt, dt_reason, dt_is_guess: the length
-    of a step, where it is known from, and whether it is not. integrator_input: whether I and IF
-    take a charge or a current; integrator_reason: what tells it, if anything does. written_by: the
-    programs that may have written it, by the traces that they leave. metadata: by the path of the
-    node and the name of the entry.
+    file, size, version, sha256: None of a graph that is in no file. dt, dt_reason, dt_is_guess: the
+    length of a step, where it is known from, and whether it is not. integrator_input: whether I and
+    IF take a charge or a current; integrator_reason: what tells it, if anything does. written_by:
+    the programs that may have written it, by the traces that they leave. metadata: by the path of
+    the node and the name of the entry.
     """
 
     file: str | None
@@ -75,6 +75,7 @@ class Inspection:
     integrator_input: str = "charge"
     integrator_reason: str | None = None
     written_by: list[str] = field(default_factory=list)
+    sha256: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The inspection as a JSON object: what `nirtorch inspect --json` prints, in one dict."""
@@ -123,6 +124,7 @@ def inspect(
         file=name,
         size=os.path.getsize(name) if name is not None and os.path.isfile(name) else None,
         version=None if file is None else file.version,
+        sha256=None if file is None else file.sha256,
         dt=step.dt,
         dt_reason=step.reason,
         dt_is_guess=step.is_guess,

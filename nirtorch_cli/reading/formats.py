@@ -60,6 +60,11 @@ def format_by_suffix(path: str, formats: Sequence[Format]) -> Format | None:
     return next((found for found in formats if suffix in found.suffixes), None)
 
 
+def written_suffixes(formats: Sequence[Format]) -> str:
+    """The first suffix of each format that is written, for a sentence."""
+    return ", ".join(found.suffixes[0] for found in formats if found.writer is not None)
+
+
 def format_named(name: str, formats: Sequence[Format]) -> Format:
     """The format of a name that there is."""
     return next(found for found in formats if found.name == name)

@@ -14,6 +14,7 @@ says what is refused. Cost: linear in nodes, edges and bytes.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -51,13 +52,17 @@ _MOST_NODES = 100
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A `.nir` file that was read; `max_bytes` is how much memory it may take."""
+    """A `.nir` file that was read.
+
+    max_bytes: how much memory it may take. sha256: of its bytes, in hexadecimal.
+    """
 
     graph: nir.NIRGraph
     version: str | None
     name: str
     findings: tuple[Finding, ...] = ()
     max_bytes: int = DEFAULT_MAX_BYTES
+    sha256: str | None = None
 
 
 def read(source: Source, *, max_bytes: int | None = None) -> ModelFile:
@@ -100,7 +105,8 @@ class _Reader:
             # nir.write stores a single node too; a graph around it needs no assumption.
             graph = nir.NIRGraph.from_list(graph, type_check=False)
         findings = tuple(finding.of(name) for finding in folded(self.findings))
-        return ModelFile(graph, version, name, findings, self.store.max_bytes)
+        digest = hashlib.sha256(self.store.content).hexdigest()
+        return ModelFile(graph, version, name, findings, self.store.max_bytes, digest)
 
     def version(self, member: Member) -> str | None:
         value = self.store.value(member, None, "version")

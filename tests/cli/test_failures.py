@@ -294,6 +294,19 @@ def test_no_clobber() -> None:
     load("other.pt")
 
 
+def test_a_format_by_name() -> None:
+    assert invoke("convert", "model.nir", "-o", "a.safetensors").exit_code == 0
+    assert invoke("convert", "model.nir", "-o", "b.bin", "--to", "safetensors").exit_code == 0
+    assert Path("a.safetensors").read_bytes() == Path("b.bin").read_bytes()
+    answer = invoke("convert", "model.nir", "-o", "c.pt", "--to", "savetensors")
+    assert answer.exit_code == ExitCode.USAGE
+    assert "no format of modules; did you mean 'safetensors'?" in answer.stderr
+    assert not Path("c.pt").exists()
+    answer = invoke("convert", "model.nir", "--to", "pt")
+    assert answer.exit_code == ExitCode.USAGE
+    assert "name the file with -o" in answer.stderr
+
+
 def test_no_clobber_sees_a_link_to_nowhere() -> None:
     Path("model.pt").symlink_to("nowhere.pt")
     line = failure(ExitCode.USAGE, "convert", "model.nir", "-o", "model.pt", "-n")

@@ -272,6 +272,7 @@ ELSEWHERE = {
         ("NIR020", "NIR021", "NIR022", "NIR023"),
         "saved modules, not NIR files: tests/conversion/test_graph_module.py",
     ),
+    "NIR025": "weights, not NIR files: tests/conversion/artefacts/test_safetensors.py",
     "NIR5": "maps: tests/conversion/test_maps.py, test_interpreter.py",
     "NIR6": "what happens when a module runs: cli/test_check.py, conversion/test_training.py",
     "NIR7": "requests: tests/cli/test_failures.py",

@@ -7,7 +7,8 @@ arguments. What cannot be written is refused before any work.
 from __future__ import annotations
 
 from nirtorch_cli.findings.errors import UsageError
-from nirtorch_cli.findings.text import printable
+from nirtorch_cli.findings.suggestions import did_you_mean
+from nirtorch_cli.findings.text import printable, quoted
 from nirtorch_cli.reading.formats import Format, format_to_write
 
 ARTEFACTS = (
@@ -19,16 +20,32 @@ ARTEFACTS = (
         called="a saved module",
         needs="--trust",
     ),
+    Format(
+        "safetensors",
+        (".safetensors",),
+        writer="nirtorch_cli.conversion.artefacts.safetensors:save",
+        called="the weights of a module",
+        needs="safetensors",
+    ),
 )
 """The formats of saved modules; the first is what stdout and devices get."""
 
 
-def artefact_of(path: str) -> Format:
+def artefact_of(path: str, name: str | None = None) -> Format:
     """The format in which a module is written to a path; `-` is stdout.
 
+    Arguments:
+        name: of a format that is meant, whatever the path ends in.
+
     Raises:
-        UsageError: see `format_to_write`.
+        UsageError: there is no such format; see `format_to_write`.
     """
+    if name is not None:
+        known = {one.name: one for one in ARTEFACTS if one.writer is not None}
+        if name not in known:
+            hint = did_you_mean(name, known) or f"there are {', '.join(known)}"
+            raise UsageError(f"--to {quoted(name)} is no format of modules", hint=hint)
+        return known[name]
     if path == "-":
         return ARTEFACTS[0]
     return format_to_write(path, ARTEFACTS, "a module", unnamed=ARTEFACTS[0])
