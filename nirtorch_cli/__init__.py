@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from nirtorch_cli.conversion.interpreter import nir_to_torch as nir_to_torch
     from nirtorch_cli.conversion.packs import Context as Context
     from nirtorch_cli.conversion.packs import Pack as Pack
+    from nirtorch_cli.conversion.source_graph import to_nir as to_nir
     from nirtorch_cli.findings.errors import ContractError as ContractError
     from nirtorch_cli.findings.errors import ConversionError as ConversionError
     from nirtorch_cli.findings.errors import MapError as MapError
@@ -93,6 +94,7 @@ _HOME = {
     "repair": "conversion.artefacts.nir",
     "run_sequence": "running.session",
     "save": "conversion.artefacts.pt",
+    "to_nir": "conversion.source_graph",
 }
 
 __all__ = [*_HOME, "__version__"]

@@ -54,7 +54,10 @@ FILES: dict[str, Callable[[], str]] = {
     "help_check.txt": lambda: _command("check", "--help"),
     "help_compare.txt": lambda: _command("compare", "--help"),
     "help_convert.txt": lambda: _command("convert", "--help"),
+    "help_export.txt": lambda: _command("export", "--help"),
     "help_inspect.txt": lambda: _command("inspect", "--help"),
+    "help_maps.txt": lambda: _command("maps", "--help"),
+    "help_maps_show.txt": lambda: _command("maps", "show", "--help"),
     "help_repair.txt": lambda: _command("repair", "--help"),
     "help_run.txt": lambda: _command("run", "--help"),
 }

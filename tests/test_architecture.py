@@ -103,6 +103,7 @@ PUBLIC = (
     "repair",
     "run_sequence",
     "save",
+    "to_nir",
 )
 
 

@@ -15,7 +15,7 @@ import typer
 import typer.core
 
 from nirtorch_cli._version import __version__
-from nirtorch_cli.cli import check, compare, convert, inspect, maps, repair, run
+from nirtorch_cli.cli import check, compare, convert, export, inspect, maps, repair, run
 from nirtorch_cli.cli.output import Report, abandon_stdout, finish, stdout_error
 from nirtorch_cli.findings.errors import ExitCode, NirtorchError, UsageError
 from nirtorch_cli.findings.finding import Finding
@@ -207,6 +207,7 @@ for function, epilog in (
     (compare.compare, compare.EPILOG),
     (inspect.inspect, inspect.EPILOG),
     (repair.repair, repair.EPILOG),
+    (export.export, export.EPILOG),
     (check.check, check.EPILOG),
 ):
     app.command(cls=Command, no_args_is_help=True, epilog=epilog)(function)

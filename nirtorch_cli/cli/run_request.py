@@ -157,13 +157,13 @@ def loaded(
         NirtorchError: it cannot be read or converted.
         UsageError: it is a saved one and not trusted, or given options that would change it.
     """
-    is_saved = _is_saved(model)
-    if is_saved:
+    was_saved = is_saved(model)
+    if was_saved:
         require_trust(model, trust)
         check_unchanged(model, request)
     if request.device.partition(":")[0] == "meta":
         raise UsageError("--device meta has no values to run with")
-    if is_saved:
+    if was_saved:
         stage("loading torch")
         with uncollected():
             from nirtorch_cli.conversion.model import saved_model
@@ -354,8 +354,9 @@ def made_now(module: ConvertedModule, dtype: str | None = None, steps: int | Non
     )
 
 
-def _is_saved(model: str) -> bool:
+def is_saved(model: str) -> bool:
     """Whether torch.save wrote a file, by its name or its content."""
     if model == "-" or not os.path.exists(model):
         return False  # reading will report what is wrong
-    return format_by_suffix(model, ARTEFACTS) is not None or is_saved_file(model)
+    readable = [one for one in ARTEFACTS if one.reader is not None]
+    return format_by_suffix(model, readable) is not None or is_saved_file(model)

@@ -171,6 +171,7 @@ class Builder:
     findings: list[Finding] = field(default_factory=list)
     unmapped: list[Finding] = field(default_factory=list)
     failures: list[Finding] = field(default_factory=list)
+    references: set[str] = field(default_factory=set)
     cause: BaseException | None = None
 
     def __post_init__(self) -> None:
@@ -350,6 +351,8 @@ class Builder:
             else:
                 shorter = self.waiting_less(name, node, plan)
                 module = self.mapped(where, shorter, functools.partial(around.of, name))
+                if isinstance(self.mapper(where, node), DefaultMapper):
+                    self.references.add(where)
                 origin = self.origin(where, node, module)
                 delay = longest_delay(shorter, self.settings.time_step.dt)
                 self.check_numbers(where, node)

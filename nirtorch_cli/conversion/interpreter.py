@@ -27,6 +27,7 @@ from nirtorch_cli.conversion.defaults import DEFAULT_MAP
 from nirtorch_cli.conversion.graph_module import ConvertedModule
 from nirtorch_cli.conversion.node_map import NodeMapping, mapper_of, merged_map, patterns_of
 from nirtorch_cli.conversion.packs import Context, Pack, PackMap
+from nirtorch_cli.conversion.source_graph import SOURCE, source_graph
 from nirtorch_cli.findings.errors import ConversionError, MapperError
 from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.findings.warnings import NirtorchWarning
@@ -204,7 +205,7 @@ def convert(
     rows a step must be able to hold. `origins` says for keys of the map where they are from, which
     messages then name, and `packs` which pack made them.
     """
-    packs = packs or {}
+    packs, given = packs or {}, graph
     patterns = patterns_of(node_map)
     examination = required_sound(
         graph,
@@ -243,7 +244,9 @@ def convert(
     module.meta["step_bytes"] = [step_bytes(asked, 0), step_bytes(asked, 1)]
     moved = f"when it was moved to {device}, {dtype_name}"
     with user_errors(module, moved, "NIR530", MapperError):
-        return module.to(device=device, dtype=dtype)
+        module = module.to(device=device, dtype=dtype)
+    module.meta[SOURCE] = source_graph(examination.graph, given, module, builder.references)
+    return module
 
 
 def _single_module(

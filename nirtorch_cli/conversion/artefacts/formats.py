@@ -27,6 +27,12 @@ ARTEFACTS = (
         called="the weights of a module",
         needs="safetensors",
     ),
+    Format(
+        "nir",
+        (".nir",),
+        writer="nirtorch_cli.conversion.artefacts.written_back:save",
+        called="a NIR file",
+    ),
 )
 """The formats of saved modules; the first is what stdout and devices get."""
 

@@ -163,7 +163,7 @@ def refusal_by_nir(source: str | bytes, *, type_check: bool) -> str | None:
 def portable(graph: nir.NIRGraph) -> nir.NIRGraph:
     """A copy of a graph with shapes, in the form that nir's type check wants."""
     nodes = {name: _portable_node(node) for name, node in graph.nodes.items()}
-    metadata = _storable(graph.metadata or {})
+    metadata = storable(graph.metadata or {})
     return nir.NIRGraph(nodes, list(graph.edges), metadata, type_check=False)
 
 
@@ -171,12 +171,12 @@ def _portable_node(node: nir.NIRNode) -> nir.NIRNode:
     if isinstance(node, nir.NIRGraph):
         return portable(node)
     written = copy.copy(node)
-    written.metadata = _storable(node.metadata or {})
+    written.metadata = storable(node.metadata or {})
     shape, rule = input_shape(node), shape_rule_of(node)
     if rule == "elementwise":
         for name in parameters_of(node):
             value = np.asarray(getattr(node, name))
-            setattr(written, name, _storable(np.broadcast_to(value, shape or ()).copy()))
+            setattr(written, name, storable(np.broadcast_to(value, shape or ()).copy()))
     elif rule == "convolution":
         _settle_convolution(written)
     elif rule == "pooling":
@@ -202,10 +202,10 @@ def _settle_convolution(node: Any) -> None:
         node.bias = np.zeros(node.weight.shape[0], dtype=node.weight.dtype)
 
 
-def _storable(value: Any) -> Any:
+def storable(value: Any) -> Any:
     """A value in a form that `nir.write` can store: no array without axes, no array of objects."""
     if isinstance(value, dict):
-        return {name: _storable(inner) for name, inner in value.items()}
+        return {name: storable(inner) for name, inner in value.items()}
     if isinstance(value, np.ndarray):
         if value.dtype.hasobject or value.dtype.kind == "U":
             return np.char.encode(value.astype(str), "utf8")
