@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -238,3 +239,15 @@ def test_a_program_passes_mypy(tmp_path: Path) -> None:
         command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
     )
     assert "Incompatible types in assignment" in process.stdout
+
+
+def test_the_hook_of_pre_commit_is_a_command() -> None:
+    """pre-commit appends the names of changed files that match to the entry."""
+    lines = (ROOT / ".pre-commit-hooks.yaml").read_text().splitlines()
+    hook = dict(line.strip(" -").split(": ", 1) for line in lines if ": " in line[:20])
+    assert re.search(hook["files"], "models/a.nir")
+    assert not re.search(hook["files"], "models/a.nir.txt")
+    program, *words = hook["entry"].split()
+    assert program == "nirtorch"
+    answer = CliRunner().invoke(app, [*words, str(DATA / "digits.nir"), "--quiet"])
+    assert answer.exit_code == 0, answer.output

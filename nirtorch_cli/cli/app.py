@@ -111,7 +111,8 @@ def _explained(
     if isinstance(error, KeyboardInterrupt):
         return ExitCode.INTERRUPTED, (Finding("NIR901", "error", text or "interrupted"),)
     if hasattr(error, "format_message"):  # Typer's usage errors, of any version of click
-        text = str(error.format_message()).rstrip(".")
+        # Those of 0.29 are pydantic's, with a prefix of its own.
+        text = str(error.format_message()).rstrip(".").replace(": Value error, ", ": ")
         hint = f"see 'nirtorch {command} --help'".replace("  ", " ")
         meant = _choice_meant(text)
         hint = f"{meant} {hint}" if meant else hint

@@ -50,7 +50,7 @@ def show(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Show a pack: its equations, its options, and the node types that it maps."""
+    """Show a pack: equations, options, and the node types that it maps."""
     installed = _installed()
     if name not in installed:
         hint = did_you_mean(name, installed) or f"there are {listed([*installed])}"
@@ -67,7 +67,7 @@ def new(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Write a skeleton of a map, with comments, which convert accepts as it is."""
+    """Write a skeleton of a map, which convert accepts as it is."""
     if not file.endswith(".py"):
         raise UsageError(f"{quoted(file)} is not the name of a Python file", hint="end it in .py")
     if os.path.exists(file) and not force:

@@ -264,7 +264,7 @@ def test_generators_are_seeded() -> None:
         (["default", "faster", "-M", "model.nir"], 2, "'faster' is not of a form that is known"),
         (["default"], 2, "issing argument"),
         (["default", "default", "-M", "model.nir", "--atol", "-1"], 2, "--atol"),
-        (["default", "default", "-M", "model.nir", "--atol", "nan"], 2, "--atol is nan"),
+        (["default", "default", "-M", "model.nir", "--atol", "nan"], 2, "--atol"),
         (["default", "default", "-M", "model.nir", "--tau", "0"], 2, "--tau '0'"),
         (["default", "default", "-M", "-", "--input", "-"], 2, "MODEL and --input are both -"),
         (
