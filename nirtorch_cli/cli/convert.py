@@ -40,7 +40,7 @@ from nirtorch_cli.cli.output import Report, finish, say, shape_text
 from nirtorch_cli.cli.progress import progress
 from nirtorch_cli.cli.tables import show_activity, table
 from nirtorch_cli.conversion.artefacts.atomic import require_writable
-from nirtorch_cli.conversion.artefacts.formats import ARTEFACTS, artefact_of
+from nirtorch_cli.conversion.artefacts.formats import ARTEFACTS, artefact_of, require_sequence
 from nirtorch_cli.conversion.options import OF_FIRING, Options
 from nirtorch_cli.findings.errors import ConversionError, UsageError
 from nirtorch_cli.findings.finding import Finding
@@ -59,6 +59,7 @@ Examples:
   nirtorch convert model.nir
   nirtorch convert model.nir --map mymaps:MAP -o model.pt
   nirtorch convert model.nir --map lab/maps.py:lif_map --dt 1e-3 --code
+  nirtorch convert model.nir -o model.onnx --sequence
   cat model.nir | nirtorch convert - -o - > model.pt
 """
 
@@ -96,6 +97,13 @@ def convert(
             help=f"Save it as {' or '.join(one.name for one in ARTEFACTS)}, whatever the suffix.",
         ),
     ] = None,
+    sequence: Annotated[
+        bool,
+        typer.Option(
+            "--sequence",
+            help="Save it for whole sequences, (time, batch, ...), not for one step (.onnx).",
+        ),
+    ] = False,
     no_clobber: NoClobber = False,
     code: Annotated[bool, typer.Option("--code", help="Print the generated forward.")] = False,
     steps: Annotated[
@@ -116,11 +124,11 @@ def convert(
     """Convert a .nir file to a torch.fx GraphModule.
 
     Without -o, print its structure in execution order and run it for a sample; with -o,
-    save it. A file that is saved is a pickle: see "Loading what was saved" in the README.
+    save it. Loading a .pt or a .pt2 may run code: see "Loading what was saved" in the README.
     """
     from nirtorch_cli.reading.graphs import read
 
-    check_output(model, output, to, no_clobber, as_json, code)
+    check_output(model, output, to, sequence, no_clobber, as_json, code)
     step = seconds(dt, "--dt")
     stdout = sys.stdout
     # What a map or a mapped module prints must not mix with the answer.
@@ -158,7 +166,8 @@ def convert(
         else:
             stage("saving")
             target = stdout.buffer if output == "-" else output
-            artefact_of(output, to).write()(module, target, clobber=not no_clobber)
+            options = {"sequence": True} if sequence else {}
+            artefact_of(output, to).write()(module, target, clobber=not no_clobber, **options)
     notes = [f"dt {module.meta['dt']:g}: {module.meta['dt_reason']}"]
     if output == "-":
         notes.append(saved_line(module, output))
@@ -173,7 +182,13 @@ def convert(
 
 
 def check_output(
-    model: str, output: str | None, to: str | None, no_clobber: bool, as_json: bool, code: bool
+    model: str,
+    output: str | None,
+    to: str | None,
+    sequence: bool,
+    no_clobber: bool,
+    as_json: bool,
+    code: bool,
 ) -> None:
     """Refuse an output that must not be written, before any work is done.
 
@@ -184,7 +199,11 @@ def check_output(
     if output is None:
         if to is not None:
             raise UsageError("--to says how to save", hint="name the file with -o")
+        if sequence:
+            raise UsageError("--sequence says how to save", hint="name the file with -o")
         return
+    if sequence:
+        require_sequence(artefact_of(output, to))
     if output == "-":
         if as_json or code:
             raise UsageError(

@@ -166,10 +166,14 @@ def loaded(
     if was_saved:
         stage("loading torch")
         with uncollected():
+            from nirtorch_cli.conversion.artefacts.opaque import OpaqueModule
             from nirtorch_cli.conversion.model import saved_model
 
         module = saved_model(model, request.device, trust=trust)
         if has_dtype:
+            if isinstance(module, OpaqueModule):
+                text = f"--dtype cannot change {printable(model)}, which is a program"
+                raise UsageError(text, hint="run the .nir file")
             import torch
 
             module.to(getattr(torch, request.dtype))

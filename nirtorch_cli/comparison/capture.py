@@ -29,9 +29,8 @@ from nirtorch_cli.running.engine.stages import stages_of
 from nirtorch_cli.running.recording import (
     OF_OUTPUTS,
     held,
-    node_types,
+    node_variables,
     own_names,
-    variables_of,
 )
 from nirtorch_cli.running.session import SequenceRun, Session
 from nirtorch_cli.running.stream import part_length
@@ -112,12 +111,12 @@ def _recordable(module: ConvertedModule, wanted: Mapping[str, Iterable[str]]) ->
         for path, part in (("", module), *nested_modules(module))
         if stages_of(part.graph) is None
     )
-    kinds = dict(node_types(module))
+    known = node_variables(module)
     return [
         (path, variable)
         for path, variables in wanted.items()
         for variable in variables
-        if path in kinds and variable in variables_of(kinds[path]) and not path.startswith(edited)
+        if variable in known.get(path, ()) and not path.startswith(edited)
     ]
 
 

@@ -20,7 +20,7 @@ from nirtorch_cli.running.recording import (
     OF_OUTPUTS,
     known_variables,
     node_types,
-    variables_of,
+    node_variables,
 )
 
 
@@ -48,9 +48,10 @@ def expected_variables(
     chosen = compared_variables() if variables is None else tuple(variables)
     opened = {path for path, _ in nested_modules(module)}
     found = {}
+    known = node_variables(module)
     for path, kind in node_types(module):
         is_whole = kind == "NIRGraph" and path not in opened
-        names = [name for name in variables_of(kind) if name in chosen]
+        names = [name for name in known[path] if name in chosen]
         if "spikes" in names or not (between or kind == "Output" or is_whole):
             names = [name for name in names if name != "output"]
         if names and (is_whole or kind not in ("Input", "NIRGraph")):

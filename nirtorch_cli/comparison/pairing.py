@@ -21,6 +21,7 @@ from nirtorch_cli.comparison.grid import Grid, common_grid
 from nirtorch_cli.comparison.loading import module_of, same_inputs
 from nirtorch_cli.comparison.recording import Recording, read_recording
 from nirtorch_cli.comparison.specs import Side
+from nirtorch_cli.conversion.artefacts.opaque import OpaqueModule
 from nirtorch_cli.conversion.graph_module import ConvertedModule
 from nirtorch_cli.findings.errors import ReadError, UsageError
 from nirtorch_cli.findings.finding import Finding
@@ -106,7 +107,9 @@ def paired(
     assumed = _settle(traces, modules)
     a, b = (traces[n].dt if n in traces else float(modules[n].meta["dt"]) for n in (0, 1))
     grid = common_grid(a, b)
-    wanted = _held(traces, modules) or expected_of(modules.values(), variables, grid.a == grid.b)
+    opaque = {n: module for n, module in modules.items() if isinstance(module, OpaqueModule)}
+    asking = (opaque or modules).values()  # of a program's nodes little is seen
+    wanted = _held(traces, modules) or expected_of(asking, variables, grid.a == grid.b)
     spiking = spiking_in(modules.values())
     recordings = dict(traces)
     if modules:
@@ -219,6 +222,10 @@ def _notes(
     if grid.a != grid.b:
         text = f"compared on steps of {grid.dt:g}, over which the input is constant"
         notes.append(f"{text}; outputs of nodes without state between these steps are not compared")
+    for number, module in modules.items():
+        if isinstance(module, OpaqueModule):
+            text = f"only what {sides[number].spec} shows is compared: outputs and states"
+            notes.append(text)
     if modules:
         for number, recording in traces.items():
             count = counted(sum(map(len, recording.trace.values())), "variable")

@@ -12,8 +12,8 @@ from typing import Any, TypeGuard
 
 import torch
 
-from nirtorch_cli.conversion.artefacts.formats import require_trust
-from nirtorch_cli.conversion.artefacts.pt import load
+from nirtorch_cli.conversion.artefacts.formats import require_trust, saved_format
+from nirtorch_cli.conversion.artefacts.opaque import OpaqueModule
 from nirtorch_cli.conversion.attribution import user_errors
 from nirtorch_cli.conversion.defaults import default_map
 from nirtorch_cli.conversion.graph_module import ConvertedModule
@@ -31,7 +31,7 @@ from nirtorch_cli.conversion.options import Options
 from nirtorch_cli.conversion.packs import Pack, PackMap
 from nirtorch_cli.findings.errors import MapError, ReadError, UsageError
 from nirtorch_cli.findings.suggestions import did_you_mean
-from nirtorch_cli.findings.text import counted, listed, quoted
+from nirtorch_cli.findings.text import counted, listed, printable, quoted
 from nirtorch_cli.findings.tracebacks import message
 from nirtorch_cli.graph.origin import Origin, origin_of
 from nirtorch_cli.graph.time_step import TimeStep
@@ -133,13 +133,17 @@ def saved_model(path: str, device: str, *, trust: bool) -> ConvertedModule:
     The current folder is importable while it is loaded, for what its map imports.
 
     Raises:
-        ReadError: see `pt.load`; or it holds something else.
+        ReadError: see the format's `load`; or it holds something else.
+        MissingFrameworkError: what runs it is not installed.
         UsageError: it is not trusted, or the device is not usable here.
     """
     require_trust(path, trust)
     here = current_folder()
     with importable([here] if here else []):
-        module = load(path, map_location=usable_device(device))
+        module = saved_format(path).read()(path, map_location=usable_device(device))
+    if isinstance(module, OpaqueModule) and usable_device(device).type != "cpu":
+        text = f"{printable(path)} was exported for the CPU, and runs on no other device"
+        raise UsageError(text, hint="convert the .nir file with --device, or run that")
     if not is_whole(module):
         text = f"holds a {type(module).__name__}, not a module that nirtorch converted"
         raise ReadError("NIR020", text, file=path)

@@ -28,6 +28,7 @@ class Format:
         called: what a sentence calls such a file.
         signatures: what its bytes begin with, where that tells it.
         needs: what must be there or given to use it: an option, or a library.
+        takes: the names of further options of its writer.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Format:
     called: str = ""
     signatures: tuple[bytes, ...] = ()
     needs: str | None = None
+    takes: tuple[str, ...] = ()
 
     def write(self) -> Callable[..., Any]:
         """The function that writes it."""

@@ -28,6 +28,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nirtorch_cli.conversion.artefacts.opaque import Hidden
 from nirtorch_cli.conversion.graph_module import NIR_NAME, ConvertedModule
 from nirtorch_cli.conversion.wiring import is_stateful
 from nirtorch_cli.findings.errors import UsageError
@@ -175,6 +176,14 @@ def variables_of(kind: str | None) -> tuple[str, ...]:
     return ("output", *of_spikes, *states_of(kind))
 
 
+def node_variables(module: ConvertedModule) -> dict[str, tuple[str, ...]]:
+    """The variables that the nodes of a module have by their NIR types, by their paths."""
+    return {
+        path: child.variables if isinstance(child, Hidden) else variables_of(kind)
+        for path, kind, child in node_modules(module)
+    }
+
+
 def known_variables() -> tuple[str, ...]:
     """The variables that can be recorded of any type: outputs, then the states of all types."""
     states = (name for entry in known_primitives() for name in entry.states)
@@ -185,13 +194,20 @@ def _has(module: torch.nn.Module | None, kind: str, variable: str) -> bool:
     """Whether a node may have a variable; the state of a mapped module is known only in a run."""
     if variable in _known(module, kind):
         return True
-    if module is None or variable in OF_OUTPUTS or isinstance(module, (Neuron, ConvertedModule)):
+    if module is None or variable in OF_OUTPUTS:
+        return False
+    if isinstance(module, (Neuron, ConvertedModule, Hidden)):
         return False
     return is_stateful(module)
 
 
 def _known(module: torch.nn.Module | None, kind: str) -> tuple[str, ...]:
-    """The variables of a type, and those that a `Neuron` says it has, of whatever node it is."""
+    """The variables of a type, and those that a `Neuron` says it has, of whatever node it is.
+
+    Of a node inside of a program only its state is there.
+    """
+    if isinstance(module, Hidden):
+        return module.variables
     of_type = variables_of(kind)
     own = module.states if isinstance(module, Neuron) else ()
     return (*of_type, *(name for name in own if name not in of_type))

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from nirtorch_cli.findings.errors import UsageError
 from nirtorch_cli.findings.suggestions import did_you_mean
-from nirtorch_cli.findings.text import printable, quoted
-from nirtorch_cli.reading.formats import Format, format_to_write
+from nirtorch_cli.findings.text import listed, printable, quoted
+from nirtorch_cli.reading.formats import Format, format_by_suffix, format_to_write
+
+TRUST = "--trust"
+"""What a format needs whose files may run code when they are loaded."""
 
 ARTEFACTS = (
     Format(
@@ -18,7 +21,7 @@ ARTEFACTS = (
         writer="nirtorch_cli.conversion.artefacts.pt:save",
         reader="nirtorch_cli.conversion.artefacts.pt:load",
         called="a saved module",
-        needs="--trust",
+        needs=TRUST,
     ),
     Format(
         "safetensors",
@@ -33,8 +36,28 @@ ARTEFACTS = (
         writer="nirtorch_cli.conversion.artefacts.written_back:save",
         called="a NIR file",
     ),
+    Format(
+        "pt2",
+        (".pt2",),
+        writer="nirtorch_cli.conversion.artefacts.pt2:save",
+        reader="nirtorch_cli.conversion.artefacts.pt2:load",
+        called="an exported program",
+        needs=TRUST,
+    ),
+    Format(
+        "onnx",
+        (".onnx",),
+        writer="nirtorch_cli.conversion.artefacts.onnx:save",
+        reader="nirtorch_cli.conversion.artefacts.onnx:load",
+        called="an ONNX model",
+        needs="onnx",
+        takes=("sequence",),
+    ),
 )
 """The formats of saved modules; the first is what stdout and devices get."""
+
+SEQUENCE = "sequence"
+"""The option of formats that can hold a whole sequence instead of a step."""
 
 
 def artefact_of(path: str, name: str | None = None) -> Format:
@@ -57,12 +80,35 @@ def artefact_of(path: str, name: str | None = None) -> Format:
     return format_to_write(path, ARTEFACTS, "a module", unnamed=ARTEFACTS[0])
 
 
+def require_sequence(form: Format) -> None:
+    """Refuse to write a whole sequence in a format that has only single steps.
+
+    Raises:
+        UsageError: it is such a format.
+    """
+    if SEQUENCE not in form.takes:
+        able = listed([one.suffixes[0] for one in ARTEFACTS if SEQUENCE in one.takes])
+        text = f"--sequence: {form.suffixes[0]} has no whole sequences"
+        raise UsageError(text, hint=f"{able} has them")
+
+
+def saved_format(path: str) -> Format:
+    """The format in which a saved module is read, by the name of its file.
+
+    What is saved under any other name is a `.pt`.
+    """
+    found = format_by_suffix(path, [one for one in ARTEFACTS if one.reader is not None])
+    return found or ARTEFACTS[0]
+
+
 def require_trust(path: str, trust: bool) -> None:
     """Refuse to load a saved module that runs code, unless its user trusts it.
 
     Raises:
         UsageError: it is not trusted.
     """
-    if not trust:
-        text = f"{printable(path)} is a pickle: loading it runs the code that it names"
+    form = saved_format(path)
+    if form.needs == TRUST and not trust:
+        what = "is a pickle" if form is ARTEFACTS[0] else "may hold pickles"
+        text = f"{printable(path)} {what}: loading it runs the code that it names"
         raise UsageError(text, hint="give --trust if you trust who wrote it")

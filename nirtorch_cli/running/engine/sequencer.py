@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.fx import Node
 
 from nirtorch_cli.conversion import state
+from nirtorch_cli.conversion.artefacts.opaque import Network
 from nirtorch_cli.conversion.graph_module import ConvertedModule
 from nirtorch_cli.findings.errors import UsageError
 from nirtorch_cli.primitives.modules.elementwise import Delay
@@ -414,7 +415,7 @@ def _keys(stage: Stage) -> list[str]:
 
 def _caller_of(module: torch.nn.Module) -> Callable[..., Any]:
     """A module as a function of its input and, if it has one, its state."""
-    if isinstance(module, torch.nn.RNNBase):
+    if isinstance(module, (torch.nn.RNNBase, Network)):
         return module
     return lambda x, *before: module(x, state=before[0]) if before else module(x)
 
