@@ -15,6 +15,7 @@ ALL = ("",)
 """Every test of a file."""
 
 SLOW: Mapping[str, tuple[str, ...]] = {
+    "batch/test_conversions.py": ALL,
     "batch/test_pool.py": ALL,
     "batch/test_reports.py": ("test_hostile_names",),
     "cli/test_check.py": ALL,

@@ -40,9 +40,6 @@ def examined(
     Raises:
         UsageError, MissingFrameworkError: the request is wrong, whatever the files are.
     """
-    # Threads help one large file. Among many they only get into each other's way: where other
-    # programs are busy too, 200 small files took five times as long with two threads.
-    prepare = functools.partial(_prepare, max(1, usable_cpus() // max(1, len(tasks))))
     limits = [task.max_memory for task in tasks]
     found = outcomes(
         _assess,
@@ -50,7 +47,7 @@ def examined(
         jobs=jobs,
         timeout=timeout,
         max_bytes=max(limits) if limits and all(limits) else 0,
-        prepare=prepare,
+        prepare=prepared(len(tasks)),
         on_done=on_done,
     )
     with contextlib.closing(found):
@@ -67,6 +64,13 @@ def usable_cpus() -> int:
         quota, period = _CGROUP_QUOTA.read_text().split()
         count = min(count, max(1, round(int(quota) / int(period))))
     return count
+
+
+def prepared(count: int) -> Callable[[], None]:
+    """What a process does before the first of so many files."""
+    # Threads help one large file. Among many they only get into each other's way: where other
+    # programs are busy too, 200 small files took five times as long with two threads.
+    return functools.partial(_prepare, max(1, usable_cpus() // max(1, count)))
 
 
 def _prepare(threads: int) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nirtorch_cli.cli.convert import require_no_errors, uncollected
+from nirtorch_cli.cli.convert import uncollected
 from nirtorch_cli.cli.options import (
     Debug,
     Device,
@@ -159,6 +159,8 @@ def compare(
             max_bytes=max_bytes,
             stage=stage,
         )
+        from nirtorch_cli.graph.sound import require_no_errors
+
         require_no_errors(pair.findings)
         stage("comparing")
         comparison = compare_recordings(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from nirtorch_cli.cli.convert_many import convert_many
 from nirtorch_cli.cli.options import (
     Debug,
     Device,
@@ -24,7 +25,6 @@ from nirtorch_cli.cli.options import (
     MapNodes,
     Maps,
     MaxBytes,
-    Model,
     NoClobber,
     NoDefaults,
     NoRepair,
@@ -42,8 +42,7 @@ from nirtorch_cli.cli.tables import show_activity, table
 from nirtorch_cli.conversion.artefacts.atomic import require_writable
 from nirtorch_cli.conversion.artefacts.formats import ARTEFACTS, artefact_of, require_sequence
 from nirtorch_cli.conversion.options import OF_FIRING, Options
-from nirtorch_cli.findings.errors import ConversionError, UsageError
-from nirtorch_cli.findings.finding import Finding
+from nirtorch_cli.findings.errors import UsageError
 from nirtorch_cli.findings.text import counted, listed, printable
 from nirtorch_cli.reading.formats import written_suffixes
 
@@ -60,12 +59,20 @@ Examples:
   nirtorch convert model.nir --map mymaps:MAP -o model.pt
   nirtorch convert model.nir --map lab/maps.py:lif_map --dt 1e-3 --code
   nirtorch convert model.nir -o model.onnx --sequence
+  nirtorch convert models 'more/**/*.nir' --out-dir converted -j 4
   cat model.nir | nirtorch convert - -o - > model.pt
 """
 
 
 def convert(
-    model: Model,
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODEL...",
+            help="A .nir file, - for stdin; with --out-dir files, folders and patterns.",
+            show_default=False,
+        ),
+    ],
     maps: Maps = [],  # noqa: B006 (Typer reads it)
     map_nodes: MapNodes = [],  # noqa: B006
     no_defaults: NoDefaults = False,
@@ -97,6 +104,28 @@ def convert(
             help=f"Save it as {' or '.join(one.name for one in ARTEFACTS)}, whatever the suffix.",
         ),
     ] = None,
+    out_dir: Annotated[
+        str | None,
+        typer.Option(
+            "--out-dir",
+            metavar="FOLDER",
+            help="Convert every MODEL into a folder, as --to says (pt). Its nirtorch.json tells "
+            "what is up to date, which is not done again.",
+        ),
+    ] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            "--jobs",
+            "-j",
+            min=1,
+            metavar="N",
+            help="With --out-dir, files at a time. [default: the processors]",
+        ),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="With --out-dir, convert what is up to date too.")
+    ] = False,
     sequence: Annotated[
         bool,
         typer.Option(
@@ -128,8 +157,42 @@ def convert(
     """
     from nirtorch_cli.reading.graphs import read
 
-    check_output(model, output, to, sequence, no_clobber, as_json, code)
     step = seconds(dt, "--dt")
+    request = Options(
+        maps=tuple(maps),
+        map_nodes=tuple(map_nodes),
+        with_defaults=not no_defaults,
+        skip_unmapped=skip_unmapped,
+        dt=step,
+        integration=integration,
+        reset=reset,
+        reset_delay=reset_delay,
+        fire_at=fire_at,
+        integrator_input=integrator_input,
+        surrogate=surrogate,
+        device=device,
+        dtype=dtype,
+        repair=not no_repair,
+        batch=batch,
+    )
+    if out_dir is not None:
+        single = {"-o": output is not None, "--code": code, "--sequence": sequence}
+        single |= {"--no-clobber": no_clobber, "--steps": steps is not None}
+        convert_many(
+            models,
+            out_dir,
+            request,
+            to=to,
+            max_bytes=max_bytes,
+            jobs=jobs,
+            force=force,
+            refused=[name for name, is_given in single.items() if is_given],
+            as_json=as_json,
+            quiet=quiet,
+        )
+        return
+    model = only(models, jobs, force)
+    check_output(model, output, to, sequence, no_clobber, as_json, code)
     stdout = sys.stdout
     # What a map or a mapped module prints must not mix with the answer.
     with progress(enabled=not quiet) as stage, contextlib.redirect_stdout(sys.stderr):
@@ -137,28 +200,9 @@ def convert(
         file = read(model_source(model), max_bytes=max_bytes)
         stage("loading torch")
         with uncollected():
-            from nirtorch_cli.conversion.model import convert_model
-
-        request = Options(
-            maps=tuple(maps),
-            map_nodes=tuple(map_nodes),
-            with_defaults=not no_defaults,
-            skip_unmapped=skip_unmapped,
-            dt=step,
-            integration=integration,
-            reset=reset,
-            reset_delay=reset_delay,
-            fire_at=fire_at,
-            integrator_input=integrator_input,
-            surrogate=surrogate,
-            device=device,
-            dtype=dtype,
-            repair=not no_repair,
-            batch=batch,
-        )
+            from nirtorch_cli.conversion.model import convert_model, findings_of
         module = convert_model(file, request, stage)
-        findings = [Finding(**finding) for finding in module.meta["findings"]]
-        require_no_errors(findings)
+        findings = findings_of(module)
         sample = None
         if output is None:
             sample = sampled(module, steps, batch, seed, stage)
@@ -179,6 +223,21 @@ def convert(
         show=lambda: show(module, sample, output, code, quiet),
     )
     finish(report, as_json=as_json, quiet=quiet)
+
+
+def only(models: Sequence[str], jobs: int | None, force: bool) -> str:
+    """The one model that there is without --out-dir.
+
+    Raises:
+        UsageError: there are several, or options for several.
+    """
+    given = [name for name, value in (("--jobs", jobs), ("--force", force)) if value]
+    if given:
+        raise UsageError(f"{given[0]} is for --out-dir", hint="name a folder for the results")
+    if len(models) > 1:
+        text = f"{counted(len(models), 'model')}, and no folder for the results"
+        raise UsageError(text, hint="name one with --out-dir")
+    return models[0]
 
 
 def check_output(
@@ -225,13 +284,6 @@ def uncollected() -> Iterator[None]:
     finally:
         gc.freeze()
         gc.enable()
-
-
-def require_no_errors(findings: Sequence[Finding]) -> None:
-    """Raise a ConversionError if a finding says that a module's numbers cannot be trusted."""
-    errors = [finding for finding in findings if finding.severity == "error"]
-    if errors:
-        raise ConversionError(errors, findings)
 
 
 def sampled(

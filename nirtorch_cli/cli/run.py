@@ -10,7 +10,6 @@ from typing import Annotated, Any
 
 import typer
 
-from nirtorch_cli.cli.convert import require_no_errors
 from nirtorch_cli.cli.options import (
     Debug,
     Device,
@@ -59,7 +58,6 @@ from nirtorch_cli.cli.run_request import (
     starting_state,
 )
 from nirtorch_cli.conversion.options import Dtype, Options
-from nirtorch_cli.findings.finding import Finding
 
 EPILOG = """\b
 Examples:
@@ -215,8 +213,9 @@ def run(
     with contextlib.redirect_stdout(sys.stderr):
         with progress(enabled=not quiet) as stage:
             module = loaded(model, request, max_bytes, trust, dtype is not None, stage)
-            findings = [Finding(**finding) for finding in module.meta["findings"]]
-            require_no_errors(findings)
+            from nirtorch_cli.conversion.model import findings_of
+
+            findings = findings_of(module)
             labels, like = labels_of(module, record), example(module, request)
             choice = chosen_neurons(module, labels, neurons, files)
             if output is not None:

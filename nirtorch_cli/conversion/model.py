@@ -30,10 +30,12 @@ from nirtorch_cli.conversion.node_map import merged_map
 from nirtorch_cli.conversion.options import Options
 from nirtorch_cli.conversion.packs import Pack, PackMap
 from nirtorch_cli.findings.errors import MapError, ReadError, UsageError
+from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.findings.suggestions import did_you_mean
 from nirtorch_cli.findings.text import counted, listed, printable, quoted
 from nirtorch_cli.findings.tracebacks import message
 from nirtorch_cli.graph.origin import Origin, origin_of
+from nirtorch_cli.graph.sound import require_no_errors
 from nirtorch_cli.graph.time_step import TimeStep
 from nirtorch_cli.reading.graphs import ModelFile
 from nirtorch_cli.reading.registered_nodes import with_known_types
@@ -107,6 +109,17 @@ def convert_model(
         )
     module.meta["maps"] = specs
     return module
+
+
+def findings_of(module: ConvertedModule) -> list[Finding]:
+    """What was noticed when a module was converted.
+
+    Raises:
+        ConversionError: a finding says that its numbers cannot be trusted.
+    """
+    findings = [Finding(**finding) for finding in module.meta["findings"]]
+    require_no_errors(findings)
+    return findings
 
 
 def origin_pack(origin: Origin, name: str) -> str:

@@ -7,7 +7,7 @@ graph is not changed. Cost: linear in nodes, edges and parameters.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import nir
@@ -96,6 +96,17 @@ _FATAL = ("NIR0", "NIR1", "NIR2", "NIR309")
 def errors_in(findings: Iterable[Finding]) -> list[Finding]:
     """The findings that say that a model is not sound."""
     return [finding for finding in findings if finding.severity == "error"]
+
+
+def require_no_errors(findings: Sequence[Finding]) -> None:
+    """Refuse a model of which a finding says that its numbers cannot be trusted.
+
+    Raises:
+        ConversionError: there is such a finding.
+    """
+    errors = errors_in(findings)
+    if errors:
+        raise ConversionError(errors, findings)
 
 
 def _refused(finding: Finding) -> Finding:

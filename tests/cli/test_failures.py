@@ -170,7 +170,7 @@ HELP = "see 'nirtorch {} --help'"
         (["convert", "model.nir", "--zzz"], "No such option: --zzz; " + HELP),
         (["inspect", "model.nir", "--zzz"], "No such option: --zzz; " + HELP),
         (["inspect", "model.nir", "more"], "Got unexpected extra argument(s) (more); " + HELP),
-        (["convert", "--quiet"], "Missing argument 'MODEL'; " + HELP),
+        (["convert", "--quiet"], "Missing argument 'MODEL...'; " + HELP),
         (
             ["convert", "model.nir", "--steps", "0"],
             f"Invalid value for '--steps': {TOO_SMALL}; " + HELP,
