@@ -30,6 +30,8 @@ SLOW: Mapping[str, tuple[str, ...]] = {
     "cli/test_plain_words.py": ALL,
     "cli/test_run.py": ALL,
     "cli/test_tables.py": ("test_a_table_in_a_terminal",),
+    "conversion/artefacts/test_exported_programs.py": ALL,
+    "conversion/artefacts/test_onnx.py": ALL,
     "conversion/test_faulty_maps.py": ALL,
     "conversion/test_graph_module.py": (
         "test_compiled",

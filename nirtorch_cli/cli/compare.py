@@ -45,6 +45,7 @@ Examples:
   nirtorch compare default default,integration=exact -M model.nir
   nirtorch compare default map:mymaps:MAP -M model.nir --input poisson:rate=50
   nirtorch compare default default,dt=1e-5 -M model.nir --max-spike-shift 1 --atol inf
+  nirtorch compare default file:model.onnx -M model.nir
   nirtorch compare trace:yesterday.npz file:model.pt --trust --input recording.npy
 
 \b
@@ -62,8 +63,8 @@ def compare(
         str,
         typer.Argument(
             metavar="A",
-            help="default, map:SPEC (as in --map), file:MODEL.pt, or trace:FILE of 'nirtorch run "
-            "-o'; followed by options: ,dt=1e-4 ,integration=exact ,reset=subtract "
+            help="default, map:SPEC (as in --map), file:MODEL.pt (.pt2, .onnx), or trace:FILE of "
+            "'nirtorch run -o'; followed by options: ,dt=1e-4 ,integration=exact ,reset=subtract "
             ",dtype=float64.",
         ),
     ],

@@ -116,5 +116,5 @@ LayoutOption = Annotated[
     typer.Option("--layout", help="The first axes of arrays: time, then batch, or the reverse."),
 ]
 Trust = Annotated[
-    bool, typer.Option("--trust", help="Load a saved .pt; it is a pickle, which may run any code.")
+    bool, typer.Option("--trust", help="Load a saved .pt or .pt2, which may run any code.")
 ]

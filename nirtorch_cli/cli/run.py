@@ -66,13 +66,17 @@ Examples:
   nirtorch run model.nir --input uniform --record lif1:v --plot run.png --neurons lif1=0,3
   nirtorch run model.nir --input left=a.nir --input right=zeros --steps 500
   nirtorch run model.nir --input zeros -o - --format csv | head
+  nirtorch run model.onnx --input poisson:rate=50 --record lif1:v
   nirtorch run model.pt --trust --input - --state-in s.npz --state-out s.npz -o out.nir
 """
 
 
 def run(
     model: Annotated[
-        str, typer.Argument(help="A .nir file, - for stdin; or a saved .pt.", metavar="MODEL")
+        str,
+        typer.Argument(
+            help="A .nir file, - for stdin; or a saved .pt, .pt2, .onnx.", metavar="MODEL"
+        ),
     ],
     inputs: Annotated[
         list[str],

@@ -1,7 +1,8 @@
 """Parses the specs that `nirtorch compare` is given.
 
 A spec is a kind, for some kinds `:` and a target, and options after commas:
-`default`, `map:SPEC` (as in --map), `file:MODEL.pt` (what `nirtorch convert -o` wrote),
+`default`, `map:SPEC` (as in --map), `file:MODEL.pt` (what `nirtorch convert -o` wrote; also .pt2
+and .onnx),
 `trace:FILE` (what `nirtorch run -o` wrote, .npz or NIR data); `default,integration=exact`,
 `map:mymaps:MAP,dt=1e-3`, `map:snntorch:reset=zero,delay=false,dt=1e-3`. In: text. Out: a `Side`.
 """

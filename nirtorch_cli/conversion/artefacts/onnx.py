@@ -28,7 +28,7 @@ from torch import Tensor
 from nirtorch_cli.conversion.artefacts.atomic import PathLike, atomic_write
 from nirtorch_cli.conversion.artefacts.description import Description, following, from_json
 from nirtorch_cli.conversion.artefacts.opaque import OpaqueModule, opaque_module
-from nirtorch_cli.conversion.artefacts.program import Program, program_of, said
+from nirtorch_cli.conversion.artefacts.program import Program, program_of, said, tested_steps
 from nirtorch_cli.conversion.artefacts.resting import refusal
 from nirtorch_cli.findings.errors import ReadError
 from nirtorch_cli.findings.suggestions import did_you_mean_file
@@ -56,7 +56,7 @@ def save(
     from nirtorch_cli.conversion.artefacts.onnx_graph import checked_bytes, model_of
 
     program = program_of(module)
-    program = Program(program.exported, replace(program.description, sequence=sequence))
+    program = replace(program, description=replace(program.description, sequence=sequence))
     translated = _translated(program.exported)
     try:
         model = model_of(translated, program.description)
@@ -65,6 +65,7 @@ def save(
         content = checked_bytes(model)
     except Exception as error:  # protobuf and the checker have many
         raise refusal(f"onnx cannot store it: {said(error)}") from error
+    _require_same_numbers(program, content)
     if isinstance(target, (str, os.PathLike)):
         with atomic_write(target, clobber=clobber) as file:
             file.write(content)
@@ -90,6 +91,46 @@ def _translated(exported: torch.export.ExportedProgram) -> Any:
         if is_interrupt(error) or lacks_memory(error):
             raise
         raise refusal(f"torch.onnx cannot export it: {_first_cause(error)}") from error
+
+
+def _require_same_numbers(program: Program, content: bytes) -> None:
+    """Require that onnxruntime computes what the module does, one step after the other.
+
+    Sums are rounded in another order, so that a voltage that just reaches its threshold may spike
+    in one only. What torch.onnx translates wrongly gives other numbers almost everywhere.
+
+    Raises:
+        SaveError: it does not, or cannot.
+    """
+    try:
+        session = _Session(content)
+    except ImportError:
+        raise
+    except Exception as error:  # onnxruntime has many
+        raise refusal(f"onnxruntime cannot run it: {said(error)}") from error
+    for inputs, before, output, after in tested_steps(program):
+        outputs, new = session(inputs, before)
+        wanted = [*output.values()] if isinstance(output, dict) else [output]
+        pairs = [*zip(outputs, wanted), *((new[name], after[name]) for name in after)]
+        if any(_share_of_others(*pair) > _MOST_OTHERS for pair in pairs):
+            most = max(float((one.double() - other.double()).abs().max()) for one, other in pairs)
+            text = f"onnxruntime gives other numbers for it than the module does, by {most:.2g}"
+            is_usual = program.description.inputs[0].dtype == "float32"
+            raise refusal(text, hint=None if is_usual else "convert it with --dtype float32")
+
+
+def _share_of_others(one: Tensor, other: Tensor) -> float:
+    """The share of numbers that differ by more than rounding."""
+    if one.shape != other.shape or not one.numel():
+        return float(one.shape != other.shape)
+    precision = torch.finfo(other.dtype).eps if other.is_floating_point() else 0.0
+    wide, target = one.double(), other.double()
+    close = torch.isclose(wide, target, _ROUNDINGS * precision, _ROUNDINGS * precision, True)
+    return 1.0 - float(close.double().mean())
+
+
+_MOST_OTHERS, _ROUNDINGS = 0.1, 256
+"""The most that may differ of an output or a variable; the roundings of a number of size one."""
 
 
 def _first_cause(error: BaseException) -> str:

@@ -52,10 +52,11 @@ _MOST_SAID = 300
 
 @dataclass(frozen=True)
 class Program:
-    """One step, as torch.export made it."""
+    """One step, as torch.export made it, and the step that it was made of."""
 
     exported: torch.export.ExportedProgram
     description: Description
+    step: Step
 
 
 class Step(torch.nn.Module):
@@ -145,7 +146,7 @@ def _program_of(module: Any) -> Program:
         state=state,
         provenance=provenance(module),
     )
-    return Program(exported, description)
+    return Program(exported, description, step)
 
 
 def _inputs(module: ConvertedModule, batch: int, dtype: torch.dtype) -> tuple[Tensor, ...]:
@@ -252,6 +253,17 @@ def _random_steps(module: ConvertedModule, dtype: torch.dtype) -> Iterator[tuple
     shapes = [module.meta["shapes"][name][1] for name in module.meta["inputs"]]
     for _ in range(_STEPS):
         yield tuple(torch.randn(_TESTED, *shape, generator=generator).to(dtype) for shape in shapes)
+
+
+def tested_steps(program: Program) -> Iterator[tuple[tuple[Tensor, ...], Any, Any, Any]]:
+    """A few steps from rest: inputs, state before, output, state after."""
+    step, described = program.step, program.description
+    state = {one.name: one.at_rest(_TESTED) for one in described.state}
+    with torch.no_grad():
+        for inputs in _random_steps(step.network, getattr(torch, described.inputs[0].dtype)):
+            output, after = step(*inputs, state)
+            yield inputs, state, output, after
+            state = after
 
 
 def _same_from_rest(network: ConvertedModule, step: Step, rest: Any, dtype: torch.dtype) -> None:

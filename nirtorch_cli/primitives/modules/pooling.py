@@ -6,6 +6,8 @@ pooling these take any number of batch axes and any padding.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, pad
@@ -28,6 +30,32 @@ def summed(x: Tensor, axis: int, length: int) -> Tensor:
     return total
 
 
+def sum_of_slices(x: Tensor, kernel: tuple[int, int], stride: tuple[int, int]) -> Tensor:
+    """The sums over windows, in the order in which torch's pooling adds.
+
+    For exported programs: torch.onnx does not heed the divisor of a pooling.
+    """
+    rows, columns = ((n - k) // s + 1 for n, k, s in zip(x.shape[-2:], kernel, stride))
+    parts = [
+        x[
+            ...,
+            i : i + (rows - 1) * stride[0] + 1 : stride[0],
+            j : j + (columns - 1) * stride[1] + 1 : stride[1],
+        ]
+        for i in range(kernel[0])
+        for j in range(kernel[1])
+    ]
+    total = parts[0]
+    for part in parts[1:]:
+        total = total + part
+    return total
+
+
+def _is_exporting() -> bool:
+    is_exporting: Callable[[], bool] | None = getattr(torch.compiler, "is_exporting", None)
+    return is_exporting is not None and is_exporting()
+
+
 def over_windows(
     x: Tensor,
     kernel: tuple[int, int],
@@ -42,6 +70,10 @@ def over_windows(
     if stride == kernel and x.is_cpu and x.dtype in _SUMMED_AS_THEY_ARE:
         sums = summed(summed(x, -2, kernel[0]), -1, kernel[1])
         return sums if divisor == 1 else sums / divisor
+    if _is_exporting():
+        wide = x if x.dtype in _SUMMED_AS_THEY_ARE else x.float()
+        sums = sum_of_slices(wide, kernel, stride)
+        return (sums if divisor == 1 else sums / divisor).to(x.dtype)
     frames = x if x.dim() in (3, 4) else x.reshape(-1, 1, *x.shape[-2:])
     y = avg_pool2d(frames, kernel, stride, divisor_override=divisor)
     return y.reshape(*x.shape[:-2], *y.shape[-2:])
