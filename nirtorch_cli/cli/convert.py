@@ -40,7 +40,12 @@ from nirtorch_cli.cli.output import Report, finish, say, shape_text
 from nirtorch_cli.cli.progress import progress
 from nirtorch_cli.cli.tables import show_activity, table
 from nirtorch_cli.conversion.artefacts.atomic import require_writable
-from nirtorch_cli.conversion.artefacts.formats import ARTEFACTS, artefact_of, require_sequence
+from nirtorch_cli.conversion.artefacts.formats import (
+    ARTEFACTS,
+    artefact_of,
+    files_of,
+    require_sequence,
+)
 from nirtorch_cli.conversion.options import OF_FIRING, Options
 from nirtorch_cli.findings.errors import UsageError
 from nirtorch_cli.findings.text import counted, listed, printable
@@ -263,6 +268,7 @@ def check_output(
         return
     if sequence:
         require_sequence(artefact_of(output, to))
+    files = files_of(output, to)
     if output == "-":
         if as_json or code:
             raise UsageError(
@@ -271,8 +277,8 @@ def check_output(
         if sys.stdout.isatty():
             raise UsageError("-o - would write a pickle to the terminal", hint="redirect it")
         return
-    require_writable(output, clobber=not no_clobber, source=None if model == "-" else model)
-    artefact_of(output, to)
+    for file in files:
+        require_writable(file, clobber=not no_clobber, source=None if model == "-" else model)
 
 
 @contextlib.contextmanager

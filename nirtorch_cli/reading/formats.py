@@ -29,6 +29,7 @@ class Format:
         signatures: what its bytes begin with, where that tells it.
         needs: what must be there or given to use it: an option, or a library.
         takes: the names of further options of its writer.
+        beside: the suffix of a second file that is written beside it, under the same name.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Format:
     signatures: tuple[bytes, ...] = ()
     needs: str | None = None
     takes: tuple[str, ...] = ()
+    beside: str | None = None
 
     def write(self) -> Callable[..., Any]:
         """The function that writes it."""

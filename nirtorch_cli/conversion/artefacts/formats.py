@@ -6,6 +6,8 @@ arguments. What cannot be written is refused before any work.
 
 from __future__ import annotations
 
+import os
+
 from nirtorch_cli.findings.errors import UsageError
 from nirtorch_cli.findings.suggestions import did_you_mean
 from nirtorch_cli.findings.text import listed, printable, quoted
@@ -53,6 +55,14 @@ ARTEFACTS = (
         needs="onnx",
         takes=("sequence",),
     ),
+    Format(
+        "py",
+        (".py",),
+        writer="nirtorch_cli.conversion.artefacts.source.writing:save",
+        called="a readable module",
+        needs="safetensors",
+        beside=".safetensors",
+    ),
 )
 """The formats of saved modules; the first is what stdout and devices get."""
 
@@ -99,6 +109,26 @@ def saved_format(path: str) -> Format:
     """
     found = format_by_suffix(path, [one for one in ARTEFACTS if one.reader is not None])
     return found or ARTEFACTS[0]
+
+
+def files_of(path: str, name: str | None = None) -> tuple[str, ...]:
+    """The files that are written for a module: one, or one and what belongs beside it.
+
+    Raises:
+        UsageError: it is two files, and the path is stdout, a device or a pipe, or names the second
+        of them; or there is no such format, see `artefact_of`.
+    """
+    found = artefact_of(path, name)
+    if found.beside is None:
+        return (path,)
+    if path == "-" or (os.path.exists(path) and not os.path.isfile(path)):
+        text = f"{found.called} is two files, and cannot be written to a stream"
+        raise UsageError(text, hint=f"name the file with -o, such as model{found.suffixes[0]}")
+    other = os.path.splitext(path)[0] + found.beside
+    if other == path:
+        text = f"{quoted(path)}: {found.called} has its weights in a file of this name"
+        raise UsageError(text, hint=f"end it in {found.suffixes[0]}")
+    return path, other
 
 
 def require_trust(path: str, trust: bool) -> None:
