@@ -91,7 +91,7 @@ def _require_there(
     }
     there |= _GIVEN if isinstance(module, Neuron) else set()
     for name, is_needed in _attributes(methods):
-        if is_needed and name not in there:
+        if is_needed and name not in there and hasattr(module, name):
             raise NotPlainError(f"uses self.{name}, which is not written")
 
 
@@ -114,6 +114,8 @@ def _methods_of(
                 continue  # a plain value of the class
             found[kind][name] = source_of(function)
             waiting += [n for n, _ in _read_of_self(found[kind][name]) if n not in done]
+            if f"super().{name}(" not in found[kind][name]:
+                break
     return found
 
 
@@ -178,7 +180,7 @@ def _class_text(
         lines = [in_docstring(line) for line in textwrap.dedent(f"    {said}").splitlines()]
         lines[0] = lines[0].strip()
         end = '"""' if len(lines) == 1 else '\n"""'
-        body.append('"""' + "\n".join(line.rstrip() for line in lines) + end)
+        body.append('"""' + "\n".join(line.rstrip() for line in lines) + end + "\n")
     for name, value in vars(kind).items():
         written = None if name.startswith("__") or name == "is_whole" else literal(value)
         if written is not None:

@@ -30,10 +30,18 @@ _SAID_BY_US = {
 }
 """Functions of this program that need more of it, and what is written in their place."""
 
-_ALWAYS = frozenset(("Any", "Path", "State", "Tensor", "load_file", "nn", "torch"))
-"""Names that every readable module has."""
+_ALWAYS = {
+    "pathlib": ("Path",),
+    "typing": ("Any",),
+    "safetensors.torch": ("load_file",),
+    "torch": ("Tensor", "nn"),
+}
+"""What every readable module imports, beside torch."""
 
-_ALWAYS_THESE = (Any, torch, torch.nn, torch.Tensor, plain.State)
+_TAKEN = frozenset((*(name for names in _ALWAYS.values() for name in names), "State", "torch"))
+"""Names that mean the same in every readable module."""
+
+_MEANT = (Any, torch, torch.nn, torch.Tensor, plain.State)
 
 _ANNOTATIONS = frozenset(("Any", "Callable", "State", "Tensor", "torch", "nn", *dir(builtins)))
 """Names in the types of arguments that are kept."""
@@ -52,12 +60,13 @@ class Definitions:
     >>> found = Definitions()
     >>> found.take(surrogate.atan)
     'atan'
-    >>> list(found.texts), found.imports
-    (['atan'], {'import math'})
+    >>> list(found.texts), sorted(found.modules)
+    (['atan'], ['import math', 'import torch'])
     """
 
     def __init__(self) -> None:
-        self.imports: set[str] = set()
+        self.modules = {"import torch"}
+        self.imports = {library: list(names) for library, names in _ALWAYS.items()}
         self.texts: dict[str, str] = {}
         self.taken: dict[str, Any] = {"load": None, "Model": None, "DT": None, "WEIGHTS": None}
 
@@ -81,7 +90,7 @@ class Definitions:
         Returns its name, `wanted` or, where that means something else, one beside it.
         """
         name, number = wanted, 1
-        while (name in self.taken and self.taken[name] != text) or name in _ALWAYS:
+        while (name in self.taken and self.taken[name] != text) or name in _TAKEN:
             number += 1
             name = f"{wanted}{number}"
         self.taken[name] = text
@@ -102,16 +111,19 @@ class Definitions:
 
     def _name(self, name: str, value: Any) -> None:
         """Make a name mean what it means in another file."""
-        if name in _ALWAYS and any(value is one for one in _ALWAYS_THESE):
+        if name in _TAKEN and any(value is one for one in _MEANT):
             return
         if isinstance(value, types.ModuleType):
             if value is not math and value.__name__.partition(".")[0] != "torch":
                 raise NotPlainError(f"uses {value.__name__}")
-            self._import(name, f"import {value.__name__}", value.__name__, value)
+            if self._is_new(name, value):
+                own_name = name == value.__name__
+                self.modules.add(f"import {value.__name__}" + ("" if own_name else f" as {name}"))
             return
         library = _library_of(name, value)
         if library is not None:
-            self._import(name, f"from {library} import {name}", name, value)
+            if self._is_new(name, value):
+                self.imports.setdefault(library, []).append(name)
             return
         is_ours = getattr(value, "__module__", "").startswith("nirtorch_cli.")
         if isinstance(value, types.FunctionType) or (isinstance(value, type) and is_ours):
@@ -125,9 +137,14 @@ class Definitions:
         if self.texts.get(name) != text and self._is_new(name, text):
             self.texts[name] = text
 
-    def _import(self, name: str, line: str, own_name: str, value: Any) -> None:
-        if self._is_new(name, value):
-            self.imports.add(line if name == own_name else f"{line} as {name}")
+    def import_lines(self) -> str:
+        """The imports, sorted: Python's own, then those of torch and safetensors."""
+        lines = [*sorted(self.modules)]
+        lines += [f"from {library} import {', '.join(sorted(names))}"
+                  for library, names in sorted(self.imports.items())]  # fmt: skip
+        others = [line for line in lines if line.split()[1].startswith(("torch", "safetensors"))]
+        own = [line for line in lines if line not in others]
+        return "\n".join([*own, "", *others]) + "\n"
 
     def _is_new(self, name: str, value: Any) -> bool:
         """Whether a name is not written yet.
@@ -137,7 +154,7 @@ class Definitions:
         """
         if name in self.taken and self.taken[name] is value:
             return False
-        if name in self.taken or name in _ALWAYS:
+        if name in self.taken or name in _TAKEN:
             raise NotPlainError(f"names {quoted(name)}, which means something else in the module")
         self.taken[name] = value
         return True
@@ -181,9 +198,12 @@ def _names_in(tree: ast.AST) -> Iterator[str]:
 def free_names(source: str) -> Iterator[str]:
     """The names that source takes from around it, in order; names that it stores are its own."""
     tree = ast.parse(source)
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    methods = {id(node) for one in ast.walk(tree) if isinstance(one, ast.ClassDef)
+               for node in one.body}  # fmt: skip
     own = {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
-    own |= {node.name for node in ast.walk(tree)
-            if isinstance(node, (ast.FunctionDef, ast.ClassDef))}  # fmt: skip
+    own |= {node.name for node in functions if id(node) not in methods}
+    own |= {node.name for node in tree.body if isinstance(node, ast.ClassDef)}
     names = [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
     own |= {node.id for node in names if isinstance(node.ctx, ast.Store)}
     yield from dict.fromkeys(node.id for node in names if node.id not in own)

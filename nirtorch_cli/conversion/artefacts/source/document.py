@@ -52,19 +52,13 @@ def document_of(module: ConvertedModule) -> Document:
     if writer.refused:
         raise SaveError(writer.refused)
     definitions = writer.found
-    imports = ["from pathlib import Path", "from typing import Any", "", "import torch"]
-    imports += ["from safetensors.torch import load_file", "from torch import Tensor, nn"]
-    for line in sorted(definitions.imports):
-        after_torch = "from torch." in line or line.startswith("import torch")
-        place = len(imports) if after_torch else 0
-        imports.insert(place, line)
     constants = 'State = dict[str, Any]\nWEIGHTS = Path(__file__).with_suffix(".safetensors")\n'
     classes = [*definitions.texts.values(), body]
     if any(re.search(r"\bDT\b", text) for text in classes):
         constants += f"DT = {module.meta['dt']!r}  # the length of a step\n"
     parts = [
         f'"""{_introduction(module)}\n"""\n\nfrom __future__ import annotations\n',
-        "\n".join(imports) + "\n",
+        definitions.import_lines(),
         constants,
         *("\n" + text for text in classes),
         "\n" + _LOAD,
@@ -161,7 +155,7 @@ def _graph_text(name: str, lines: list[str], forward: Forward, ports: str, path:
     """The class of a graph."""
     of = f"nested graph {in_docstring(path)}" if path else "network"
     arguments = "".join(f"{argument}: Tensor, " for argument in forward.arguments)
-    constructed = textwrap.indent("".join(f"{line}\n" for line in lines), " " * 8)
+    constructed = "".join(f"        {line}\n" for line in lines)
     body = "".join(f"        {line}\n" for line in forward.lines)
     return (
         f"class {name}(nn.Module):\n"

@@ -42,6 +42,7 @@ class Forward:
         self.uses: set[str] = set()
         self.texts: dict[torch.fx.Node, str] = {}
         self.batch: str | None = None
+        self.delays = False
         self.shapes: Mapping[str, Any] = module.meta.get("shapes", {})
         writers = {
             "placeholder": self.placeholder,
@@ -113,13 +114,15 @@ class Forward:
             raise NotPlainError(f"its graph was edited: it calls {called}")
 
     def previous(self, node: torch.fx.Node, before: str, key: str, zeros: str) -> None:
-        """What a delayed edge carries."""
-        line = f"{zeros} if {before} is None else {before}[{string(key)}]"
-        if len(node.name) + len(line) + 11 > WIDTH:
-            line = f"(\n            {line}\n        )"
-            line = line.replace(" if ", "\n            if ").replace(
-                " else ", "\n            else "
-            )
+        """What a delayed edge carries: an output of the step before."""
+        parts = (zeros, f"if {before} is None", f"else {before}[{string(key)}]")
+        line, space = " ".join(parts), "\n            "
+        if 8 + len(node.name) + 3 + len(line) > WIDTH:
+            inside = line if 12 + len(line) <= WIDTH else space.join(parts)
+            line = f"({space}{inside}\n        )"
+        if not self.delays:
+            self.lines.append("# A delayed edge carries an output of the step before.")
+        self.delays = True
         self.assign(node, line)
 
     def zeros(self, reference: Any, shape: Any, rank: Any) -> str:

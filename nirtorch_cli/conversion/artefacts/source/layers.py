@@ -73,9 +73,11 @@ def _require_plain(module: torch.nn.Module) -> None:
     if any(isinstance(value, types.MethodType) or (callable(value) and name == "forward")
            for name, value in vars(module).items()):  # fmt: skip
         raise NotPlainError("has a method of its own, beside those of its class")
-    floating = {t.dtype for t in _tensors(module).values() if t.is_floating_point()}
-    if len({held.dtype for held in _held(module).values() if held.is_floating_point()}) > 1:
-        raise NotPlainError(f"has tensors of several types: {', '.join(map(str, floating))}")
+    types_held = {held.dtype for held in _held(module).values() if held.is_floating_point()}
+    if len(types_held) > 1:
+        raise NotPlainError(
+            f"has tensors of several types, {', '.join(sorted(map(str, types_held)))}"
+        )
 
 
 def _held(module: torch.nn.Module) -> dict[str, Tensor]:

@@ -170,10 +170,10 @@ class Neuron(Layer):
     def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """One step: the output and the new state, in the shape of x."""
         if state is None:
-            first = {
-                n: getattr(self, v) if isinstance(v, str) else v for n, v in self.states.items()
-            }
-            state = {name: x.new_zeros(x.shape) + value for name, value in first.items()}
+            state = {}
+            for name, first in self.states.items():
+                value = getattr(self, first) if isinstance(first, str) else first
+                state[name] = x.new_zeros(x.shape) + value
         charged = self.charge(x, *(state[name] for name in self.states))
         charged = (charged,) if isinstance(charged, Tensor) else charged
         z = self.fire(*charged)

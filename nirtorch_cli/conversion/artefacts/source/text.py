@@ -14,13 +14,14 @@ import torch
 
 from nirtorch_cli.findings.text import printable
 
-WIDTH = 88
-"""How long a line of a readable module may be, where names allow it: that of most formatters."""
+WIDTH = 100
+"""How long a line of a readable module may be, where names allow it."""
 
 
 def in_docstring(text: str) -> str:
     """A text in a docstring, on one line."""
-    return printable(text).replace("\\", "\\\\").replace('"', '\\"')
+    safe = printable(text).replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
+    return f'{safe[:-1]}\\"' if safe.endswith('"') else safe
 
 
 def literal(value: Any) -> str | None:
