@@ -1,15 +1,12 @@
 """Readable modules: plain torch source that gives the numbers of the converted module, bit for bit.
 
 In: networks of every structure, every node, every meaning of a step. Each is written, loaded from
-its two files, and run beside the converted module: outputs, states and gradients are the same. The
-last tests load them in a process that has neither nir nor this program.
+its two files, and run beside the converted module.
 """
 
 from __future__ import annotations
 
 import itertools
-import warnings
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
@@ -19,94 +16,25 @@ import pytest
 import torch
 from networks import NETWORKS, assert_same, flat, module_of, run, weights
 from neurons import DT, NEURONS, neuron
+from readable import (
+    DTYPES,
+    assert_same_gradients,
+    assert_same_steps,
+    drawn,
+    layered,
+    written,
+)
 
 import nirtorch_cli
 from nirtorch_cli import default_map
 from nirtorch_cli.conversion.artefacts.source.writing import save
 
 torch.set_num_threads(1)
+
 # torch says this of every even kernel; its answer is right.
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 
 DATA = Path(__file__).parents[2] / "data"
-STEPS = 50
-DTYPES = (torch.float32, torch.float64)
-
-
-def written(module: Any, folder: Path, name: str = "model") -> Any:
-    """The readable module of a converted one, loaded from its two files; and its Python module."""
-    save(module, folder / f"{name}.py")
-    spec = spec_from_file_location(f"readable_{name}", folder / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    found = module_from_spec(spec)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        spec.loader.exec_module(found)
-        return found.load()
-
-
-def text_of(module: Any, folder: Path) -> str:
-    save(module, folder / "text.py")
-    return (folder / "text.py").read_text(encoding="utf8")
-
-
-def drawn(module: Any, steps: int = STEPS, batch: tuple[int, ...] = (2,), seed: int = 3) -> Any:
-    """For each step the arguments of a converted module."""
-    generator = torch.Generator().manual_seed(seed)
-    shapes = [module.meta["shapes"][name][1] for name in module.meta["inputs"]]
-    dtype = next((t.dtype for t in module.state_dict().values() if t.is_floating_point()), None)
-    return [
-        tuple(torch.randn(*batch, *shape, generator=generator).to(dtype) * 2 for shape in shapes)
-        for _ in range(steps)
-    ]
-
-
-def same_bits(actual: Any, expected: Any) -> None:
-    assert_same(actual, expected)
-    ours, theirs = flat(actual), flat(expected)
-    for path, value in theirs.items():
-        if isinstance(value, torch.Tensor):
-            assert ours[path].numpy().tobytes() == value.numpy().tobytes(), path
-
-
-def assert_same_steps(
-    module: Any, readable: Any, batch: tuple[int, ...] = (2,), steps: int = STEPS
-) -> Any:
-    arguments = drawn(module, steps, batch)
-    with torch.no_grad():
-        expected = run(module, arguments)
-        same_bits(run(readable, arguments), expected)
-        half = expected[steps // 2][1]
-        same_bits(run(readable, arguments[-3:], half), run(module, arguments[-3:], half))
-    return expected
-
-
-def assert_same_gradients(module: Any, readable: Any, steps: int = 8) -> None:
-    arguments = drawn(module, steps)
-    found = []
-    for one in (module, readable):
-        results = run(one, arguments)
-        values = [*flat([y for y, _ in results]).values(), *flat(results[-1][1]).values()]
-        trained = [t for t in values if isinstance(t, torch.Tensor) and t.requires_grad]
-        sum(value.square().sum() for value in trained).backward()
-        found.append({name: p.grad for name, p in one.named_parameters()})
-    expected, actual = found
-    assert sorted(actual) == sorted(expected)
-    assert any(gradient is not None and gradient.any() for gradient in expected.values())
-    for name, gradient in expected.items():
-        assert (actual[name] is None) == (gradient is None), name
-        assert gradient is None or torch.equal(actual[name], gradient), name
-
-
-def layered(*nodes: nir.NIRNode, shape: tuple[int, ...]) -> nir.NIRGraph:
-    """Nodes in a row between ports, with a scale in front, so that there is something to train."""
-    named = {f"n{number}": node for number, node in enumerate(nodes)}
-    ports = {"input": nir.Input(np.array(shape)), "output": nir.Output(None)}
-    names = ["input", "scale", *named, "output"]
-    scale = nir.Scale(np.linspace(0.8, 1.4, int(np.prod(shape))).reshape(shape))
-    edges = list(itertools.pairwise(names))
-    return nir.NIRGraph({**ports, "scale": scale, **named}, edges, type_check=False)
 
 
 # -------------------------------------------------------------------------------------- structure

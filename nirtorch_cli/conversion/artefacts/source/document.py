@@ -25,7 +25,7 @@ from nirtorch_cli.conversion.artefacts.source.text import WIDTH, in_docstring
 from nirtorch_cli.conversion.graph_module import ConvertedModule
 from nirtorch_cli.findings.errors import SaveError
 from nirtorch_cli.findings.finding import Finding
-from nirtorch_cli.findings.text import printable
+from nirtorch_cli.findings.text import printable, quoted
 
 CODE = "NIR521"
 """The code of what cannot be written as source."""
@@ -104,23 +104,26 @@ class _Writer:
         written: dict[int, str] = {}
         for called in forward.called:
             child, node = getattr(module, called), nodes.get(called, called)
-            comment = _comment(child, called, node, module.meta)
+            kind = module.meta.get("types", {}).get(called, "")
+            said = [] if kind == "NIRGraph" else [kind]
+            said += [printable(node)] if node != called else []
             same = written.setdefault(id(child), called)
             if same == called:
-                lines += self.child(child, called, path + node, prefix, comment)
+                lines += self.child(child, called, path + node, prefix, said)
             else:
-                lines.append(f"self.{called} = self.{same}{comment}")
+                lines.append(f"self.{called} = self.{same}{_comment(said)}")
                 self.keep_twice(f"{prefix}{same}.", f"{prefix}{called}.")
         shapes = module.meta.get("shapes", {})
         return _graph_text(name, lines, forward, _ports(module, shapes), path.rstrip("/"))
 
     def child(
-        self, child: torch.nn.Module, name: str, path: str, prefix: str, comment: str
+        self, child: torch.nn.Module, name: str, path: str, prefix: str, said: list[str]
     ) -> list[str]:
         """The lines that construct the module of a node."""
         if isinstance(child, ConvertedModule):
             text = self.graph(child, "{name}", f"{path}/", f"{prefix}{name}.")
-            return [f"self.{name} = {self.found.define(_class_name(path), text)}(){comment}"]
+            called = self.found.define(_class_name(path), text)
+            return [f"self.{name} = {called}(){_comment(said)}"]
         try:
             layer = layer_of(child, self.found, self.dt)
             self.keep(layer, f"{prefix}{name}.", path)
@@ -128,15 +131,21 @@ class _Writer:
             self.refuse(path, child, str(error))
             return []
         lines = [f"self.{name} = {layer.construction}"]
-        is_short = "\n" not in lines[0] and len(lines[0]) + len(comment) + 8 <= 100
-        lines = [lines[0] + comment] if is_short or not comment else [comment.strip(), *lines]
+        is_said = bool(said) and layer.construction.startswith(f"{said[0]}(")
+        comment = _comment(said[1:] if is_said else said)
+        if "\n" in lines[0] or 8 + len(lines[0]) + len(comment) > WIDTH:
+            lines = [*([comment.strip()] if comment else []), *lines]
+        else:
+            lines[0] += comment
         return [*lines, *(line.format(f"self.{name}") for line in layer.amendments)]
 
     def keep(self, layer: Layer, prefix: str, path: str) -> None:
-        """Keep the tensors of a layer, none of which another has, too."""
+        """Keep the tensors of a layer, none of whose parameters another has, too."""
         for name, held in layer.tensors.items():
-            if self.owners.setdefault(id(held), path) != path:
-                raise NotPlainError(f"shares its {name} with the node {self.owners[id(held)]!r}")
+            is_trained = isinstance(held, torch.nn.Parameter)
+            owner = self.owners.setdefault(id(held), path) if is_trained else path
+            if owner != path:
+                raise NotPlainError(f"shares its {name} with the node {quoted(owner)}")
             self.tensors[prefix + name] = held
 
     def keep_twice(self, prefix: str, other: str) -> None:
@@ -184,11 +193,8 @@ def _ports(module: ConvertedModule, shapes: Any) -> str:
     return " ".join(said)
 
 
-def _comment(module: torch.nn.Module, name: str, nir_name: str, meta: Any) -> str:
-    """What a node is in NIR, where its construction does not say it."""
-    kind = meta.get("types", {}).get(name, "")
-    said = [] if kind in (type(module).__name__, "NIRGraph") else [kind]
-    said += [printable(nir_name)] if nir_name != name else []
+def _comment(said: list[str]) -> str:
+    """A comment behind a construction: what a node is in NIR, where that does not say it."""
     return f"  # {' '.join(said)}" if any(said) else ""
 
 

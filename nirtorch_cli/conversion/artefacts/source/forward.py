@@ -79,8 +79,8 @@ class Forward:
         arguments = [self.text(one) for one in node.args]
         arguments += [self.keyword(key, one) for key, one in node.kwargs.items()]
         parts = _unpacked(result)
-        for part in parts or (node, result):
-            self.texts[part] = part.name if parts else result.name
+        self.texts |= dict.fromkeys((node, result), result.name)
+        self.texts |= {part: part.name for part in parts}
         names = ", ".join(part.name for part in parts) if parts else result.name
         self.lines.append(call(f"{names} = self.{name}(", arguments))
 

@@ -194,9 +194,12 @@ def _neuron(module: Any, found: Definitions, dt: float) -> str:
         assert found.take(plain.cross_gain) == CROSS_GAIN
     step = "DT" if dynamics.dt == dt else repr(dynamics.dt)
     text = neuron_text("{name}", kind, dynamics, step, surrogate)
-    name = found.define(kind.__name__, text)
+    name = found.define(_CALLED.get(kind, kind.__name__), text)
     return _call(name, *next(iter(module._buffers.values())).shape)
 
+
+_CALLED: dict[type, str] = {I: "Integrator"}
+"""What a class is called whose name in NIR is none that Python's checkers take."""
 
 _NEURONS: tuple[type[Neuron], ...] = (I, IF, LI, LIF, CubaLI, CubaLIF)
 
