@@ -32,6 +32,12 @@ SLOW: Mapping[str, tuple[str, ...]] = {
     "cli/test_tables.py": ("test_a_table_in_a_terminal",),
     "conversion/artefacts/test_exported_programs.py": ALL,
     "conversion/artefacts/test_onnx.py": ALL,
+    "conversion/artefacts/test_source.py": ("test_every_neuron_with_every_meaning",),
+    "conversion/artefacts/test_source_files.py": (
+        "test_in_a_process_of_their_own",
+        "test_the_source_is_tidy",
+    ),
+    "conversion/artefacts/test_source_of_maps.py": ("test_packs",),
     "conversion/test_faulty_maps.py": ALL,
     "conversion/test_graph_module.py": (
         "test_compiled",

@@ -316,6 +316,24 @@ def test_a_format_by_name() -> None:
     assert "name the file with -o" in answer.stderr
 
 
+def test_a_readable_module_is_two_files() -> None:
+    assert invoke("convert", "model.nir", "-o", "a.py").exit_code == 0
+    assert invoke("convert", "model.nir", "-o", "b.txt", "--to", "py").exit_code == 0
+    for suffixes in ((".py", ".txt"), (".safetensors", ".safetensors")):
+        one, other = (Path(name + suffix) for name, suffix in zip("ab", suffixes))
+        assert one.read_bytes() == other.read_bytes()
+    for output in ("-", os.devnull):
+        line = failure(ExitCode.USAGE, "convert", "model.nir", "-o", output, "--to", "py")
+        assert "is two files" in line
+    Path("c.safetensors").write_bytes(b"old")
+    line = failure(ExitCode.USAGE, "convert", "model.nir", "-o", "c.py", "-n")
+    assert "c.safetensors" in line
+    line = failure(ExitCode.USAGE, "convert", "model.nir", "-o", "c.safetensors", "--to", "py")
+    assert "has its weights in a file of this name" in line
+    assert Path("c.safetensors").read_bytes() == b"old"
+    assert not Path("c.py").exists()
+
+
 def test_no_clobber_sees_a_link_to_nowhere() -> None:
     Path("model.pt").symlink_to("nowhere.pt")
     line = failure(ExitCode.USAGE, "convert", "model.nir", "-o", "model.pt", "-n")

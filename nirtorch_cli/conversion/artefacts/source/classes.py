@@ -24,7 +24,7 @@ from nirtorch_cli.conversion.artefacts.source.definitions import (
     NotPlainError,
     source_of,
 )
-from nirtorch_cli.conversion.artefacts.source.text import call, in_docstring, literal
+from nirtorch_cli.conversion.artefacts.source.text import in_docstring, literal
 from nirtorch_cli.findings.text import printable
 from nirtorch_cli.primitives.modules.neuron import Neuron, SpikingNeuron
 
@@ -42,8 +42,8 @@ _UNUSUAL = frozenset(
 )
 
 
-def taken_over(module: torch.nn.Module, found: Definitions) -> str:
-    """Write the class of a module; returns the expression that constructs it.
+def taken_over(module: torch.nn.Module, found: Definitions) -> tuple[str, list[str]]:
+    """Write the class of a module; returns what to call to construct it, and with which arguments.
 
     Raises:
         NotPlainError: it cannot be written, and why.
@@ -174,24 +174,26 @@ def _class_text(
 ) -> str:
     """A class with a docstring, its values and the methods that a step calls."""
     named = vars(sys.modules[kind.__module__])
-    body = []
+    body: list[str] = []
+    values: list[str] = []
     said = (kind.__doc__ or "").strip()
     if "__doc__" in vars(kind) and said:
         lines = [in_docstring(line) for line in textwrap.dedent(f"    {said}").splitlines()]
         lines[0] = lines[0].strip()
         end = '"""' if len(lines) == 1 else '\n"""'
-        body.append('"""' + "\n".join(line.rstrip() for line in lines) + end + "\n")
+        body.append('"""' + "\n".join(line.rstrip() for line in lines) + end)
     for name, value in vars(kind).items():
         written = None if name.startswith("__") or name == "is_whole" else literal(value)
         if written is not None:
-            body.append(f"{name} = {written}")
+            values.append(f"{name} = {written}")
     for name in vars(kind).get("__annotations__", {}):
         if name in module._buffers or name in module._parameters:
-            body.append(f"{name}: Tensor")
+            values.append(f"{name}: Tensor")
+    body += ["\n".join(values)] if values else []
     for source in methods.values():
         found.require(source, named)
-        body.append("\n" + source.rstrip())
-    text = textwrap.indent("\n".join(body) or "pass", "    ")
+        body.append(source.rstrip())
+    text = textwrap.indent("\n\n".join(body) or "pass", "    ")
     return f"class {{name}}({base}):\n{text}\n"
 
 
@@ -200,8 +202,8 @@ def _construction(
     module: torch.nn.Module,
     settings: dict[str, Any],
     found: Definitions,
-) -> str:
-    """The expression that constructs a module of a class that was taken over."""
+) -> tuple[str, list[str]]:
+    """The class that constructs a module that was taken over, and the arguments for that."""
     arguments = []
     for what, held in (("buffers", module._buffers), ("parameters", module._parameters)):
         shapes = {n: tuple(value.shape) for n, value in held.items() if value is not None}
@@ -218,4 +220,4 @@ def _construction(
         if written is None:
             raise NotPlainError(f"its {setting} is a {type(value).__name__}")
         arguments.append(f"{setting}={written}")
-    return call(f"{name}(", arguments)
+    return name, arguments

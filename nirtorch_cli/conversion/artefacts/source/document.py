@@ -21,7 +21,7 @@ from nirtorch_cli.conversion.artefacts.source import plain
 from nirtorch_cli.conversion.artefacts.source.definitions import Definitions, NotPlainError
 from nirtorch_cli.conversion.artefacts.source.forward import Forward
 from nirtorch_cli.conversion.artefacts.source.layers import Layer, layer_of
-from nirtorch_cli.conversion.artefacts.source.text import WIDTH, in_docstring
+from nirtorch_cli.conversion.artefacts.source.text import WIDTH, call, in_docstring
 from nirtorch_cli.conversion.graph_module import ConvertedModule
 from nirtorch_cli.findings.errors import SaveError
 from nirtorch_cli.findings.finding import Finding
@@ -130,13 +130,13 @@ class _Writer:
         except NotPlainError as error:
             self.refuse(path, child, str(error))
             return []
-        lines = [f"self.{name} = {layer.construction}"]
-        is_said = bool(said) and layer.construction.startswith(f"{said[0]}(")
-        comment = _comment(said[1:] if is_said else said)
-        if "\n" in lines[0] or 8 + len(lines[0]) + len(comment) > WIDTH:
-            lines = [*([comment.strip()] if comment else []), *lines]
+        called, arguments = layer.construction
+        comment = _comment(said[1:] if said and said[0] == called else said)
+        line = call(f"self.{name} = {called}(", arguments)
+        if "\n" in line or 8 + len(line) + len(comment) > WIDTH:
+            lines = [comment.strip(), line] if comment else [line]
         else:
-            lines[0] += comment
+            lines = [line + comment]
         return [*lines, *(line.format(f"self.{name}") for line in layer.amendments)]
 
     def keep(self, layer: Layer, prefix: str, path: str) -> None:

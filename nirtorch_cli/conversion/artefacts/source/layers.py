@@ -32,15 +32,19 @@ _HOOKS = (
 )
 
 
+Construction = tuple[str, list[str]]
+
+
 @dataclass(frozen=True)
 class Layer:
-    """A module as source: the expression that constructs it, and what its tensors are then.
+    """A module as source.
 
-    tensors: its parameters and buffers by name, as they are stored. amendments: lines that make
-    its tensors what they are where a construction does not, with `{}` for the module.
+    construction: what to call to construct it, and with which arguments. tensors: its parameters
+    and buffers by name, as they are stored. amendments: lines that make its tensors what they are
+    where a construction does not, with `{}` for the module.
     """
 
-    construction: str
+    construction: Construction
     tensors: dict[str, Tensor]
     amendments: tuple[str, ...]
 
@@ -115,20 +119,19 @@ def _amendments(module: torch.nn.Module, tensors: dict[str, Tensor]) -> list[str
 # --------------------------------------------------------------------------------- torch's layers
 
 
-def _call(name: str, *arguments: Any, **keywords: Any) -> str:
+def _call(name: str, *arguments: Any, **keywords: Any) -> Construction:
     """A call with plain values."""
     given = [str(literal(value)) for value in arguments]
-    given += [f"{key}={literal(value)}" for key, value in keywords.items()]
-    return f"{name}({', '.join(given)})"
+    return name, [*given, *(f"{key}={literal(value)}" for key, value in keywords.items())]
 
 
-def _linear(module: Any, found: Definitions) -> str:
+def _linear(module: Any, found: Definitions) -> Construction:
     bias = {} if module.bias is not None else {"bias": False}
     return _call("nn.Linear", module.weight.shape[1], module.weight.shape[0], **bias)
 
 
-def _convolution(name: str) -> Callable[[Any, Definitions], str]:
-    def written(module: Any, found: Definitions) -> str:
+def _convolution(name: str) -> Callable[[Any, Definitions], Construction]:
+    def written(module: Any, found: Definitions) -> Construction:
         usual = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1, "padding_mode": "zeros"}
         options = {key: _simple(getattr(module, key)) for key in usual}
         chosen = {key: value for key, value in options.items() if value != usual[key]}
@@ -148,43 +151,42 @@ def _simple(size: Any) -> Any:
     return size
 
 
-def _flatten(module: Any, found: Definitions) -> str:
+def _flatten(module: Any, found: Definitions) -> Construction:
     return _call("nn.Flatten", module.start_dim, module.end_dim)
 
 
-def _identity(module: Any, found: Definitions) -> str:
-    return "nn.Identity()"
+def _identity(module: Any, found: Definitions) -> Construction:
+    return _call("nn.Identity")
 
 
 # ---------------------------------------------------------------------------------- our own layers
 
 
-def _pooling(module: Any, found: Definitions) -> str:
+def _pooling(module: Any, found: Definitions) -> Construction:
     name = found.take(type(module))
     return _call(name, module.kernel_size, module.stride, module.padding)
 
 
-def _scale(module: Any, found: Definitions) -> str:
+def _scale(module: Any, found: Definitions) -> Construction:
     return _call(found.take(plain.Scale), *module.scale.shape)
 
 
-def _threshold(module: Any, found: Definitions) -> str:
+def _threshold(module: Any, found: Definitions) -> Construction:
     surrogate = found.take(module.derivative)
     name = found.take(plain.Threshold)
-    shape = "".join(f"{size}, " for size in module.threshold.shape)
-    return f"{name}({shape}surrogate={surrogate})"
+    return name, [*map(str, module.threshold.shape), f"surrogate={surrogate}"]
 
 
-def _delay(module: Any, found: Definitions) -> str:
+def _delay(module: Any, found: Definitions) -> Construction:
     return _call(found.take(plain.Delay), *module.steps.shape, longest=module.longest)
 
 
-def _stacked(module: Any, found: Definitions) -> str:
+def _stacked(module: Any, found: Definitions) -> Construction:
     bias = {} if module.bias is not None else {"bias": False}
     return _call(found.take(plain.StackedLinear), *module.weight.shape, **bias)
 
 
-def _neuron(module: Any, found: Definitions, dt: float) -> str:
+def _neuron(module: Any, found: Definitions, dt: float) -> Construction:
     dynamics, kind = module.dynamics, type(module)
     surrogate = ""
     if issubclass(kind, SpikingNeuron):
@@ -203,7 +205,7 @@ _CALLED: dict[type, str] = {I: "Integrator"}
 
 _NEURONS: tuple[type[Neuron], ...] = (I, IF, LI, LIF, CubaLI, CubaLIF)
 
-_WRITERS: dict[type, Callable[[Any, Definitions], str]] = {
+_WRITERS: dict[type, Callable[[Any, Definitions], Construction]] = {
     torch.nn.Linear: _linear,
     torch.nn.Conv1d: _convolution("nn.Conv1d"),
     torch.nn.Conv2d: _convolution("nn.Conv2d"),

@@ -28,7 +28,7 @@ _MEANINGS = {
     "r": "resistance",
     "v_leak": "where v rests",
     "w_in": "weight of the input",
-    "v_threshold": "fires there",
+    "v_threshold": "what v fires at",
     "v_reset": "v after a spike",
 }
 
