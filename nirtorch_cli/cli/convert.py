@@ -268,7 +268,7 @@ def check_output(
         return
     if sequence:
         require_sequence(artefact_of(output, to))
-    files = files_of(output, to)
+    files = files_of(output, to) if output else (output,)
     if output == "-":
         if as_json or code:
             raise UsageError(

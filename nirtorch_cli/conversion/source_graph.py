@@ -33,6 +33,7 @@ from nirtorch_cli.conversion.graph_module import ConvertedModule
 from nirtorch_cli.findings.errors import ConversionError, SaveError
 from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.findings.text import quoted
+from nirtorch_cli.primitives.modules.build import tensor as as_tensor
 
 SOURCE = "graph"
 """Where the `meta` of a module keeps its `SourceGraph`."""
@@ -252,7 +253,7 @@ def _are_equal(one: Any, other: Any) -> bool:
 
 def _rounded(array: np.ndarray, dtype: torch.dtype) -> Tensor:
     """An array as the conversion makes it a tensor: rounded once."""
-    return torch.from_numpy(array.astype(array.dtype.newbyteorder("="))).to(dtype)
+    return as_tensor(array).to(dtype)
 
 
 def _digest(tensors: Mapping[str, Tensor], held: Collection[str]) -> bytes | None:
