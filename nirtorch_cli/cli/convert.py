@@ -268,8 +268,9 @@ def check_output(
         return
     if sequence:
         require_sequence(artefact_of(output, to))
-    files = files_of(output, to) if output else (output,)
+    source = None if model == "-" else model
     if output == "-":
+        files_of(output, to)
         if as_json or code:
             raise UsageError(
                 "-o - leaves no room on stdout for --json or --code", hint="name a file"
@@ -277,8 +278,9 @@ def check_output(
         if sys.stdout.isatty():
             raise UsageError("-o - would write a pickle to the terminal", hint="redirect it")
         return
-    for file in files:
-        require_writable(file, clobber=not no_clobber, source=None if model == "-" else model)
+    require_writable(output, clobber=not no_clobber, source=source)
+    for beside in files_of(output, to)[1:]:
+        require_writable(beside, clobber=not no_clobber, source=source)
 
 
 @contextlib.contextmanager
