@@ -62,7 +62,8 @@ class Plain(torch.nn.Module):
         self.gain = 2.0
         self.weight = torch.nn.Parameter(torch.linspace(0.5, 1.5, size))
 
-    def forward(self, x: torch.Tensor, state: Any = None) -> Any:
+    def forward(self, x: torch.Tensor, sign: float = 1.0, *, state: Any = None) -> Any:
+        x = sign * x
         total = self.weight * x if state is None else state + self.weight * x
         return torch.nn.functional.relu(total) / self.gain, total
 

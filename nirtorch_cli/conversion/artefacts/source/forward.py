@@ -7,8 +7,10 @@ among it. Refused is an fx graph with calls that no conversion makes. Cost: line
 
 from __future__ import annotations
 
+import functools
+import inspect
 import operator
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -44,9 +46,9 @@ class Forward:
         self.batch: str | None = None
         self.delays = False
         self.shapes: Mapping[str, Any] = module.meta.get("shapes", {})
-        writers = {
+        writers: dict[str, Callable[[torch.fx.Node], None]] = {
             "placeholder": self.placeholder,
-            "call_module": self.call_module,
+            "call_module": functools.partial(self.call_module, module),
             "call_function": self.call_function,
             "output": self.output,
         }
@@ -68,7 +70,7 @@ class Forward:
             self.uses.add(REQUIRE)
             self.lines.append(call(f"{REQUIRE}(", [name, *map(str, shape)]))
 
-    def call_module(self, node: torch.fx.Node) -> None:
+    def call_module(self, module: ConvertedModule, node: torch.fx.Node) -> None:
         """A call, whose output and state are unpacked at once."""
         name = str(node.target)
         if "." in name:
@@ -77,16 +79,16 @@ class Forward:
             self.called.append(name)
         result = state.result_of(node)
         arguments = [self.text(one) for one in node.args]
-        arguments += [self.keyword(key, one) for key, one in node.kwargs.items()]
+        is_second = _takes_state_second(getattr(module, name))
+        arguments += [
+            self.text(one) if key == "state" and is_second else f"{key}={self.text(one)}"
+            for key, one in node.kwargs.items()
+        ]
         parts = _unpacked(result)
         self.texts |= dict.fromkeys((node, result), result.name)
         self.texts |= {part: part.name for part in parts}
         names = ", ".join(part.name for part in parts) if parts else result.name
         self.lines.append(call(f"{names} = self.{name}(", arguments))
-
-    def keyword(self, key: str, value: Any) -> str:
-        """A keyword of a call; every module of ours takes the state as its second argument."""
-        return self.text(value) if key == "state" else f"{key}={self.text(value)}"
 
     def call_function(self, node: torch.fx.Node) -> None:
         """A call of one of the few functions that generated code calls."""
@@ -160,6 +162,19 @@ class Forward:
         if written is None:
             raise NotPlainError(f"its graph was edited: it hands on a {type(value).__name__}")
         return written
+
+
+def _takes_state_second(module: torch.nn.Module) -> bool:
+    """Whether the second argument of a module is its state, so that it needs no keyword."""
+    if isinstance(module, ConvertedModule):
+        return len(module.meta.get("inputs", [])) == 1
+    parameters = list(inspect.signature(module.forward).parameters.values())
+    second = parameters[1] if len(parameters) > 1 else None
+    return (
+        second is not None
+        and second.name == "state"
+        and second.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
+    )
 
 
 def _unpacked(step: torch.fx.Node) -> tuple[torch.fx.Node, ...]:
