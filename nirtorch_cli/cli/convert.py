@@ -31,6 +31,7 @@ from nirtorch_cli.cli.options import (
     Quiet,
     ResetDelay,
     ResetOption,
+    SequenceOption,
     SkipUnmapped,
     SurrogateOption,
     model_source,
@@ -42,6 +43,7 @@ from nirtorch_cli.cli.tables import show_activity, table
 from nirtorch_cli.conversion.artefacts.atomic import require_writable
 from nirtorch_cli.conversion.artefacts.formats import (
     ARTEFACTS,
+    SEQUENCE,
     artefact_of,
     files_of,
     require_sequence,
@@ -131,13 +133,7 @@ def convert(
     force: Annotated[
         bool, typer.Option("--force", help="With --out-dir, convert what is up to date too.")
     ] = False,
-    sequence: Annotated[
-        bool,
-        typer.Option(
-            "--sequence",
-            help="Save it for whole sequences, (time, batch, ...), not for one step (.onnx).",
-        ),
-    ] = False,
+    sequence: SequenceOption = False,
     no_clobber: NoClobber = False,
     code: Annotated[bool, typer.Option("--code", help="Print the generated forward.")] = False,
     steps: Annotated[
@@ -215,7 +211,7 @@ def convert(
         else:
             stage("saving")
             target = stdout.buffer if output == "-" else output
-            options = {"sequence": True} if sequence else {}
+            options = {SEQUENCE: True} if sequence else {}
             artefact_of(output, to).write()(module, target, clobber=not no_clobber, **options)
     notes = [f"dt {module.meta['dt']:g}: {module.meta['dt_reason']}"]
     if output == "-":

@@ -8,13 +8,12 @@ from typing import Annotated
 
 import typer
 
-from nirtorch_cli.cli.convert import saved_line
-from nirtorch_cli.cli.options import Debug, Json, NoClobber, Quiet, Trust
+from nirtorch_cli.cli.convert import check_output, saved_line
+from nirtorch_cli.cli.options import Debug, Json, NoClobber, Quiet, SequenceOption, Trust
 from nirtorch_cli.cli.output import Report, finish
 from nirtorch_cli.cli.progress import progress
 from nirtorch_cli.cli.run_request import is_saved
-from nirtorch_cli.conversion.artefacts.atomic import require_writable
-from nirtorch_cli.conversion.artefacts.formats import ARTEFACTS, artefact_of
+from nirtorch_cli.conversion.artefacts.formats import ARTEFACTS, SEQUENCE, artefact_of
 from nirtorch_cli.findings.errors import UsageError
 from nirtorch_cli.findings.text import quoted
 from nirtorch_cli.reading.formats import written_suffixes
@@ -41,6 +40,7 @@ def export(
         str | None,
         typer.Option("--to", metavar="FORMAT", help="Write it as this, whatever the suffix."),
     ] = None,
+    sequence: SequenceOption = False,
     trust: Trust = False,
     no_clobber: NoClobber = False,
     as_json: Json = False,
@@ -52,13 +52,8 @@ def export(
     As .nir it is the file again that the module was converted from, with the parameters as they are
     now: what was not changed since is equal byte for byte.
     """
+    check_output(model, output, to, sequence, no_clobber, as_json, code=False)
     written = artefact_of(output, to)
-    if output == "-" and as_json:
-        raise UsageError("-o - leaves no room on stdout for --json", hint="name a file")
-    if output == "-" and sys.stdout.isatty():
-        raise UsageError("-o - would write a binary file to the terminal", hint="redirect it")
-    if output != "-":
-        require_writable(output, clobber=not no_clobber, source=model)
     stdout = sys.stdout
     with progress(enabled=not quiet) as stage, contextlib.redirect_stdout(sys.stderr):
         stage("loading")
@@ -70,7 +65,8 @@ def export(
         module = saved_model(model, "cpu", trust=trust)
         stage("saving")
         target = stdout.buffer if output == "-" else output
-        written.write()(module, target, clobber=not no_clobber)
+        options = {SEQUENCE: True} if sequence else {}
+        written.write()(module, target, clobber=not no_clobber, **options)
     report = Report(
         "export",
         lambda: {"saved": output, "format": written.name},

@@ -115,6 +115,13 @@ LayoutOption = Annotated[
     Layout,
     typer.Option("--layout", help="The first axes of arrays: time, then batch, or the reverse."),
 ]
+SequenceOption = Annotated[
+    bool,
+    typer.Option(
+        "--sequence",
+        help="Save it for whole sequences, (time, batch, ...), not for one step (.onnx).",
+    ),
+]
 Trust = Annotated[
     bool, typer.Option("--trust", help="Load a saved .pt or .pt2, which may run any code.")
 ]
