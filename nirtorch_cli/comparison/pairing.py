@@ -27,7 +27,7 @@ from nirtorch_cli.findings.errors import ReadError, UsageError
 from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.findings.text import counted, listed
 from nirtorch_cli.reading.graphs import ModelFile
-from nirtorch_cli.running.recording import node_types
+from nirtorch_cli.running.recording import node_types, node_variables
 
 Sides = tuple[Side, Side]
 Variables = dict[str, list[str]]
@@ -107,9 +107,11 @@ def paired(
     assumed = _settle(traces, modules)
     a, b = (traces[n].dt if n in traces else float(modules[n].meta["dt"]) for n in (0, 1))
     grid = common_grid(a, b)
-    opaque = {n: module for n, module in modules.items() if isinstance(module, OpaqueModule)}
-    asking = (opaque or modules).values()  # of a program's nodes little is seen
-    wanted = _held(traces, modules) or expected_of(asking, variables, grid.a == grid.b)
+    wanted = _held(traces, modules) or expected_of(modules.values(), variables, grid.a == grid.b)
+    for module in modules.values():
+        if isinstance(module, OpaqueModule):
+            wanted = _seen(wanted, module)
+            traces = {n: _within(recording, wanted) for n, recording in traces.items()}
     spiking = spiking_in(modules.values())
     recordings = dict(traces)
     if modules:
@@ -188,6 +190,22 @@ def _held(traces: Mapping[int, Recording], modules: Mapping[int, ConvertedModule
     ordered = [path for module in modules.values() for path, _ in node_types(module)]
     paths = dict.fromkeys((*(path for path in ordered if path in found), *found))
     return {path: list(found[path]) for path in paths}
+
+
+def _seen(wanted: Variables, program: OpaqueModule) -> Variables:
+    """The wanted variables that a program shows, of whose nodes little is seen."""
+    known = node_variables(program)
+    shown = {path: [n for n in names if n in known.get(path, ())] for path, names in wanted.items()}
+    return {path: names for path, names in shown.items() if names}
+
+
+def _within(recording: Recording, wanted: Variables) -> Recording:
+    """A recording with nothing but the wanted variables."""
+    trace = {
+        path: {name: values for name, values in held.items() if name in wanted.get(path, ())}
+        for path, held in recording.trace.items()
+    }
+    return replace(recording, trace={path: held for path, held in trace.items() if held})
 
 
 def _asked(

@@ -106,9 +106,15 @@ def saved_format(path: str) -> Format:
     """The format in which a saved module is read, by the name of its file.
 
     What is saved under any other name is a `.pt`.
+
+    Raises:
+        UsageError: the format holds no module that can be run.
     """
-    found = format_by_suffix(path, [one for one in ARTEFACTS if one.reader is not None])
-    return found or ARTEFACTS[0]
+    found = format_by_suffix(path, ARTEFACTS) or ARTEFACTS[0]
+    if found.reader is None:
+        text = f"{printable(path)} holds {found.called}, and cannot be run"
+        raise UsageError(text, hint="nirtorch_cli.load_weights puts them into a module")
+    return found
 
 
 def files_of(path: str, name: str | None = None) -> tuple[str, ...]:
@@ -135,7 +141,7 @@ def require_trust(path: str, trust: bool) -> None:
     """Refuse to load a saved module that runs code, unless its user trusts it.
 
     Raises:
-        UsageError: it is not trusted.
+        UsageError: it is not trusted, or cannot be run.
     """
     form = saved_format(path)
     if form.needs == TRUST and not trust:

@@ -296,4 +296,6 @@ def _equal(one: Any, other: Any) -> bool:
     """Whether two tensors or dicts of them are equal, NaN too."""
     if isinstance(one, Mapping):
         return one.keys() == other.keys() and all(_equal(one[key], other[key]) for key in one)
-    return one.shape == other.shape and torch.equal(one.nan_to_num(), other.nan_to_num())
+    if one.is_floating_point() and other.is_floating_point():
+        one, other = one.nan_to_num(), other.nan_to_num()
+    return bool(torch.equal(one, other))

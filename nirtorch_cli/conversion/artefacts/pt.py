@@ -16,12 +16,14 @@ import torch
 
 from nirtorch_cli._version import __version__
 from nirtorch_cli.conversion.artefacts.atomic import atomic_write
+from nirtorch_cli.conversion.artefacts.formats import ARTEFACTS
 from nirtorch_cli.findings.errors import NirtorchError, ReadError, SaveError
 from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.findings.suggestions import did_you_mean_file
 from nirtorch_cli.findings.text import quoted
 from nirtorch_cli.findings.tracebacks import is_interrupt, lacks_memory, message, reason
 from nirtorch_cli.reading.file_kinds import is_saved_file, kind_of_file
+from nirtorch_cli.reading.formats import format_by_suffix
 
 Target = str | os.PathLike[str] | BinaryIO
 
@@ -106,6 +108,9 @@ def _why_unreadable(name: str, error: BaseException) -> str:
     """Why a file could not be loaded, from what it is instead of a saved module."""
     if isinstance(error, OSError) and error.filename == name:
         return f"cannot be read: {error.strerror}"
+    form = format_by_suffix(name, ARTEFACTS)
+    if form is not None and form is not ARTEFACTS[0]:
+        return f"is {form.called} by its name, not a saved module (.pt)"
     other = kind_of_file(name)
     if other is not None and not is_saved_file(name):
         return f"{other[0]}, not a saved module"

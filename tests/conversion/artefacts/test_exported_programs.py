@@ -18,9 +18,11 @@ from conftest import DATA, Command
 from networks import DT, NETWORKS, ends, flat, inputs, lif, module_of
 from programs import MODULES, assert_follows, layers, module, neurons
 
-from nirtorch_cli import ReadError, default_map
+import nirtorch_cli
+from nirtorch_cli import ReadError, UsageError, default_map
 from nirtorch_cli.conversion.artefacts import pt2
 from nirtorch_cli.conversion.artefacts.description import from_json
+from nirtorch_cli.conversion.model import saved_model
 from nirtorch_cli.findings.errors import OutputError, SaveError, StateError
 from nirtorch_cli.primitives.table import known_primitives
 from nirtorch_cli.running.session import Session
@@ -269,6 +271,10 @@ def test_other_files_are_no_programs(tmp_path: Path) -> None:
     torch.export.save(other, tmp_path / "other.pt2")
     with pytest.raises(ReadError, match="is no program that nirtorch exported"):
         pt2.load(tmp_path / "other.pt2")
+    with pytest.raises(ReadError, match=r"is an exported program by its name, not a saved module"):
+        nirtorch_cli.load(tmp_path / "other.pt2")
+    with pytest.raises(UsageError, match="holds the weights of a module, and cannot be run"):
+        saved_model("w.safetensors", "cpu", trust=True)
 
 
 def test_run_and_compare(nirtorch: Command) -> None:

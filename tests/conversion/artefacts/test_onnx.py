@@ -255,6 +255,10 @@ def test_run_and_compare(nirtorch: Command) -> None:
         same = nirtorch("compare", "default", f"file:{name}", "-M", model, *feed)
         assert same.returncode == 0, same.stdout + same.stderr
         assert "they agree" in same.stdout
+    trace = ("run", model, *feed, "-r", "hidden.lif", "-r", "hidden.lif:v", "-o", "trace.npz")
+    assert nirtorch(*trace).returncode == 0
+    same = nirtorch("compare", "trace:trace.npz", "file:m.onnx", *feed)
+    assert same.returncode == 0, same.stdout + same.stderr
     other = nirtorch("compare", "default,reset=none", "file:m.onnx", "-M", model, *feed)
     assert other.returncode == 1
     refused = nirtorch("run", "m.onnx", *feed, "-r", "hidden.lif")
