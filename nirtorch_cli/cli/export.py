@@ -57,12 +57,16 @@ def export(
     stdout = sys.stdout
     with progress(enabled=not quiet) as stage, contextlib.redirect_stdout(sys.stderr):
         stage("loading")
+        from nirtorch_cli.conversion.artefacts.opaque import OpaqueModule
         from nirtorch_cli.conversion.model import saved_model
 
         if not is_saved(model):
             text = f"{quoted(model)} is no saved module"
             raise UsageError(text, hint="'nirtorch convert' takes a .nir file, and -o any format")
         module = saved_model(model, "cpu", trust=trust)
+        if isinstance(module, OpaqueModule):
+            text = f"{quoted(model)} is a program, which is written in no other format"
+            raise UsageError(text, hint="convert the .nir file, or export the .pt")
         stage("saving")
         target = stdout.buffer if output == "-" else output
         options = {SEQUENCE: True} if sequence else {}

@@ -55,6 +55,9 @@ def kind_of_other(content: Content, name: str) -> tuple[str, str | None] | None:
     for first, text, hint in _FIRST_BYTES:
         if start.startswith(first):
             return text, hint
+    if start[8:10] == b'{"' and start[:8].endswith(b"\0\0\0"):  # the length of a JSON header
+        hint = "load them into a module of the network: nirtorch_cli.load_weights"
+        return "holds the weights of a module alone (.safetensors)", hint
     words = start[:512].lstrip(b"\xef\xbb\xbf \t\r\n").decode("latin1").lower()
     for word, text, hint in _FIRST_WORDS:
         if words.startswith(word):

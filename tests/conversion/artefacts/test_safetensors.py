@@ -14,7 +14,7 @@ import torch
 from networks import module_of
 from safetensors import safe_open
 
-from nirtorch_cli import ReadError, load_weights
+from nirtorch_cli import ReadError, load_weights, read
 from nirtorch_cli.conversion.artefacts.safetensors import save
 from nirtorch_cli.findings.errors import OutputError, SaveError
 
@@ -121,6 +121,13 @@ def test_what_is_no_such_file_is_refused(tmp_path: Path, content: bytes | None, 
     with pytest.raises(ReadError) as caught:
         load_weights(digits(), tmp_path / "w.safetensors")
     assert [finding.code for finding in caught.value.findings] == [code]
+
+
+def test_weights_are_no_model(tmp_path: Path) -> None:
+    save(digits(), tmp_path / "w.safetensors")
+    with pytest.raises(ReadError, match="holds the weights of a module alone") as caught:
+        read(tmp_path / "w.safetensors")
+    assert "load_weights" in str(caught.value.findings[0].hint)
 
 
 def test_what_cannot_be_stored_is_refused(tmp_path: Path) -> None:

@@ -187,6 +187,15 @@ def test_saved_loaded_and_exported(original: Path, tmp_path: Path) -> None:
     assert before.keys() == after.keys()
 
 
+def test_a_program_is_not_exported_again(original: Path, tmp_path: Path) -> None:
+    program = str(tmp_path / "model.pt2")
+    assert CliRunner().invoke(app, ["convert", str(original), "-o", program, "-q"]).exit_code == 0
+    again = ["export", program, "-o", str(tmp_path / "again.nir"), "--trust"]
+    answer = CliRunner().invoke(app, again)
+    assert answer.exit_code == 2
+    assert "is a program, which is written in no other format" in answer.stderr
+
+
 def test_converting_twice_gives_the_same_numbers(original: Path, tmp_path: Path) -> None:
     answer = CliRunner().invoke(
         app, ["convert", str(original), "-o", str(tmp_path / "again.nir"), "-q"]
