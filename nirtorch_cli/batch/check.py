@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from nirtorch_cli.batch.collect import gathered
-from nirtorch_cli.batch.examine import examined, usable_cpus
+from nirtorch_cli.batch.examine import examined
 from nirtorch_cli.batch.task import Assessment, Task
 from nirtorch_cli.batch.verdict import Policy, Verdict, judge
 from nirtorch_cli.conversion.options import Dtype, IntegratorInput, Options
@@ -24,6 +24,7 @@ from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.findings.rules import selectors
 from nirtorch_cli.primitives.dynamics import FireAt, Integration, Reset
 from nirtorch_cli.reading.limits import allowed_bytes
+from nirtorch_cli.reading.processors import usable_cpus
 
 if TYPE_CHECKING:
     import torch

@@ -26,7 +26,7 @@ from typing import Any, Literal
 
 from nirtorch_cli._version import __version__
 from nirtorch_cli.batch.collect import gathered
-from nirtorch_cli.batch.examine import prepared, usable_cpus
+from nirtorch_cli.batch.examine import prepared
 from nirtorch_cli.batch.pool import Outcome, outcomes
 from nirtorch_cli.conversion.artefacts.atomic import atomic_write
 from nirtorch_cli.conversion.artefacts.formats import ARTEFACTS
@@ -36,6 +36,7 @@ from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.findings.frameworks import missing_framework
 from nirtorch_cli.findings.text import quoted
 from nirtorch_cli.reading.formats import Format, format_named
+from nirtorch_cli.reading.processors import usable_cpus
 
 MANIFEST = "nirtorch.json"
 """The file in the folder that says what is in it, and what that was made from."""

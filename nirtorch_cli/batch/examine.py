@@ -10,17 +10,14 @@ import contextlib
 import dataclasses
 import functools
 import gc
-import os
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 
 from nirtorch_cli.batch.pool import Outcome, outcomes
 from nirtorch_cli.batch.task import Assessment, Refusal, Task
 from nirtorch_cli.findings.errors import ExitCode, MissingFrameworkError, UsageError
 from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.findings.frameworks import missing_framework
-
-_CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+from nirtorch_cli.reading.processors import usable_cpus
 
 
 def examined(
@@ -53,17 +50,6 @@ def examined(
     with contextlib.closing(found):
         for task, outcome in zip(tasks, found):
             yield _assessment(task, outcome, timeout)
-
-
-def usable_cpus() -> int:
-    """How many processors this process may use, by its affinity and its container's quota."""
-    count = os.cpu_count() or 1
-    if hasattr(os, "sched_getaffinity"):
-        count = len(os.sched_getaffinity(0))
-    with contextlib.suppress(OSError, ValueError):
-        quota, period = _CGROUP_QUOTA.read_text().split()
-        count = min(count, max(1, round(int(quota) / int(period))))
-    return count
 
 
 def prepared(count: int) -> Callable[[], None]:

@@ -14,7 +14,6 @@ says what is refused. Cost: linear in nodes, edges and bytes.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -105,7 +104,7 @@ class _Reader:
             # nir.write stores a single node too; a graph around it needs no assumption.
             graph = nir.NIRGraph.from_list(graph, type_check=False)
         findings = tuple(finding.of(name) for finding in folded(self.findings))
-        digest = hashlib.sha256(self.store.content).hexdigest()
+        digest = self.store.sha256()
         return ModelFile(graph, version, name, findings, self.store.max_bytes, digest)
 
     def version(self, member: Member) -> str | None:

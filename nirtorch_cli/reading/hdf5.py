@@ -13,12 +13,12 @@ it claims.
 from __future__ import annotations
 
 import contextlib
-import itertools
+import hashlib
 import math
 import mmap
 import os
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,15 +27,12 @@ import numpy as np
 
 from nirtorch_cli.findings.errors import ReadError
 from nirtorch_cli.findings.text import quoted
-from nirtorch_cli.reading.filters import DEFLATE, FLETCHER32, LZF, SHUFFLE, SZIP, unpacked
+from nirtorch_cli.reading.chunks import chunked
 from nirtorch_cli.reading.heaps import Content, Heaps
 from nirtorch_cli.reading.limits import (
-    CHUNK_BYTES,
     FIELD_BYTES,
     MAX_NAME,
     MAX_NAMES_BYTES,
-    MAX_REREAD,
-    MAX_SZIP_CHUNK,
     TEXT_BYTES,
     allowed_bytes,
 )
@@ -49,7 +46,6 @@ from nirtorch_cli.reading.sources import (
     shown,
     text_of,
 )
-from nirtorch_cli.reading.szip import from_szip
 
 _DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError)
 """What h5py raises where a file is damaged; UnicodeError is a ValueError."""
@@ -102,6 +98,10 @@ class Store:
             length_size=length_size,
             claim=lambda size: self.claim(size, None, None),
         )
+
+    def sha256(self) -> str:
+        """The digest of the file's bytes, in hexadecimal."""
+        return hashlib.sha256(self.content).hexdigest()
 
     @property
     def root(self) -> Member:
@@ -240,7 +240,11 @@ class _Reading:
         """Numbers, or text of a fixed length; `packing` is given for a chunked dataset."""
         known, dtype, is_usual = _memory_type(kind)
         self.claim(math.prod(shape), dtype.itemsize)
-        array = None if packing is None else self.chunks(shape, dtype, packing)
+        array = (
+            None
+            if packing is None
+            else chunked(self.dataset, shape, dtype, packing, self.store, self.where, self.name)
+        )
         if array is None or not is_usual:
             array = np.zeros(shape, dtype)  # stays as it is if the file stores nothing
             if array.size:
@@ -260,7 +264,15 @@ class _Reading:
         if offset is not None:
             references = self.store.content[offset : offset + count * width]
         elif packing is not None:
-            stored = self.chunks(shape, np.dtype(f"V{width}"), packing)
+            stored = chunked(
+                self.dataset,
+                shape,
+                np.dtype(f"V{width}"),
+                packing,
+                self.store,
+                self.where,
+                self.name,
+            )
             references = None if stored is None else stored.tobytes()
         if references is None:  # stored in the dataset's header, or not stored
             self.claim(count, heaps.longest)
@@ -281,82 +293,9 @@ class _Reading:
     def chunks(
         self, shape: tuple[int, ...], dtype: np.dtype[Any], packing: Packing
     ) -> np.ndarray | None:
-        """A chunked dataset, assembled from its chunks; None if none was stored."""
-        sizes, filters = packing.chunk, packing.filters
-        grid = [range(0, length, size) for length, size in zip(shape, sizes)]
-        count, size = math.prod(map(len, grid)), math.prod(sizes) * dtype.itemsize
-        # A chunk is always unpacked as a whole, even if the dataset uses little of it.
-        self.claim(1, count * CHUNK_BYTES + (size if count else 0))
-        self.check_filters([code for code, *_ in filters], size)
-        stored = self.stored(count)
-        if not stored:
-            return None
-        if shape == sizes:
-            only = self.chunk(stored.get((0,) * len(shape)), filters, size)
-            # A copy, because an array over bytes is read-only.
-            return None if only is None else np.frombuffer(bytearray(only), dtype).reshape(shape)
-        array = np.zeros(shape, dtype)
-        if dtype.kind != "V" and packing.has_fill_value:
-            self.dataset.get_create_plist().get_fill_value(fill := np.zeros((), dtype))
-            array[...] = fill
-        for corner in itertools.product(*grid):
-            content = self.chunk(stored.get(corner), filters, size)
-            if content is not None:
-                inside = tuple(slice(at, at + length) for at, length in zip(corner, sizes))
-                target, part = array[inside], np.frombuffer(content, dtype).reshape(sizes)
-                target[...] = part[tuple(slice(length) for length in target.shape)]
-        return array
-
-    def stored(self, count: int) -> dict[tuple[int, ...], Any]:
-        """Where the stored chunks are; there must not be more than `count`."""
-        places: list[Any] = []
-
-        def see(place: Any) -> bool | None:
-            places.append(place)
-            return True if len(places) > count else None
-
-        if count:
-            self.dataset.chunk_iter(see)
-        if len(places) > count:
-            raise ValueError("a dataset has more chunks than its shape")
-        self.store.packed += sum(place.size for place in places)
-        if self.store.packed > MAX_REREAD * len(self.store.content):
-            raise ValueError("its chunks share their bytes")
-        return {place.chunk_offset: place for place in places}
-
-    def chunk(self, place: Any, filters: Sequence[Any], size: int) -> bytes | None:
-        """The bytes of a chunk; None if it was never stored."""
-        if place is None:
-            return None
-        if place.size > len(self.store.content):
-            raise ValueError("a chunk is longer than the file")
-        # libhdf5 would allocate the chunk's own size, and read as much as the index says.
-        if not filters and place.size != size:
-            raise ValueError("a chunk is not as long as it should be")
-        # This looks the chunk up again; a damaged index may give another one than the walk did.
-        skipped, stored = self.dataset.read_direct_chunk(place.chunk_offset)
-        if len(stored) != place.size:  # libhdf5 returns bytes even if it did not read them
-            raise ValueError("a chunk is not as long as it should be")
-        undone = [(code, values) for code, _, values, _ in filters]
-        return unpacked(
-            stored, undone, skipped, size, lambda part: from_szip(self.dataset, part, size)
-        )
-
-    def check_filters(self, codes: list[int], size: int) -> None:
-        """Refuse filters that cannot be undone, or not within bounds."""
-        strange = [code for code in codes if code not in (DEFLATE, SHUFFLE, FLETCHER32, LZF, SZIP)]
-        packers = [code for code in codes if code in (DEFLATE, LZF, SZIP)]
-        hint = "only gzip, szip, lzf, shuffle and fletcher32 are known"
-        if strange:
-            text = f"is packed with filter {strange[0]}"
-        elif len(set(packers)) > 1 or packers.count(SZIP) > 1:
-            text = "is packed several times"
-        elif SZIP in packers and size > MAX_SZIP_CHUNK:
-            text = f"is packed in chunks of {size:,} bytes"
-            hint = f"with szip, {MAX_SZIP_CHUNK:,} are the most"
-        else:
-            return
-        raise ReadError("NIR016", text, self.where, self.name, hint)
+        """The content of a chunked dataset; None if no chunk was stored."""
+        where, name = self.where, self.name
+        return chunked(self.dataset, shape, dtype, packing, self.store, where, name)
 
     def claim(self, count: int, size: int) -> None:
         self.store.claim(count * size, self.where, self.name)
