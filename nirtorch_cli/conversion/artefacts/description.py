@@ -64,10 +64,14 @@ class Variable:
     dtype: str
     rest: Any
 
+    def shape_for(self, batch: int) -> tuple[int, ...]:
+        """The shape, for a batch of some size."""
+        return tuple(batch if n == BATCH else int(n) for n in self.shape)
+
     def at_rest(self, batch: int) -> Tensor:
         """The values at first, for a batch of some size."""
         values = torch.tensor(self.rest, dtype=getattr(torch, self.dtype))
-        return values.expand([batch if n == BATCH else int(n) for n in self.shape]).clone()
+        return values.expand(self.shape_for(batch)).clone()
 
 
 @dataclass(frozen=True)

@@ -109,11 +109,13 @@ class Network(torch.nn.Module):
         for key, variables in self.parts.items():
             part = before[key]
             for one in variables:
-                at_rest = one.at_rest(batch)
-                value = part if one.variable == PREVIOUS or part is None else part.get(one.variable)
-                value = at_rest if value is None else value
-                if not isinstance(value, Tensor) or value.shape != at_rest.shape:
-                    text = f"the state {one.name!r} must have the shape {tuple(at_rest.shape)}"
+                value, shape = part, one.shape_for(batch)
+                if part is None:
+                    value = one.at_rest(batch)
+                elif one.variable != PREVIOUS:
+                    value = part.get(one.variable) if isinstance(part, Mapping) else None
+                if not isinstance(value, Tensor) or value.shape != shape:
+                    text = f"the state {one.name!r} must have the shape {shape}"
                     hint = "start with state=None for another batch"
                     raise StateError("NIR602", text, one.node, hint=hint)
                 found[one.name] = value

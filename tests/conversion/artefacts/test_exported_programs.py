@@ -160,6 +160,9 @@ def test_its_state_is_recorded_and_its_nodes_are_not_seen(tmp_path: Path) -> Non
     _, state = program(torch.ones(2, 3))
     with pytest.raises(StateError, match="start with state=None"):
         program(torch.ones(4, 3), state)
+    spoilt = {**state, "li": {}}
+    with pytest.raises(StateError, match=r"the state 'li.v' must have the shape \(2, 2\)"):
+        program(torch.ones(2, 3), spoilt)
     with pytest.raises(StateError, match="takes float32"):
         program(torch.ones(2, 3).double())
 
