@@ -362,5 +362,5 @@ def is_saved(model: str) -> bool:
     """Whether torch.save wrote a file, by its name or its content."""
     if model == "-" or not os.path.exists(model):
         return False  # reading will report what is wrong
-    readable = [one for one in ARTEFACTS if one.reader is not None]
-    return format_by_suffix(model, readable) is not None or is_saved_file(model)
+    known = [one for one in ARTEFACTS if one.reader is not None or one.used is not None]
+    return format_by_suffix(model, known) is not None or is_saved_file(model)

@@ -110,6 +110,7 @@ def settings_of(
     step: TimeStep | None = None,
     *,
     hands_dt: bool = False,
+    shares: bool = False,
 ) -> Settings:
     """Settle dt, as given, as the default entries say, or as the graph as a whole tells.
 
@@ -117,6 +118,7 @@ def settings_of(
 
     Arguments:
         hands_dt: whether a map of the user was handed dt.
+        shares: whether the modules may lie in the memory of the node's arrays.
     """
     origin = origin_of(node)
     neurons = list(_neurons(node, node_map))
@@ -132,8 +134,8 @@ def settings_of(
     if step is not None and (step.is_guess or step != origin.time_step):
         origin = origin.at(step)
     mapping = {
-        kind: mapper.settled(origin) if isinstance(mapper, DefaultMapper) else mapper
-        for kind, mapper in node_map.items()
+        kind: one.settled(origin, shares=shares) if isinstance(one, DefaultMapper) else one
+        for kind, one in node_map.items()
     }
     settled = next((one for one in mapping.values() if isinstance(one, DefaultMapper)), None)
     given = next((one for one in node_map.values() if isinstance(one, DefaultMapper)), None)

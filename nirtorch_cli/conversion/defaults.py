@@ -2,16 +2,18 @@
 
 In: what a step means (dt, integration, reset, ...). Out: a node map, a plain dict from
 NIR node types to `DefaultMapper`s, one for every NIR primitive. Weights and constants
-are copied, in the file's precision; `nir_to_torch` converts them once, at the end.
+are those of the file, in its precision; `nir_to_torch` converts them once, at the end.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import nir
+import numpy as np
 import torch
 
 from nirtorch_cli.conversion.options import OF_A_STEP
@@ -31,15 +33,18 @@ class DefaultMapper:
 
     inferred: those of dt and integrator_input that are not settled yet. `nir_to_torch` infers
     them from the whole graph, and a call with a single node from that node.
+    shares: whether modules lie in the memory of the nodes' arrays, which are then nobody else's.
     """
 
     primitive: Primitive
     dynamics: Dynamics
     inferred: frozenset[str] = field(default_factory=frozenset)
+    shares: bool = False
 
     def __call__(self, node: nir.NIRNode) -> torch.nn.Module | None:
         settled = self.settled(origin_of(node)) if self.inferred else self
-        return build(self.primitive, node, settled.dynamics)
+        mine = node if self.shares else _with_copies(node)
+        return build(self.primitive, mine, settled.dynamics)
 
     @property
     def chosen(self) -> list[str]:
@@ -48,11 +53,21 @@ class DefaultMapper:
         found = [n for n in names if getattr(self.dynamics, n) != getattr(Dynamics, n)]
         return found if "integrator_input" in self.inferred else [*found, "integrator_input"]
 
-    def settled(self, origin: Origin) -> DefaultMapper:
+    def settled(self, origin: Origin, *, shares: bool = False) -> DefaultMapper:
         """The same entry with what was to be inferred."""
         found = {"dt": origin.time_step.dt, "integrator_input": origin.integrator_input}
         changes: dict[str, Any] = {name: found[name] for name in self.inferred}
-        return replace(self, dynamics=replace(self.dynamics, **changes), inferred=frozenset())
+        dynamics = replace(self.dynamics, **changes)
+        return replace(self, dynamics=dynamics, inferred=frozenset(), shares=shares)
+
+
+def _with_copies(node: nir.NIRNode) -> nir.NIRNode:
+    """The same node, whose arrays are copies."""
+    copied = copy.copy(node)
+    for name, value in vars(node).items():
+        if isinstance(value, np.ndarray):
+            vars(copied)[name] = value.copy()
+    return copied
 
 
 def default_map(

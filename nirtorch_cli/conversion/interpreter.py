@@ -157,7 +157,10 @@ def convert_file(
     origins: Mapping[Any, str] | None = None,
     packs: Mapping[Any, Pack] | None = None,
 ) -> ConvertedModule:
-    """`convert` for a file that was read, which errors, findings and `meta` then name."""
+    """`convert` for a file that was read, which errors, findings and `meta` then name.
+
+    The module lies in the memory of the file's arrays.
+    """
     try:
         module = convert(
             file.graph,
@@ -172,6 +175,7 @@ def convert_file(
             batch=batch,
             origins=origins,
             packs=packs,
+            shares=True,
         )
     except ConversionError as error:
         raise error.of(file.name) from error.__cause__
@@ -197,13 +201,15 @@ def convert(
     batch: int = 1,
     origins: Mapping[Any, str] | None = None,
     packs: Mapping[Any, Pack] | None = None,
+    shares: bool = False,
 ) -> ConvertedModule:
     """`nir_to_torch` for a graph, with one merged map.
 
     `findings` are what reading it told; they go to the module's `meta`, in front.
     `time_step` is the length of a step where the caller knows it and why. `batch` is how many
     rows a step must be able to hold. `origins` says for keys of the map where they are from, which
-    messages then name, and `packs` which pack made them.
+    messages then name, and `packs` which pack made them. `shares` says that the arrays of the graph
+    are nobody else's: the module then lies in their memory.
     """
     packs, given = packs or {}, graph
     patterns = patterns_of(node_map)
@@ -220,7 +226,8 @@ def convert(
     for pack in dict.fromkeys(packs.values()):
         graph = pack.without_invented_edges(graph)
         time_step = time_step or pack.time_step(graph)
-    settings = settings_of(node_map, graph, time_step, hands_dt=bool(origins) and not packs)
+    hands_dt = bool(origins) and not packs
+    settings = settings_of(node_map, graph, time_step, hands_dt=hands_dt, shares=shares)
     dtype_name = str(dtype).removeprefix("torch.")
     builder = Builder(settings, skip_unmapped, dtype_name, origins or {}, packs)
     asked = list(demands(graph, settings.time_step.dt, dtype.itemsize))
@@ -245,7 +252,9 @@ def convert(
     moved = f"when it was moved to {device}, {dtype_name}"
     with user_errors(module, moved, "NIR530", MapperError):
         module = module.to(device=device, dtype=dtype)
-    module.meta[SOURCE] = source_graph(examination.graph, given, module, builder.references)
+    module.meta[SOURCE] = source_graph(
+        examination.graph, given, module, builder.references, shares=shares
+    )
     return module
 
 

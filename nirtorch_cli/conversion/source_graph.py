@@ -85,6 +85,8 @@ def source_graph(
     given: nir.NIRGraph,
     module: ConvertedModule,
     references: Collection[str],
+    *,
+    shares: bool = False,
 ) -> SourceGraph:
     """What a module keeps of the graph that it was made from.
 
@@ -92,6 +94,7 @@ def source_graph(
         given: the graph before it was made sound, whose edges may have another order.
         references: the NIR paths of nodes that have a reference module, whose tensors are the
             parameters of the same name, whatever rounded them.
+        shares: whether the graph's arrays are nobody else's, and may be kept.
     """
     modules = dict(modules_of(module))
     digests: dict[str, bytes] = {}
@@ -100,7 +103,7 @@ def source_graph(
         mine = modules.get(path)
         written = copy.copy(node)
         tensors = {} if mine is None else _tensors(mine)
-        held = dict(_held(node, tensors, path in references)) if tensors else {}
+        held = dict(_held(node, tensors, path in references, shares)) if tensors else {}
         for name, value in vars(node).items():
             vars(written)[name] = held[name] if name in held else _copied(value)
         if tensors:
@@ -203,7 +206,7 @@ def _in_order(graph: nir.NIRGraph, given: nir.NIRGraph) -> nir.NIRGraph:
 
 
 def _held(
-    node: nir.NIRNode, tensors: Mapping[str, Tensor], is_reference: bool
+    node: nir.NIRNode, tensors: Mapping[str, Tensor], is_reference: bool, shares: bool
 ) -> Iterator[tuple[str, Held]]:
     """The parameters of a node that tensors of its module hold, by name."""
     for name, value in vars(node).items():
@@ -219,7 +222,8 @@ def _held(
         if plain.value(tensor).tobytes() == value.astype(value.dtype.newbyteorder("=")).tobytes():
             yield name, plain
         elif torch.equal(_rounded(value, tensor.dtype).to(tensor.device), tensor):
-            yield name, Held(value.dtype, value.copy(), tensor.dtype)
+            mine = value if shares and is_reference else value.copy()
+            yield name, Held(value.dtype, mine, tensor.dtype)
 
 
 def _copied(value: Any) -> Any:

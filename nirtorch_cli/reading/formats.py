@@ -30,6 +30,7 @@ class Format:
         needs: what must be there or given to use it: an option, or a library.
         takes: the names of further options of its writer.
         beside: the suffix of a second file that is written beside it, under the same name.
+        used: how it is used, where that is not by this program's commands.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Format:
     needs: str | None = None
     takes: tuple[str, ...] = ()
     beside: str | None = None
+    used: str | None = None
 
     def write(self) -> Callable[..., Any]:
         """The function that writes it."""

@@ -13,7 +13,6 @@ it claims.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import math
 import mmap
 import os
@@ -40,9 +39,11 @@ from nirtorch_cli.reading.packing import Packing, packing_of
 from nirtorch_cli.reading.sources import (
     Source,
     content_of,
+    digest_of,
     name_of,
     one_line,
     open_failure,
+    released,
     shown,
     text_of,
 )
@@ -101,7 +102,7 @@ class Store:
 
     def sha256(self) -> str:
         """The digest of the file's bytes, in hexadecimal."""
-        return hashlib.sha256(self.content).hexdigest()
+        return digest_of(self.content)
 
     @property
     def root(self) -> Member:
@@ -326,6 +327,7 @@ def opened(source: Source, max_bytes: int | None) -> Iterator[Store]:
             limit = allowed_bytes(max_bytes, len(content))
             store = Store(_opened(source, content, stack), content, limit)
             store.heaps.check()
+            released(content)
         except _DAMAGE as error:
             raise ReadError(open_failure(error, name_of(source), content)) from error
         yield store

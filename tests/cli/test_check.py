@@ -638,7 +638,7 @@ def test_closing_early_leaves_no_process(workplace: Path) -> None:
 def test_processors_can_be_counted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert usable_cpus() >= 1
     quota = tmp_path / "cpu.max"
-    monkeypatch.setattr("nirtorch_cli.batch.examine._CGROUP_QUOTA", quota)
+    monkeypatch.setattr("nirtorch_cli.reading.processors._CGROUP_QUOTA", quota)
     quota.write_text("100000 100000\n")
     assert usable_cpus() == 1
     quota.write_text("max 100000\n")

@@ -23,7 +23,7 @@ import pytest
 
 from nirtorch_cli.findings.errors import ConversionError, ReadError
 from nirtorch_cli.graph.sound import required_sound
-from nirtorch_cli.reading import hdf5, limits
+from nirtorch_cli.reading import chunks, hdf5, limits
 from nirtorch_cli.reading.filters import DEFLATE, FLETCHER32, SHUFFLE, unpacked
 from nirtorch_cli.reading.graphs import read
 from nirtorch_cli.reading.heaps import Heaps
@@ -315,7 +315,7 @@ def test_chunks_that_share_their_bytes(tmp_path: Path, monkeypatch: pytest.Monke
 
     path = made(tmp_path / "a.nir", edit)
     assert "its chunks share their bytes" in refusal(path)
-    monkeypatch.setattr(hdf5, "MAX_REREAD", 20)
+    monkeypatch.setattr(chunks, "MAX_REREAD", 20)
     assert len(read(path).graph.metadata) == 20
 
 

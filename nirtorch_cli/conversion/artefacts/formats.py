@@ -31,6 +31,7 @@ ARTEFACTS = (
         writer="nirtorch_cli.conversion.artefacts.safetensors:save",
         called="the weights of a module",
         needs="safetensors",
+        used="nirtorch_cli.load_weights puts them into a module",
     ),
     Format(
         "nir",
@@ -62,6 +63,7 @@ ARTEFACTS = (
         called="a readable module",
         needs="safetensors",
         beside=".safetensors",
+        used="Python imports it, and its load() gives the module",
     ),
 )
 """The formats of saved modules; the first is what stdout and devices get."""
@@ -105,16 +107,16 @@ def require_sequence(form: Format) -> None:
 def saved_format(path: str) -> Format:
     """The format in which a saved module is read, by the name of its file.
 
-    What is saved under any other name is a `.pt`.
+    What is saved under any other name is taken for a `.pt`.
 
     Raises:
         UsageError: the format holds no module that can be run.
     """
     found = format_by_suffix(path, ARTEFACTS) or ARTEFACTS[0]
-    if found.reader is None:
+    if found.used is not None:
         text = f"{printable(path)} holds {found.called}, and cannot be run"
-        raise UsageError(text, hint="nirtorch_cli.load_weights puts them into a module")
-    return found
+        raise UsageError(text, hint=found.used)
+    return found if found.reader is not None else ARTEFACTS[0]
 
 
 def files_of(path: str, name: str | None = None) -> tuple[str, ...]:

@@ -40,20 +40,46 @@ def save(module: torch.nn.Module, target: Target, *, clobber: bool = True) -> No
         SaveError: a submodule cannot be pickled; names the node.
         OutputError: the target cannot be written, or exists and `clobber` is False.
     """
-    content = io.BytesIO()
+    if isinstance(target, (str, os.PathLike)):
+        with atomic_write(target, clobber=clobber) as file:
+            _write(module, file)
+        return
+    content = io.BytesIO()  # since torch ends what it began, even where it fails
+    _write(module, content)
+    # Python 3.12.1 crashes when it collects a buffer that a kept error still holds.
+    with content.getbuffer() as data:
+        target.write(data)
+
+
+class _Watched:
+    """A stream that keeps the error of a write, which torch replaces by one of its own."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self.stream = stream
+        self.error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        try:
+            return self.stream.write(data)
+        except OSError as error:
+            self.error = error
+            raise
+
+    def flush(self) -> None:
+        self.stream.flush()
+
+
+def _write(module: torch.nn.Module, stream: BinaryIO) -> None:
+    """Store a module in a stream; its weights go there from where they lie."""
+    watched: Any = _Watched(stream)
     try:
-        torch.save(module, content)
+        torch.save(module, watched)
     except BaseException as error:  # pickle lets errors of a user's class through
+        if watched.error is not None:
+            raise watched.error from None
         if is_interrupt(error) or lacks_memory(error):
             raise
         raise SaveError(_unpicklable(module, error)) from error
-    # Python 3.12.1 crashes when it collects a buffer that a kept error still holds.
-    with content.getbuffer() as data:
-        if isinstance(target, (str, os.PathLike)):
-            with atomic_write(target, clobber=clobber) as file:
-                file.write(data)
-        else:
-            target.write(data)
 
 
 def load(
@@ -108,7 +134,7 @@ def _why_unreadable(name: str, error: BaseException) -> str:
     """Why a file could not be loaded, from what it is instead of a saved module."""
     if isinstance(error, OSError) and error.filename == name:
         return f"cannot be read: {error.strerror}"
-    form = format_by_suffix(name, ARTEFACTS)
+    form = format_by_suffix(name, [one for one in ARTEFACTS if one.reader or one.used])
     if form is not None and form is not ARTEFACTS[0]:
         return f"is {form.called} by its name, not a saved module (.pt)"
     other = kind_of_file(name)

@@ -1,8 +1,8 @@
-"""A node to its torch module, with copies of its weights and constants in the file's precision.
+"""A node to its torch module, with its weights and constants in the file's precision.
 
-In: a node and the `Dynamics`. Out: a module, or None where the input is passed on. `build` looks a
-type up in the table; the functions below it build the modules of types that are not a `Neuron`
-class.
+In: a node and the `Dynamics`. Out: a module, whose tensors lie in the memory of the node's arrays
+where torch takes it, or None where the input is passed on. `build` looks a type up in the table;
+the functions below it build the modules of types that are not a `Neuron` class.
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ def build(primitive: Primitive, node: Any, dynamics: Dynamics) -> torch.nn.Modul
 
 
 def tensor(value: Any) -> Tensor:
-    """A copy of a NIR parameter as a tensor, in its own precision; integers become floating.
+    """A NIR parameter as a tensor, in its own precision; integers become floating.
+
+    It shares the array's memory, unless that is read-only, not contiguous, or of another type.
 
     Raises:
         TypeError: the parameter is not real numbers.
@@ -54,7 +56,8 @@ def tensor(value: Any) -> Tensor:
     single_or_half = array.dtype.kind == "f" and array.dtype.itemsize <= 4
     # In this machine's byte order, since torch refuses another.
     native = array.dtype.newbyteorder("=") if single_or_half else np.dtype(np.float64)
-    return torch.from_numpy(np.array(array, dtype=native, order="C"))
+    shared = np.ascontiguousarray(array, native).reshape(array.shape)
+    return torch.from_numpy(shared if shared.flags.writeable else shared.copy())
 
 
 def linear(node: nir.Linear | nir.Affine, dynamics: Dynamics) -> torch.nn.Module:
