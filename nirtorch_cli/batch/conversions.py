@@ -255,7 +255,7 @@ def _convert(task: _Task) -> Converted:
     findings: tuple[Finding, ...] = ()
     digest = None
     try:
-        file = read(task.file, max_bytes=task.max_bytes)
+        file = read(task.file, max_bytes=task.max_bytes, maps=True)
         digest = file.sha256
         from nirtorch_cli.conversion.model import convert_model, findings_of
 

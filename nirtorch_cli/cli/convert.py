@@ -198,7 +198,7 @@ def convert(
     # What a map or a mapped module prints must not mix with the answer.
     with progress(enabled=not quiet) as stage, contextlib.redirect_stdout(sys.stderr):
         stage("reading")
-        file = read(model_source(model), max_bytes=max_bytes)
+        file = read(model_source(model), max_bytes=max_bytes, maps=True)
         stage("loading torch")
         with uncollected():
             from nirtorch_cli.conversion.model import convert_model, findings_of

@@ -64,13 +64,15 @@ class ModelFile:
     sha256: str | None = None
 
 
-def read(source: Source, *, max_bytes: int | None = None) -> ModelFile:
+def read(source: Source, *, max_bytes: int | None = None, maps: bool = False) -> ModelFile:
     """Read a `.nir` file.
 
     Arguments:
         source: a path, the bytes of a file, or a binary stream, which is read to its end.
         max_bytes: refuse a file whose data and objects together claim more than this; None for 1
         GiB, or eight times the size of the file if that is more.
+        maps: leave large data that are not packed in the file, from where they are loaded when they
+        are used. For as long as they are, nobody must change the file in place.
 
     Raises:
         ReadError: it does not exist, is not an HDF5 file, is damaged, holds no NIR graph, or is
@@ -79,7 +81,7 @@ def read(source: Source, *, max_bytes: int | None = None) -> ModelFile:
     name = name_of(source)
     noticed: list[Finding] = []
     try:
-        with opened(source, max_bytes) as store:
+        with opened(source, max_bytes, maps=maps) as store:
             return _Reader(store, noticed).model(name)
     except (ReadError, ShapeError) as error:
         error.context = (*folded(noticed), *error.findings)

@@ -78,13 +78,21 @@ class Member:
         return h5py.h5o.open(self.parent, self.link)
 
 
+_WORTH_MAPPING = 2**22
+"""Bytes of contiguous data from which on they are mapped instead of read."""
+
+
 @dataclass
 class Store:
-    """An open file; counts claimed and unpacked bytes, and knows the visited groups."""
+    """An open file; counts claimed and unpacked bytes, and knows the visited groups.
+
+    path: where it is, if its data may be mapped.
+    """
 
     file: h5py.h5f.FileID
     content: Content
     max_bytes: int
+    path: Any = None
     claimed: int = 0
     packed: int = 0
     visited: set[int] = field(default_factory=set)
@@ -192,6 +200,20 @@ class Store:
                 raise ReadError("NIR004", "is not a dataset", where, name) from None
             return _Reading(self, dataset, where, name).content()
 
+    def mapped(
+        self, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any]
+    ) -> np.ndarray | None:
+        """Data where they lie in the file, loaded when they are used; None where they are read.
+
+        They can be changed, which does not change the file. (Windows would not let go of it.)
+        """
+        size = math.prod(shape) * dtype.itemsize
+        if self.path is None or os.name != "posix" or size < _WORTH_MAPPING:
+            return None
+        if offset % dtype.itemsize or not dtype.isnative or dtype.kind not in "fiu":
+            return None
+        return np.asarray(np.memmap(self.path, dtype, "c", offset, shape))
+
     def claim(
         self, size: int, where: str | None, name: str | None, what: str | None = None
     ) -> None:
@@ -233,19 +255,23 @@ class _Reading:
             return None
         if isinstance(kind, h5py.h5t.TypeStringID) and kind.is_variable_str():
             return self.texts(shape, offset, packing)
-        return self.numbers(kind, shape, packing)
+        return self.numbers(kind, shape, offset, packing)
 
     def numbers(
-        self, kind: h5py.h5t.TypeID, shape: tuple[int, ...], packing: Packing | None
+        self,
+        kind: h5py.h5t.TypeID,
+        shape: tuple[int, ...],
+        offset: int | None,
+        packing: Packing | None,
     ) -> Any:
         """Numbers, or text of a fixed length; `packing` is given for a chunked dataset."""
         known, dtype, is_usual = _memory_type(kind)
         self.claim(math.prod(shape), dtype.itemsize)
-        array = (
-            None
-            if packing is None
-            else chunked(self.dataset, shape, dtype, packing, self.store, self.where, self.name)
-        )
+        array = None
+        if packing is not None:
+            array = self.chunks(shape, dtype, packing)
+        elif offset is not None and is_usual:
+            array = self.store.mapped(offset, shape, dtype)
         if array is None or not is_usual:
             array = np.zeros(shape, dtype)  # stays as it is if the file stores nothing
             if array.size:
@@ -265,15 +291,7 @@ class _Reading:
         if offset is not None:
             references = self.store.content[offset : offset + count * width]
         elif packing is not None:
-            stored = chunked(
-                self.dataset,
-                shape,
-                np.dtype(f"V{width}"),
-                packing,
-                self.store,
-                self.where,
-                self.name,
-            )
+            stored = self.chunks(shape, np.dtype(f"V{width}"), packing)
             references = None if stored is None else stored.tobytes()
         if references is None:  # stored in the dataset's header, or not stored
             self.claim(count, heaps.longest)
@@ -313,8 +331,11 @@ def _memory_type(kind: h5py.h5t.TypeID) -> tuple[h5py.h5t.TypeID, np.dtype[Any],
 
 
 @contextlib.contextmanager
-def opened(source: Source, max_bytes: int | None) -> Iterator[Store]:
+def opened(source: Source, max_bytes: int | None, *, maps: bool = False) -> Iterator[Store]:
     """Open a file for reading.
+
+    Arguments:
+        maps: whether large data may stay in the file, which must then not be changed in place.
 
     Raises:
         ReadError: it does not exist, cannot be read, is not an HDF5 file, or its heaps would trap
@@ -325,7 +346,8 @@ def opened(source: Source, max_bytes: int | None) -> Iterator[Store]:
         try:
             content = content_of(source, max_bytes, stack)
             limit = allowed_bytes(max_bytes, len(content))
-            store = Store(_opened(source, content, stack), content, limit)
+            path = source if maps and isinstance(content, mmap.mmap) else None
+            store = Store(_opened(source, content, stack), content, limit, path)
             store.heaps.check()
             released(content)
         except _DAMAGE as error:
