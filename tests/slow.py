@@ -31,6 +31,7 @@ SLOW: Mapping[str, tuple[str, ...]] = {
     "cli/test_run.py": ALL,
     "cli/test_tables.py": ("test_a_table_in_a_terminal",),
     "conversion/artefacts/test_exported_programs.py": ALL,
+    "conversion/artefacts/test_interrupted_writes.py": ALL,
     "conversion/artefacts/test_onnx.py": ALL,
     "conversion/artefacts/test_source.py": ("test_every_neuron_with_every_meaning",),
     "conversion/artefacts/test_source_files.py": (

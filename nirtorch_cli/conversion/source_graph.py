@@ -61,9 +61,8 @@ class Held:
             if torch.equal(before, tensor):
                 return np.array(self.array)
         now = tensor.detach().cpu()
-        widest = now.double() if now.is_floating_point() else now
-        found: np.ndarray = widest.numpy().astype(self.dtype)
-        return found
+        known = now.float() if now.dtype == torch.bfloat16 else now  # which NumPy does not have
+        return np.array(known.numpy(), self.dtype)
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,8 +26,8 @@ def atomic_write(target: PathLike, *, clobber: bool = True) -> Iterator[BinaryIO
         OutputError: it cannot be written, or exists and `clobber` is False.
     """
     path = Path(os.path.realpath(target))  # a link is kept; its target is replaced
-    _require_target(target, clobber, None)
     try:
+        _require_target(target, clobber, None)
         if path.exists() and not path.is_file():
             with path.open("wb") as device:  # a pipe or /dev/null cannot be replaced
                 yield device
@@ -47,11 +47,11 @@ def require_writable(
         OutputError: it is the source or a folder, its folder does not exist, it exists and
         `clobber` is False, or nothing can be written beside it.
     """
-    _require_target(target, clobber, source)
     path = Path(os.path.realpath(target))
-    if path.exists() and not path.is_file():
-        return
     try:
+        _require_target(target, clobber, source)
+        if path.exists() and not path.is_file():
+            return
         beside = _beside(path)
         beside.open("xb").close()  # only writing shows whether it can be written
         beside.unlink()

@@ -4,19 +4,20 @@ In: a module. Out: every parameter and buffer under its name in the state dict, 
 metadata, under `nirtorch`, what made the module, as JSON. The format holds nothing but numbers, so
 loading it runs no code. The same module gives the same bytes.
 
-Needs the extra `safetensors`. Cost: linear in the weights; one copy of them in memory.
+Needs the extra `safetensors`. Cost: linear in the weights, which are written from where they lie.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, BinaryIO
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as tensors_of
 from safetensors.torch import save as bytes_of
+from safetensors.torch import save_file
 from torch import Tensor
 
 from nirtorch_cli.conversion.artefacts.atomic import PathLike, atomic_write
@@ -43,12 +44,32 @@ def save(module: Any, target: PathLike | BinaryIO, *, clobber: bool = True) -> N
         SaveError: the module keeps something in its state dict that is no tensor.
         OutputError: the target cannot be written, or exists and `clobber` is False.
     """
-    content = bytes_of(weights(module), {METADATA: provenance_text(module)})
+    tensors, metadata = weights(module), {METADATA: provenance_text(module)}
     if isinstance(target, (str, os.PathLike)):
         with atomic_write(target, clobber=clobber) as file:
-            file.write(content)
+            write(tensors, metadata, file)
     else:
-        target.write(content)
+        target.write(bytes_of(tensors, metadata))
+
+
+def write(tensors: dict[str, Tensor], metadata: dict[str, str], file: BinaryIO) -> None:
+    """Write tensors, which share no memory, to a file that is open and empty.
+
+    The library replaces the file by one of its own, which only its owner may read.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    if os.name == "nt" or not os.path.isfile(file.name):  # where it cannot do that; a device
+        file.write(bytes_of(tensors, metadata))
+        return
+    try:
+        save_file(tensors, file.name, metadata)
+    except SafetensorError as error:
+        raise OSError(message(error).rpartition("I/O error: ")[2]) from error
+    with open(file.name, "r+b") as written:
+        os.chmod(file.name, os.fstat(file.fileno()).st_mode)
+        os.fsync(written.fileno())
 
 
 def weights(module: torch.nn.Module) -> dict[str, Tensor]:
@@ -62,7 +83,19 @@ def weights(module: torch.nn.Module) -> dict[str, Tensor]:
     if others:
         text = f"the state dict has entries that are no tensors: {listed(others)}"
         raise SaveError(Finding("NIR508", "error", text, hint="save it as .pt"))
-    return {name: value.detach().to("cpu", copy=True).contiguous() for name, value in held.items()}
+    return dict(zip(held, alone(held.values())))
+
+
+def alone(tensors: Iterable[Tensor]) -> list[Tensor]:
+    """Tensors on the CPU, contiguous, and copied where they would share memory with one before."""
+    found, taken = [], set()
+    for tensor in tensors:
+        here = tensor.detach().cpu().contiguous()
+        storage = here.untyped_storage()
+        is_shared = storage.data_ptr() in taken or storage.nbytes() != here.nbytes
+        found.append(here.clone() if is_shared else here)
+        taken.add(storage.data_ptr())
+    return found
 
 
 def load_weights(module: torch.nn.Module, source: PathLike) -> None:

@@ -10,12 +10,10 @@ from __future__ import annotations
 import os
 from typing import Any, BinaryIO
 
-from safetensors.torch import save as bytes_of
-
 from nirtorch_cli.conversion.artefacts.atomic import PathLike, atomic_write, require_writable
 from nirtorch_cli.conversion.artefacts.formats import files_of
 from nirtorch_cli.conversion.artefacts.provenance import provenance_text
-from nirtorch_cli.conversion.artefacts.safetensors import METADATA
+from nirtorch_cli.conversion.artefacts.safetensors import METADATA, alone, write
 from nirtorch_cli.conversion.artefacts.source.document import CODE, HINT, document_of
 from nirtorch_cli.conversion.graph_module import ConvertedModule
 from nirtorch_cli.findings.errors import SaveError, UsageError
@@ -42,11 +40,13 @@ def save(module: Any, target: PathLike | BinaryIO, *, clobber: bool = True) -> N
     document = document_of(module)
     for path in files:
         require_writable(path, clobber=clobber)
-    tensors = {name: held.detach().to("cpu", copy=True).contiguous()
-               for name, held in document.tensors.items()}  # fmt: skip
-    content = bytes_of(tensors, {METADATA: provenance_text(module)})
+    tensors = dict(zip(document.tensors, alone(document.tensors.values())))
+    metadata = {METADATA: provenance_text(module)}
     source, weights = files
-    with atomic_write(weights, clobber=clobber) as file:
-        file.write(content)
-    with atomic_write(source, clobber=clobber) as file:
-        file.write(document.text.encode())
+    # Both are whole before the first is replaced.
+    with (
+        atomic_write(source, clobber=clobber) as page,
+        atomic_write(weights, clobber=clobber) as numbers,
+    ):
+        write(tensors, metadata, numbers)
+        page.write(document.text.encode())
