@@ -57,6 +57,7 @@ WITHOUT_TORCH = (
     "batch.portability",
     "batch.reports",
     "batch.serve",
+    "batch.static",
     "batch.task",
     "batch.verdict",
     "drawing",

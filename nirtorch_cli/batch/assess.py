@@ -1,8 +1,8 @@
 """Takes one file through everything: read, check, map, convert, run, store, load, run again.
 
-In: a `Task`. Out: an `Assessment`, whatever is wrong with the file, or a `Refusal` if the request
-itself is wrong. Raises nothing, so that one file does not affect the others. Global state of the
-process, such as torch's random numbers, is reset for each file.
+Or, where that is asked for, through what needs no torch. In: a `Task`. Out: an `Assessment`,
+whatever is wrong with the file, or a `Refusal` if the request itself is wrong. Raises nothing, so
+that one file does not affect the others.
 
 Cost: linear in the file's size, plus what a few steps take, plus `portability`.
 """
@@ -14,27 +14,18 @@ import os
 import traceback
 from collections.abc import Iterable
 
-import torch
-
 from nirtorch_cli.batch.portability import portability
-from nirtorch_cli.batch.round_trip import Proof, proved
 from nirtorch_cli.batch.task import Assessment, Refusal, Task
-from nirtorch_cli.conversion.attribution import leaves
-from nirtorch_cli.conversion.graph_module import ConvertedModule, stored_tensors
-from nirtorch_cli.conversion.model import convert_model
 from nirtorch_cli.findings.errors import ExitCode, MissingFrameworkError, NirtorchError, UsageError
 from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.findings.frameworks import missing_framework
 from nirtorch_cli.findings.tracebacks import lacks_memory, place_in_user_code, reason
 from nirtorch_cli.graph import sound
 from nirtorch_cli.reading.graphs import ModelFile, read
-from nirtorch_cli.running.recording import spiking_paths
-from nirtorch_cli.running.sampling import inputs_without_shape, run_sample
 
 
 def assess(task: Task) -> Assessment | Refusal:
     """Examine a file."""
-    torch.manual_seed(task.seed)  # for mappers that draw weights
     noted: list[Finding] = []
     steps = 0
     try:
@@ -83,49 +74,27 @@ def _source(task: Task) -> str | io.BytesIO:
     return stream
 
 
-def _examined(file: ModelFile, task: Task, noted: list[Finding]) -> Proof:
-    """Convert a file and try the module: what stands in its way; `noted` gets the rest."""
+def _examined(file: ModelFile, task: Task, noted: list[Finding]) -> tuple[list[Finding], int]:
+    """Examine a file as deeply as is asked: what stands in its way, and for how many steps it ran.
+
+    `noted` gets the rest.
+    """
     try:
-        module = convert_model(file, task.request)
+        if task.is_static:
+            from nirtorch_cli.batch import static
+
+            noted[:] = static.examined(file, task.request)
+            return [], 0
+        from nirtorch_cli.batch import converted
+
+        noted[:], proof = converted.examined(file, task)
+        return proof.findings, proof.steps
     except (UsageError, MissingFrameworkError):
         raise
     except NirtorchError as error:
         _show_traceback(task)
         noted[:] = _besides(error.findings, [*noted, *sound.examined(file.graph).findings])
-        return Proof(list(error.findings), 0)
-    noted[:] = [Finding(**finding) for finding in module.meta["findings"]]
-    proof = proved(module, task.steps, batch_of(module, task.batch, file.max_bytes), task.seed)
-    if not proof.findings:
-        noted += _silence(module, task.seed)
-    return proof
-
-
-SAMPLE_STEPS, SAMPLE_SECONDS = 100, 1.0
-"""How long a network is fed to find out whether it fires: as long as `convert` does, or less."""
-
-
-def _silence(module: ConvertedModule, seed: int) -> list[Finding]:
-    """NIR617 if no neuron fires in the sample that `convert` shows.
-
-    Modules of a user's map are called often enough without it.
-    """
-    if inputs_without_shape(module) or not spiking_paths(module) or _is_abstract(module):
-        return []
-    if any(leaf.is_mapped for leaf in leaves(module)):
-        return []
-    sample = run_sample(module, SAMPLE_STEPS, 1, seed, seconds=SAMPLE_SECONDS)
-    return [finding for finding in sample.findings if finding.code == "NIR617"]
-
-
-def _is_abstract(module: ConvertedModule) -> bool:
-    """Whether a module is on the device meta, where nothing has a value."""
-    return any(tensor.is_meta for tensor in stored_tensors(module))
-
-
-def batch_of(module: ConvertedModule, batch: int, max_bytes: int) -> int:
-    """As many rows as were asked for, or one if two runs' states would take too much."""
-    without, with_one = module.meta["step_bytes"]
-    return batch if without + 2 * batch * (with_one - without) <= max_bytes else 1
+        return list(error.findings), 0
 
 
 def _besides(obstacles: Iterable[Finding], noted: Iterable[Finding]) -> list[Finding]:

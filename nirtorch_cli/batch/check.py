@@ -19,7 +19,7 @@ from nirtorch_cli.batch.examine import examined
 from nirtorch_cli.batch.task import Assessment, Task
 from nirtorch_cli.batch.verdict import Policy, Verdict, judge
 from nirtorch_cli.conversion.options import Dtype, IntegratorInput, Options
-from nirtorch_cli.findings.errors import ExitCode
+from nirtorch_cli.findings.errors import ExitCode, UsageError
 from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.findings.rules import selectors
 from nirtorch_cli.primitives.dynamics import FireAt, Integration, Reset
@@ -56,6 +56,7 @@ def check(
     select: Sequence[str] = (),
     ignore: Sequence[str] = (),
     strict: bool = False,
+    static: bool = False,
     max_bytes: int | None = None,
     jobs: int | None = None,
     timeout: float = 60.0,
@@ -85,6 +86,7 @@ def check(
         seed: of the run's random input.
         select, ignore: only findings with these codes or beginnings of codes, and none with those.
         strict: whether a warning fails a file.
+        static: only read and judge the files, without torch: nothing is converted or run.
         max_bytes: refuse a file, or a step of its network, that takes more; see `nir_to_torch`.
         jobs: how many files at a time; None for as many as there are processors.
         timeout: seconds for each file; 0 for no limit.
@@ -96,9 +98,10 @@ def check(
             examined) for the other files, instead of a KeyboardInterrupt.
 
     Raises:
-        UsageError: a folder or pattern leads to no file, a map does not resolve, or a code does not
-        exist. MissingFrameworkError: what a map needs is not installed. ValueError: another option
-        is none of those that there are.
+        UsageError: a folder or pattern leads to no file, a map does not resolve, a code does not
+            exist, or a static check is asked for with what it cannot do.
+        MissingFrameworkError: what a map needs is not installed.
+        ValueError: another option is none of those that there are.
 
     Example:
         >>> for verdict in check("models", ignore=["NIR8"], strict=True):
@@ -120,8 +123,14 @@ def check(
         repair=repair,
     )
     _require_possible(steps, jobs, timeout)
+    if static and (maps or map_nodes or not with_defaults):
+        text = "a static check is by the default map"
+        raise UsageError(text, hint="a map is code, which needs torch: leave out --static")
+    if static and steps is not None:
+        raise UsageError("a static check runs no steps", hint="leave out --static, or --steps")
     policy = Policy(tuple(selectors(select, "select")), tuple(selectors(ignore, "ignore")), strict)
     trial = {"steps": steps, "seed": seed, "max_bytes": max_bytes, "debug": debug}
+    trial["is_static"] = static
     tasks = [_task(source, request, trial, max_memory) for source in gathered(_several(paths))]
     count = len(tasks)
     on_done(0, count)

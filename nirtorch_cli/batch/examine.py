@@ -44,7 +44,7 @@ def examined(
         jobs=jobs,
         timeout=timeout,
         max_bytes=max(limits) if limits and all(limits) else 0,
-        prepare=prepared(len(tasks)),
+        prepare=prepared(len(tasks), with_torch=not all(task.is_static for task in tasks)),
         on_done=on_done,
     )
     with contextlib.closing(found):
@@ -52,11 +52,20 @@ def examined(
             yield _assessment(task, outcome, timeout)
 
 
-def prepared(count: int) -> Callable[[], None]:
+def prepared(count: int, *, with_torch: bool = True) -> Callable[[], None]:
     """What a process does before the first of so many files."""
+    if not with_torch:
+        return _prepare_reading
     # Threads help one large file. Among many they only get into each other's way: where other
     # programs are busy too, 200 small files took five times as long with two threads.
     return functools.partial(_prepare, max(1, usable_cpus() // max(1, count)))
+
+
+def _prepare_reading() -> None:
+    """Import what takes long, without torch."""
+    with contextlib.suppress(Exception):
+        import nirtorch_cli.batch.assess
+        import nirtorch_cli.batch.static  # noqa: F401
 
 
 def _prepare(threads: int) -> None:
@@ -67,7 +76,8 @@ def _prepare(threads: int) -> None:
         gc.disable()  # while torch is imported there is no garbage
         import torch
 
-        import nirtorch_cli.batch.assess  # noqa: F401 (what takes long)
+        import nirtorch_cli.batch.assess
+        import nirtorch_cli.batch.converted  # noqa: F401 (what takes long)
 
         gc.freeze()
         torch.set_num_threads(threads)

@@ -22,6 +22,7 @@ class Task:
     max_bytes, max_memory: what the file may ask for, and what its process may take, beside what
         it has at first; 0 for as much as there is.
     debug: whether tracebacks are printed to stderr.
+    is_static: whether it is only read and judged, without torch.
     """
 
     file: str
@@ -33,6 +34,7 @@ class Task:
     max_bytes: int | None = None
     max_memory: int = 0
     debug: bool = False
+    is_static: bool = False
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,7 @@ Examples:
   nirtorch check model.nir
   nirtorch check models 'old/**/*.nir' --strict --ignore NIR8
   nirtorch check models --map mymaps:MAP --format github
+  nirtorch check models --static             without torch: nothing is run
   nirtorch check models --format sarif -o nirtorch.sarif
   nirtorch check --explain NIR202
 
@@ -152,6 +153,14 @@ def check(
             show_default=False,
         ),
     ] = None,
+    static: Annotated[
+        bool,
+        typer.Option(
+            "--static",
+            help="Only read and judge, by the default map; nothing is converted or run. "
+            "Needs no torch.",
+        ),
+    ] = False,
     list_rules: Annotated[
         bool, typer.Option("--list-rules", help="Show all codes, and nothing else.")
     ] = False,
@@ -209,6 +218,7 @@ def check(
             select=selected,
             ignore=ignored,
             strict=strict,
+            static=static,
             max_bytes=max_bytes,
             jobs=jobs,
             timeout=timeout,

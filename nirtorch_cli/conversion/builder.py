@@ -35,12 +35,7 @@ from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.findings.text import listed
 from nirtorch_cli.findings.tracebacks import is_interrupt, reason
 from nirtorch_cli.graph.checks.parameters import precision
-from nirtorch_cli.graph.checks.time import (
-    delays_in_steps,
-    lost_increments,
-    time_steps,
-    uneven_delays,
-)
+from nirtorch_cli.graph.checks.time import of_a_step
 from nirtorch_cli.graph.inlining import FlatGraph, inline
 from nirtorch_cli.graph.loops import Neighbours, cyclic_components, neighbours
 from nirtorch_cli.graph.origin import Origin, origin_of
@@ -389,14 +384,8 @@ class Builder:
         """Check that a node suits the length of a step, and its parameters the module's type."""
         mapper = self.mapper(where, node)
         if isinstance(mapper, DefaultMapper):
-            if mapper.dynamics.integration == "euler":
-                self.findings += time_steps({where: node}, self.settings.time_step)
-            self.findings += uneven_delays({where: node}, mapper.dynamics.dt)
-            self.findings += delays_in_steps({where: node}, self.settings.time_step)
-            is_current = mapper.dynamics.integrator_input == "current"
-            self.findings += lost_increments(
-                {where: node}, mapper.dynamics.dt, self.dtype, is_current=is_current
-            )
+            step, dynamics = self.settings.time_step, mapper.dynamics
+            self.findings += of_a_step({where: node}, step, dynamics, self.dtype)
         self.findings += precision({where: node}, self.dtype)
 
 

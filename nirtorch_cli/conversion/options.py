@@ -88,6 +88,11 @@ class Options:
             raise ValueError(f"dt {self.dt!r} is not a positive number")
 
     @property
+    def of_firing(self) -> dict[str, Any]:
+        """When a neuron fires, and what a spike does to it."""
+        return {name: getattr(self, name) for name in OF_FIRING}
+
+    @property
     def of_a_step(self) -> dict[str, Any]:
         """What a step means, but dt, as `default_map` takes it."""
         return {name: getattr(self, name) for name in OF_A_STEP}

@@ -654,7 +654,7 @@ def test_a_bug_is_told_on_its_file(workplace: Path, monkeypatch: pytest.MonkeyPa
     def broken(*arguments: Any, **options: Any) -> Any:
         raise AssertionError("this\ncannot be")
 
-    monkeypatch.setattr("nirtorch_cli.batch.assess.convert_model", broken)
+    monkeypatch.setattr("nirtorch_cli.batch.converted.convert_model", broken)
     assessment = assess(Task("model.nir"))
     assert isinstance(assessment, Assessment)
     assert assessment.exit_code == ExitCode.BUG

@@ -46,7 +46,7 @@ try:
     app(sys.argv[1:])
 except SystemExit:
     pass
-import nirtorch_cli.batch.assess, nirtorch_cli.batch.serve
+import nirtorch_cli.batch.converted, nirtorch_cli.batch.serve
 print("\\n".join(sys.modules), file=open("modules", "w"))
 """
 

@@ -73,6 +73,7 @@ NEED_TORCH = {
 NEED_NO_TORCH = {
     "inspect": ["inspect", "model.nir"],
     "repair": ["repair", "model.nir"],
+    "check --static": ["check", "model.nir", "--static"],
     "help": ["--help"],
     "help of a command": ["convert", "--help"],
     "version": ["--version"],

@@ -13,7 +13,21 @@ import numpy as np
 
 from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.graph.time_step import TimeStep
+from nirtorch_cli.primitives.dynamics import Dynamics
 from nirtorch_cli.primitives.table import is_of_role, time_constants_of
+
+
+def of_a_step(
+    nodes: Mapping[str, nir.NIRNode], step: TimeStep, dynamics: Dynamics, dtype: str
+) -> Iterator[Finding]:
+    """All that this module finds, for what one step means and the type of the numbers."""
+    if dynamics.integration == "euler":
+        yield from time_steps(nodes, step)
+    yield from uneven_delays(nodes, dynamics.dt)
+    yield from delays_in_steps(nodes, step)
+    is_current = dynamics.integrator_input == "current"
+    yield from lost_increments(nodes, dynamics.dt, dtype, is_current=is_current)
+
 
 _EVEN = 1e-3
 """How far a delay may be from a whole number of steps: float32 files are a little off."""
