@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nirtorch_cli.cli.convert_many import convert_many
+from nirtorch_cli.cli.many import convert_many
 from nirtorch_cli.cli.options import (
     Debug,
     Device,

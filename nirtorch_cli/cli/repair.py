@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nirtorch_cli.cli.many import repair_many
 from nirtorch_cli.cli.options import (
     Debug,
     Json,
     MaxBytes,
-    Model,
     NoClobber,
     Quiet,
     model_source,
@@ -32,15 +34,58 @@ Examples:
   nirtorch repair model.nir                  show what would change
   nirtorch repair model.nir -o fixed.nir
   nirtorch repair - -o - < model.nir > fixed.nir
+  nirtorch repair models --out-dir fixed
+  nirtorch repair models 'old/**/*.nir' --in-place --backup .orig
 """
 
 
 def repair(
-    model: Model,
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODEL...",
+            help="A .nir file, - for stdin; or several: files, folders and patterns.",
+            show_default=False,
+        ),
+    ],
     output: Annotated[
         str | None,
         typer.Option("--output", "-o", metavar="OUT", help="Write the file; - for stdout."),
     ] = None,
+    out_dir: Annotated[
+        str | None,
+        typer.Option(
+            "--out-dir",
+            metavar="FOLDER",
+            help="Write every MODEL, repaired, into a folder. Its nirtorch.json tells what is up "
+            "to date, which is not done again.",
+        ),
+    ] = None,
+    in_place: Annotated[
+        bool,
+        typer.Option("--in-place", help="Replace every MODEL in which something would change."),
+    ] = False,
+    backup: Annotated[
+        str | None,
+        typer.Option(
+            "--backup",
+            metavar="SUFFIX",
+            help="With --in-place, keep what a file was before under its name and this, .orig say.",
+        ),
+    ] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            "--jobs",
+            "-j",
+            min=1,
+            metavar="N",
+            help="Files at a time, of several. [default: the processors]",
+        ),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="With --out-dir, repair what is up to date too.")
+    ] = False,
     no_clobber: NoClobber = False,
     no_type_check: Annotated[
         bool,
@@ -53,14 +98,39 @@ def repair(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Repair a .nir file, write it in today's form, and show the difference.
+    """Repair .nir files, write them in today's form, and show the difference.
 
-    The result is read by nir.read with its type check on, and converts to the same numbers. Only
-    damage with one sensible meaning is repaired (`nirtorch check --explain NIR101`). Other damage
-    is listed; then nothing is written, and the exit code is 1.
+    Of several files only a line each is shown. The result is read by nir.read with its type check
+    on, and converts to the same numbers. Only damage with one sensible meaning is repaired
+    (`nirtorch check --explain NIR101`). Other damage is listed; then nothing is written, and the
+    exit code is 1.
     """
     from nirtorch_cli.conversion.artefacts.nir import repair as repaired
 
+    require_one_target(
+        {"-o": output is not None, "--out-dir": out_dir is not None, "--in-place": in_place},
+        backup=backup is not None,
+        force=force,
+    )
+    if out_dir is not None or in_place or is_several(models):
+        single = {"-o": output is not None, "--no-clobber": no_clobber}
+        repair_many(
+            models,
+            out_dir,
+            in_place=in_place,
+            backup=backup,
+            type_check=not no_type_check,
+            max_bytes=max_bytes,
+            jobs=jobs,
+            force=force,
+            refused=[name for name, is_given in single.items() if is_given],
+            as_json=as_json,
+            quiet=quiet,
+        )
+        return
+    (model,) = models
+    if jobs is not None:
+        raise UsageError("--jobs is for several files", hint="leave it out")
     if output == "-" and as_json:
         raise UsageError("-o - leaves no room on stdout for --json", hint="name a file")
     if output == "-" and sys.stdout.isatty():
@@ -87,6 +157,30 @@ def repair(
         show=None if output == "-" else lambda: show(result),
     )
     finish(report, as_json=as_json, quiet=quiet)
+
+
+def require_one_target(targets: Mapping[str, bool], *, backup: bool, force: bool) -> None:
+    """Refuse options that contradict each other.
+
+    Arguments:
+        targets: the options that say where to write, and whether each was given.
+
+    Raises:
+        UsageError: several say where to write, or an option has no effect.
+    """
+    given = [name for name, is_given in targets.items() if is_given]
+    if len(given) > 1:
+        raise UsageError(f"{' and '.join(given)} both say where to write", hint="choose one")
+    if backup and not targets["--in-place"]:
+        raise UsageError("--backup is for --in-place", hint="nothing else replaces a MODEL")
+    if force and not targets["--out-dir"]:
+        raise UsageError("--force is for --out-dir", hint="leave it out")
+
+
+def is_several(models: Sequence[str]) -> bool:
+    """Whether arguments may lead to more than one file: a folder or a pattern does."""
+    (first, *more) = models
+    return bool(more) or os.path.isdir(first) or ("*" in first and not os.path.exists(first))
 
 
 def show(result: RepairedFile) -> None:

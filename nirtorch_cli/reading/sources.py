@@ -74,6 +74,18 @@ def digest_of(content: Content) -> str:
     return digest.hexdigest()
 
 
+def digest_of_file(path: str) -> str | None:
+    """The SHA-256 of a file in hexadecimal; None if it cannot be read."""
+    digest = hashlib.sha256()
+    try:
+        with open(path, "rb") as file:
+            while piece := file.read(_PIECE):
+                digest.update(piece)
+    except OSError:
+        return None
+    return digest.hexdigest()
+
+
 def released(content: Content) -> None:
     """Give back the memory of a mapped file that was read: it is loaded again when it is used."""
     if isinstance(content, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):

@@ -18,7 +18,7 @@ import torch
 from typer.testing import CliRunner
 
 from nirtorch_cli import load
-from nirtorch_cli.batch.conversions import MANIFEST
+from nirtorch_cli.batch.many import MANIFEST
 from nirtorch_cli.cli.app import app
 from nirtorch_cli.findings.errors import ExitCode
 
@@ -195,7 +195,7 @@ def test_ctrl_c_keeps_what_was_done_and_the_next_run_goes_on() -> None:
     assert process.returncode == ExitCode.INTERRUPTED, stderr
     assert "Traceback" not in stderr
     assert "many/11.nir: interrupted" in stdout
-    assert "not converted: interrupted" in stderr
+    assert "not reached: interrupted" in stderr
     done = [name for name, entry in manifest().items() if entry["status"] == "converted"]
     assert 2 <= len(done) < 12
     again = statuses("many", "--map", "slow.py")
