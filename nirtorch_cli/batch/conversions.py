@@ -18,8 +18,8 @@ from nirtorch_cli.batch.examine import prepared
 from nirtorch_cli.batch.many import Made, Manifest, Task, made, outputs
 from nirtorch_cli.conversion.artefacts.formats import ARTEFACTS
 from nirtorch_cli.conversion.options import Options
+from nirtorch_cli.reading.digests import digest_of_file
 from nirtorch_cli.reading.formats import format_named
-from nirtorch_cli.reading.sources import digest_of_file
 
 CONVERTED = "converted"
 

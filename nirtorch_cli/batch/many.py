@@ -31,8 +31,8 @@ from nirtorch_cli.findings.errors import ExitCode, NirtorchError, UsageError
 from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.findings.frameworks import missing_framework
 from nirtorch_cli.findings.text import quoted
+from nirtorch_cli.reading.digests import digest_of_file
 from nirtorch_cli.reading.processors import usable_cpus
-from nirtorch_cli.reading.sources import digest_of_file
 
 MANIFEST = "nirtorch.json"
 """The file in a folder that says what is in it, and what that was made from."""

@@ -19,7 +19,7 @@ from nirtorch_cli.batch.collect import gathered
 from nirtorch_cli.batch.examine import prepared
 from nirtorch_cli.batch.many import Made, Manifest, Task, made, outputs
 from nirtorch_cli.conversion.artefacts.atomic import atomic_write
-from nirtorch_cli.reading.sources import digest_of_file
+from nirtorch_cli.reading.digests import digest_of_file
 
 REPAIRED, TO_REPAIR, SOUND = "repaired", "to be repaired", "sound"
 

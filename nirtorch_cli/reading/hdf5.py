@@ -27,6 +27,7 @@ import numpy as np
 from nirtorch_cli.findings.errors import ReadError
 from nirtorch_cli.findings.text import quoted
 from nirtorch_cli.reading.chunks import chunked
+from nirtorch_cli.reading.digests import digest_of, released
 from nirtorch_cli.reading.heaps import Content, Heaps
 from nirtorch_cli.reading.limits import (
     FIELD_BYTES,
@@ -39,11 +40,9 @@ from nirtorch_cli.reading.packing import Packing, packing_of
 from nirtorch_cli.reading.sources import (
     Source,
     content_of,
-    digest_of,
     name_of,
     one_line,
     open_failure,
-    released,
     shown,
     text_of,
 )

@@ -8,7 +8,6 @@ so no more than the limit is read from it. Imports no h5py. Cost: linear in the 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import mmap
 import os
 import stat
@@ -63,33 +62,6 @@ def content_of(source: Source, max_bytes: int | None, stack: contextlib.ExitStac
     if not content:
         raise OSError(EMPTY)
     return content
-
-
-def digest_of(content: Content) -> str:
-    """The SHA-256 of the bytes of a source, in hexadecimal."""
-    digest = hashlib.sha256()
-    for start in range(0, len(content), _PIECE):
-        digest.update(content[start : start + _PIECE])
-        released(content)
-    return digest.hexdigest()
-
-
-def digest_of_file(path: str) -> str | None:
-    """The SHA-256 of a file in hexadecimal; None if it cannot be read."""
-    digest = hashlib.sha256()
-    try:
-        with open(path, "rb") as file:
-            while piece := file.read(_PIECE):
-                digest.update(piece)
-    except OSError:
-        return None
-    return digest.hexdigest()
-
-
-def released(content: Content) -> None:
-    """Give back the memory of a mapped file that was read: it is loaded again when it is used."""
-    if isinstance(content, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-        content.madvise(mmap.MADV_DONTNEED)
 
 
 def _read(

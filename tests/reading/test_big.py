@@ -146,7 +146,7 @@ def test_a_module_of_a_graph_has_its_own_memory(tmp_path: Path) -> None:
 def test_the_digest_is_of_the_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.nir"
     stored(path, compression="gzip")
-    monkeypatch.setattr("nirtorch_cli.reading.sources._PIECE", 100_000)
+    monkeypatch.setattr("nirtorch_cli.reading.digests._PIECE", 100_000)
     assert read(path).sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
