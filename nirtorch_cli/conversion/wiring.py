@@ -88,20 +88,35 @@ def call_problem(module: torch.nn.Module) -> str | None:
     if isinstance(module, ConvertedModule):
         ports = len(module.meta.get("inputs", "?")), len(module.meta.get("outputs", "?"))
         return None if ports == (1, 1) else f"has {ports[0]} Inputs and {ports[1]} Outputs, not one"
+    if isinstance(module, torch.nn.RNNBase):
+        return None
     forward = module.forward
-    if getattr(forward, "__func__", None) is torch.nn.Module.forward:
+    function = getattr(forward, "__func__", None)
+    if function is torch.nn.Module.forward:
         return "has no forward"
     stateful = is_stateful(module)
+    # A method is looked at once for all modules of its class.
+    return (
+        _known_call_problem(function, 2, stateful)
+        if function
+        else _call_problem(forward, 1, stateful)
+    )
+
+
+def _call_problem(forward: Callable[..., Any], count: int, stateful: bool) -> str | None:
+    """Why a function does not take so many arguments, and the state by name; None if it does."""
     try:
         signature = inspect.signature(forward)
     except (TypeError, ValueError):
         return None
     try:
-        if not isinstance(module, torch.nn.RNNBase):
-            signature.bind(None, **({"state": None} if stateful else {}))
+        signature.bind(*[None] * count, **({"state": None} if stateful else {}))
     except TypeError as error:
         return f"cannot be called as forward({'x, state=s' if stateful else 'x'}): {error}"
     return None
+
+
+_known_call_problem = lru_cache(maxsize=1024)(_call_problem)
 
 
 class _Wiring:
