@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
+import jsonschema
 import pytest
 from slow import is_slow
 
@@ -40,6 +43,37 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             file = item.path.relative_to(ROOT / "tests").as_posix()
             if is_slow(file, item.originalname, set(item.fixturenames)):
                 item.add_marker("slow")
+
+
+@pytest.fixture(autouse=True)
+def documents_fit_their_schema(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every JSON document that a command makes in a test is held against its schema."""
+    from nirtorch_cli.cli import output
+
+    make = output.document
+
+    def document(report: output.Report) -> dict[str, object]:
+        made = make(report)
+        require_schema(str(made["command"] or "failure"), made)
+        return made
+
+    monkeypatch.setattr(output, "document", document)
+
+
+def require_schema(name: str, document: object) -> None:
+    """Assert that a JSON document, after a trip through JSON, is as `nirtorch schema` says."""
+    validator = validator_of(name)
+    problem = next(validator.iter_errors(json.loads(json.dumps(document))), None)
+    assert problem is None, f"{name}: {problem.json_path}: {problem.message}"
+
+
+@cache
+def validator_of(name: str) -> jsonschema.Draft202012Validator:
+    from nirtorch_cli.cli.schema import schema_of
+
+    schema = schema_of(name)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    return jsonschema.Draft202012Validator(schema)
 
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]

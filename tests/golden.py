@@ -60,6 +60,8 @@ FILES: dict[str, Callable[[], str]] = {
     "help_maps_show.txt": lambda: _command("maps", "show", "--help"),
     "help_repair.txt": lambda: _command("repair", "--help"),
     "help_run.txt": lambda: _command("run", "--help"),
+    "help_schema.txt": lambda: _command("schema", "--help"),
+    "schema_inspect.json": lambda: _command("schema", "inspect"),
 }
 
 

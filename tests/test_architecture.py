@@ -382,6 +382,7 @@ except SystemExit as stop:
         (command("run", "--help"), set()),
         (command("compare", "--help"), set()),
         (command("check", "--list-rules"), set()),
+        (command("schema", "inspect"), set()),
         (command("check", "--explain", "NIR104"), set()),
         ("import nirtorch_cli.graph.inspection", {"nir", "numpy", "h5py"}),
         ("import nirtorch_cli.graph.schedule, nirtorch_cli.conversion.naming", set()),

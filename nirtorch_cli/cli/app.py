@@ -15,7 +15,17 @@ import typer
 import typer.core
 
 from nirtorch_cli._version import __version__
-from nirtorch_cli.cli import check, compare, convert, export, inspect, maps, repair, run
+from nirtorch_cli.cli import (
+    check,
+    compare,
+    convert,
+    export,
+    inspect,
+    maps,
+    repair,
+    run,
+    schema,
+)
 from nirtorch_cli.cli.output import Report, abandon_stdout, finish, stdout_error
 from nirtorch_cli.findings.errors import ExitCode, NirtorchError, UsageError
 from nirtorch_cli.findings.finding import Finding
@@ -215,3 +225,4 @@ for function, epilog in (
 maps.maps_app.command(cls=Command, no_args_is_help=True)(maps.show)
 maps.maps_app.command(cls=Command, no_args_is_help=True)(maps.new)
 app.add_typer(maps.maps_app, name="maps")
+app.command(cls=Command, epilog=schema.EPILOG)(schema.schema)

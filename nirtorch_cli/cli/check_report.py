@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import typer
 
 from nirtorch_cli.batch.reports.formats import REPORTS
-from nirtorch_cli.cli.output import Report, document, finish
+from nirtorch_cli.cli.output import Report, finish, json_text
 from nirtorch_cli.cli.terminal import has_colours
 from nirtorch_cli.conversion.artefacts.atomic import atomic_write
 from nirtorch_cli.reading.formats import format_named
@@ -92,7 +91,7 @@ def json_report(verdicts: Sequence[Verdict]) -> str:
         findings=_all_findings(verdicts),
         exit_code=exit_code(verdicts),
     )
-    return json.dumps(document(report), indent=2, allow_nan=False) + "\n"
+    return json_text(report)
 
 
 def result(verdicts: Sequence[Verdict]) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -20,7 +19,7 @@ from nirtorch_cli.cli.options import (
     Quiet,
     model_source,
 )
-from nirtorch_cli.cli.output import Report, document, finish, shape_text
+from nirtorch_cli.cli.output import Report, finish, json_text, shape_text
 from nirtorch_cli.cli.progress import progress
 from nirtorch_cli.cli.tables import table
 from nirtorch_cli.conversion.artefacts.atomic import atomic_write, require_writable
@@ -31,6 +30,7 @@ from nirtorch_cli.reading.formats import format_by_suffix, format_to_write
 
 if TYPE_CHECKING:
     from nirtorch_cli.drawing.graphs.picture import Picture
+    from nirtorch_cli.graph.described import Described
     from nirtorch_cli.graph.inspection import Inspection
 
 EPILOG = """\b
@@ -172,7 +172,7 @@ def content(report: Report, *, as_json: bool) -> bytes:
     stdout = io.TextIOWrapper(io.BytesIO(), encoding="utf8", newline="\n", write_through=True)
     with contextlib.redirect_stdout(stdout):
         if as_json:
-            print(json.dumps(document(report), indent=2, allow_nan=False, default=str))
+            print(json_text(report), end="")
         elif report.show is not None:
             report.show()
     assert isinstance(stdout.buffer, io.BytesIO)
@@ -208,8 +208,8 @@ def show_tables(inspection: Inspection) -> None:
     if inspection.written_by:
         print(f"by       {' or '.join(inspection.written_by)}, to all appearance")
     print(f"numbers  {sum(node.numbers for node in inspection.nodes):,}")
-    for name, text in inspection.metadata.items():
-        print(f"metadata {printable(name)} = {printable(text)}")
+    for name, entry in inspection.metadata.items():
+        print(f"metadata {printable(name)} = {printable(metadata_text(entry))}")
     print()
     table(
         ["node", "NIR", "input", "output", "parameters"],
@@ -219,7 +219,7 @@ def show_tables(inspection: Inspection) -> None:
                 node.type,
                 shape_text(node.input_shape),
                 shape_text(node.output_shape),
-                ", ".join(f"{name} {text}" for name, text in node.parameters.items()),
+                ", ".join(f"{name} {value.text}" for name, value in node.parameters.items()),
             ]
             for node in inspection.nodes
         ],
@@ -234,3 +234,10 @@ def show_tables(inspection: Inspection) -> None:
         ],
         folds=["to", ""],
     )
+
+
+def metadata_text(entry: Described | dict[str, Described]) -> str:
+    """An entry of metadata for people."""
+    if isinstance(entry, dict):
+        return ", ".join(f"{name} {value.text}" for name, value in entry.items())
+    return entry.text

@@ -146,6 +146,8 @@ def _show_list(packs: list[dict[str, Any]]) -> None:
 
 
 def _show_pack(pack: dict[str, Any]) -> None:
+    from nirtorch_cli.conversion.map_options import written
+
     spec = f"--map {pack['name']}"
     print(f"{spec}   {pack['framework'] or ''} {pack['verified'] or ''}".rstrip())
     if pack["layers"]:
@@ -153,7 +155,8 @@ def _show_pack(pack: dict[str, Any]) -> None:
     print(f"\n{pack['equations']}")
     if pack["options"]:
         print(f"\nOptions, as in {spec}:{pack['options'][0]['name']}=...\n")
-        rows = [[one["name"], one["values"], one["default"]] for one in pack["options"]]
+        options = pack["options"]
+        rows = [[one["name"], one["values"], written(one["default"])] for one in options]
         table(["option", "values", "default"], rows, folds=["values"])
     if pack["nodes"]:
         print()

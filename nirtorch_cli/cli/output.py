@@ -1,7 +1,8 @@
 """Renders a command's report as lines for people or as a document for programs.
 
 stdout is only for the answer; everything else goes to stderr. A JSON document has
-the keys schema_version, command, ok, exit_code, findings and result.
+the keys schema_version, command, ok, exit_code, findings and result; what result holds is in
+`schemas`, which the tests hold every document against.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ def finish(report: Report, *, as_json: bool, quiet: bool) -> None:
         say(note, "note")
     try:
         if as_json:
-            print(json.dumps(document(report), indent=2, allow_nan=False, default=str))
+            print(json_text(report), end="")
         elif report.show is not None:
             report.show()
         sys.stdout.flush()
@@ -79,6 +80,11 @@ def abandon_stdout() -> None:
     """Redirect stdout to nothing, since Python would write to it again at exit."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def json_text(report: Report) -> str:
+    """The document of a report, as text."""
+    return json.dumps(document(report), indent=2, allow_nan=False, default=str) + "\n"
 
 
 def document(report: Report) -> dict[str, Any]:

@@ -6,7 +6,6 @@ what could not be compared fails. Cost: linear in the nodes.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 from nirtorch_cli.comparison.differences import SpikeDifference, ValueDifference, text_of
 from nirtorch_cli.findings.errors import UsageError
 from nirtorch_cli.findings.finding import Finding, Severity
+from nirtorch_cli.findings.plain import plain
 from nirtorch_cli.findings.text import counted, quoted
 
 DEFAULT_ATOL = 1e-5
@@ -155,7 +155,7 @@ class Comparison:
             "first_unknown": None if unknown is None else unknown.node,
             "nodes": [{"first_step": node.first_step, **asdict(node)} for node in self.nodes],
         }
-        return {key: _plain(value) for key, value in values.items()}
+        return {key: plain(value) for key, value in values.items()}
 
 
 def _first(steps: list[tuple[int | None, int]]) -> tuple[int, int] | None:
@@ -192,12 +192,3 @@ def _values_differ(values: dict[str, ValueDifference], atol: float) -> Iterator[
             yield f"{name} is NaN or infinity in {counted(value.not_finite, 'value')}"
         if value.largest is not None and value.place is not None and value.largest > atol:
             yield f"{name} differs by up to {value.largest:.4g} ({text_of(value.place)})"
-
-
-def _plain(value: Any) -> Any:
-    """Plain values; numbers that JSON lacks become text."""
-    if isinstance(value, dict):
-        return {key: _plain(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(inner) for inner in value]
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

@@ -21,12 +21,12 @@ from nirtorch_cli.findings.text import listed, quoted
 class MapOption:
     """An option of a map.
 
-    values: what it takes, in words. default: its default, as it is written in a spec.
+    values: what it takes, in words. default: its default; None if it has none.
     """
 
     name: str
     values: str
-    default: str
+    default: bool | int | float | str | None
 
 
 class MapOptionError(ValueError):
@@ -37,11 +37,17 @@ class MapOptionError(ValueError):
         self.hint = hint
 
 
+def written(default: bool | int | float | str | None) -> str:
+    """A default as it is written in a spec; nothing for None."""
+    text = "" if default is None else str(default)
+    return text.lower() if isinstance(default, bool) else text
+
+
 def options_of(function: Callable[..., Any], handed: Collection[str]) -> list[MapOption]:
     """The options that a spec can give a function, without those that are handed to it."""
     hints = _hints(function)
     return [
-        MapOption(name, _described(hints.get(name, str)), _shown(parameter.default))
+        MapOption(name, _described(hints.get(name, str)), _plain(parameter.default))
         for name, parameter in _parameters(function).items()
         if name not in handed
     ]
@@ -111,10 +117,10 @@ def _described(hint: Any) -> str:
     return " or ".join(parts)
 
 
-def _shown(default: Any) -> str:
+def _plain(default: Any) -> bool | int | float | str | None:
     if default is None or default is inspect.Parameter.empty:
-        return ""
-    return str(default).lower() if isinstance(default, bool) else str(default)
+        return None
+    return default if isinstance(default, (bool, int, float, str)) else str(default)
 
 
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:

@@ -13,17 +13,17 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import nir
-import numpy as np
 
 from nirtorch_cli.findings.finding import Finding
+from nirtorch_cli.findings.plain import plain
 from nirtorch_cli.graph.checks.time import delays_in_steps
+from nirtorch_cli.graph.described import Described, described
 from nirtorch_cli.graph.inlining import inline
 from nirtorch_cli.graph.origin import origin_of
 from nirtorch_cli.graph.plan import plan_graph
 from nirtorch_cli.graph.shapes import input_shape, output_shape
 from nirtorch_cli.graph.sound import examined
 from nirtorch_cli.graph.time_step import TimeStep
-from nirtorch_cli.primitives.parameters import array_of
 from nirtorch_cli.primitives.shape_rules import Shape
 from nirtorch_cli.reading.graphs import ModelFile, read
 from nirtorch_cli.reading.sources import Source
@@ -38,7 +38,7 @@ class InspectedNode:
     type: str
     input_shape: Shape | None
     output_shape: Shape | None
-    parameters: dict[str, str]
+    parameters: dict[str, Described]
     numbers: int
 
 
@@ -59,7 +59,7 @@ class Inspection:
     length of a step, where it is known from, and whether it is not. integrator_input: whether I and
     IF take a charge or a current; integrator_reason: what tells it, if anything does. written_by:
     the programs that may have written it, by the traces that they leave. metadata: by the path of
-    the node and the name of the entry.
+    the node and the name of the entry, which may have entries of its own.
     """
 
     file: str | None
@@ -70,7 +70,7 @@ class Inspection:
     nodes: list[InspectedNode] = field(default_factory=list)
     edges: list[InspectedEdge] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
-    metadata: dict[str, str] = field(default_factory=dict)
+    metadata: dict[str, Described | dict[str, Described]] = field(default_factory=dict)
     dt_is_guess: bool = False
     integrator_input: str = "charge"
     integrator_reason: str | None = None
@@ -79,7 +79,8 @@ class Inspection:
 
     def to_json(self) -> dict[str, Any]:
         """The inspection as a JSON object: what `nirtorch inspect --json` prints, in one dict."""
-        return asdict(self)
+        shown: dict[str, Any] = plain(asdict(self))
+        return shown
 
 
 def inspect(
@@ -165,14 +166,14 @@ class _Lister:
             self.list_node(where[name], flat.nodes[name])
 
     def list_node(self, path: str, node: nir.NIRNode) -> None:
-        parameters = dict(_parameters(node))
+        parameters = {name: described(value) for name, value in _parameters(node)}
         row = InspectedNode(
             node=path,
             type=type_name(node),
             input_shape=input_shape(node),
             output_shape=output_shape(node),
-            parameters={name: _described(value) for name, value in parameters.items()},
-            numbers=sum(map(_count, parameters.values())),
+            parameters=parameters,
+            numbers=sum(parameter.count for parameter in parameters.values()),
         )
         self.inspection.nodes.append(row)
         self.inspection.findings.extend(delays_in_steps({path: node}, self.step))
@@ -194,42 +195,18 @@ def _parameters(node: nir.NIRNode) -> Iterator[tuple[str, Any]]:
             yield name, value
 
 
-def _metadata(node: nir.NIRNode, path: str) -> Iterator[tuple[str, str]]:
-    """The metadata of a graph and of its nodes, each entry in few characters."""
+def _metadata(
+    node: nir.NIRNode, path: str
+) -> Iterator[tuple[str, Described | dict[str, Described]]]:
+    """The metadata of a graph and of its nodes."""
     for key, value in (getattr(node, "metadata", None) or {}).items():
-        if isinstance(value, dict):
-            shown = ", ".join(f"{name} {_described(inner)}" for name, inner in value.items())
-        else:
-            shown = _described(value)
-        yield f"{path}: {key}" if path else str(key), shown
+        is_nested = isinstance(value, dict)
+        yield (
+            f"{path}: {key}" if path else str(key),
+            {str(name): described(inner) for name, inner in value.items()}
+            if is_nested
+            else described(value),
+        )
     if isinstance(node, nir.NIRGraph):
         for name, inner in node.nodes.items():
             yield from _metadata(inner, f"{path}/{name}" if path else name)
-
-
-def _count(value: Any) -> int:
-    try:
-        array = array_of(value)
-    except ValueError:
-        return 0
-    return array.size if array.dtype.kind in "fiub" else 0
-
-
-def _described(value: Any) -> str:
-    """A parameter in few characters: one value if all are the same, else shape and range."""
-    if value is None or isinstance(value, str):
-        return str(value)
-    try:
-        array = array_of(value)
-    except ValueError:
-        return type(value).__name__
-    if array.dtype.kind == "b":
-        array = array.astype(np.int64)
-    if array.dtype.kind not in "fiu" or array.size == 0:
-        return f"{array.dtype} {array.shape}"
-    low, high = array.min(), array.max()
-    if low == high:
-        return f"{low:g}" if array.ndim <= 1 else f"{'x'.join(map(str, array.shape))} of {low:g}"
-    if array.size <= 3:
-        return str(array.tolist()).replace(" ", "")
-    return f"{'x'.join(map(str, array.shape))} in {low:.3g}..{high:.3g}"

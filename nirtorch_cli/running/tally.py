@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nirtorch_cli.findings.plain import plain
 from nirtorch_cli.primitives.broadcasting import Array
 
 
@@ -58,9 +59,7 @@ class Tally:
         if not self.count:
             return OutputStatistics(shape, self.dtype)
         numbers = (self.total / self.count, self.low, self.high)
-        return OutputStatistics(
-            shape, self.dtype, *(n if math.isfinite(n) else str(n) for n in numbers)
-        )
+        return OutputStatistics(shape, self.dtype, *plain(numbers))
 
 
 def statistics(values: Array) -> OutputStatistics:

@@ -16,6 +16,7 @@ from typer.testing import CliRunner, Result
 import nirtorch_cli
 from nirtorch_cli.cli.app import app
 from nirtorch_cli.conversion.importing import installed_packs
+from nirtorch_cli.conversion.map_options import written
 from nirtorch_cli.findings.errors import ExitCode
 
 PACKS = (
@@ -159,7 +160,8 @@ def test_a_pack_in_json(name: str) -> None:
         "name", "framework", "verified", "from", "options", "layers", "dt", "nodes", "equations",
     }  # fmt: skip
     assert pack["name"] == name
-    assert {o["name"]: (o["values"], o["default"]) for o in pack["options"]} == OPTIONS[name]
+    options = {o["name"]: (o["values"], written(o["default"])) for o in pack["options"]}
+    assert options == OPTIONS[name]
     found = getattr(import_module(f"nirtorch_mappings.{name}"), "PACK", None)
     if found is not None:
         assert pack["nodes"] == dict(found.nodes)

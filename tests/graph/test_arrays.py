@@ -102,7 +102,11 @@ def test_what_exporters_leave_is_taken_as_arrays(name: str) -> None:
     given, plain = (make() for make in CASES[name])
     found = inspect(given).to_json()
     expected = inspect(plain).to_json()
-    assert found.pop("nodes")[1]["parameters"] == expected.pop("nodes")[1]["parameters"]
+    values, others = (shown.pop("nodes")[1]["parameters"] for shown in (found, expected))
+    assert values.keys() == others.keys()
+    for name, value in values.items():
+        assert value["min"] == pytest.approx(others[name]["min"])  # it may be rounded to float32
+        assert value["max"] == pytest.approx(others[name]["max"])
     assert found.pop("metadata").keys() == expected.pop("metadata").keys()
     assert found == expected
     one, other = (nir_to_torch(graph, {}, default_map(dt=DT)) for graph in (given, plain))
@@ -159,7 +163,7 @@ def test_a_type_of_ones_own_is_left_alone() -> None:
     nir_to_torch(with_node(own), {Own: lambda node: seen.append(node.gain) or torch.nn.Identity()})
     assert seen[0] is own.gain
     row = next(row for row in inspect(with_node(own)).nodes if row.node == "a")
-    assert row.parameters == {"gain": "1", "odd": "list"}
+    assert {n: value.text for n, value in row.parameters.items()} == {"gain": "1", "odd": "list"}
 
 
 WRONG: dict[str, tuple[Any, str, str | None]] = {

@@ -109,7 +109,10 @@ def test_a_parameter_in_few_characters(value: Any, text: str, count: int) -> Non
     node = nir.Scale(np.ones(2))
     node.extra = value
     row = row_of(node)
-    assert row.parameters == {"scale": "1", "extra": text}
+    assert {name: value.text for name, value in row.parameters.items()} == {
+        "scale": "1",
+        "extra": text,
+    }
     assert row.numbers == 2 + count
 
 

@@ -196,7 +196,7 @@ class _Builder:
                 self.add(prefix, "NIRGraph in a loop", lines, "graph")
         shapes = f"{shape_label(row.input_shape)} -> {shape_label(row.output_shape)}"
         lines = [row.node, f"{row.type}: {shapes}"]
-        lines += [f"{name} {text}" for name, text in row.parameters.items()]
+        lines += [f"{name} {value.text}" for name, value in row.parameters.items()]
         detail = f"{row.type} {shape_label(row.output_shape)}"
         self.add(row.node, detail, lines, kind_of(row.type))
 
