@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from nirtorch_cli.conversion.packs import Context as Context
     from nirtorch_cli.conversion.packs import Pack as Pack
     from nirtorch_cli.conversion.source_graph import to_nir as to_nir
+    from nirtorch_cli.drawing.graphs.picture import Picture as Picture
+    from nirtorch_cli.drawing.graphs.picture import draw as draw
     from nirtorch_cli.findings.errors import ContractError as ContractError
     from nirtorch_cli.findings.errors import ConversionError as ConversionError
     from nirtorch_cli.findings.errors import MapError as MapError
@@ -72,6 +74,7 @@ _HOME = {
     "NirtorchWarning": "findings.warnings",
     "OutputError": "findings.errors",
     "Pack": "conversion.packs",
+    "Picture": "drawing.graphs.picture",
     "Primitive": "primitives.table",
     "ReadError": "findings.errors",
     "SaveError": "findings.errors",
@@ -85,6 +88,7 @@ _HOME = {
     "check": "batch.check",
     "compare_modules": "comparison.modules",
     "default_map": "conversion.defaults",
+    "draw": "drawing.graphs.picture",
     "inspect": "graph.inspection",
     "load": "conversion.artefacts.pt",
     "load_weights": "conversion.artefacts.safetensors",

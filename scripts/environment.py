@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDER = Path(os.environ.get("NIRTORCH_ENVIRONMENT", ROOT / ".venv"))
 CONSTRAINTS = ROOT / "scripts" / "constraints.txt"
 FRAMEWORKS = ROOT / "scripts" / "frameworks.txt"
-EXTRAS = "dev,frameworks,plot,safetensors,onnx,fast"
+EXTRAS = "dev,frameworks,plot,draw,safetensors,onnx,fast"
 STAMP = "installed"
 """The file in an environment that says for which pins it was filled."""
 

@@ -171,11 +171,11 @@ def rules_table() -> str:
 
 def picture() -> str:
     """What `inspect --format mermaid` draws of the recurrent model."""
-    from nirtorch_cli.drawing.graphs.picture import draw
+    from nirtorch_cli.drawing.graphs.picture import rendered
     from nirtorch_cli.graph.inspection import inspect
     from nirtorch_cli.reading.graphs import read
 
-    text = draw(inspect(read(DATA / "digits_recurrent.nir")), "mermaid").text
+    text = rendered(inspect(read(DATA / "digits_recurrent.nir")), "mermaid").text
     return f"```mermaid\n{text}```\n"
 
 

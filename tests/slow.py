@@ -52,6 +52,7 @@ SLOW: Mapping[str, tuple[str, ...]] = {
         "test_exported",
     ),
     "conversion/test_naming.py": ("test_hostile_names_survive_saving",),
+    "drawing/test_draw.py": ("test_a_conversion_loads_no_drawing",),
     "drawing/test_pictures.py": ALL,
     "drawing/test_runs.py": ALL,
     "frameworks/test_packs.py": ALL,

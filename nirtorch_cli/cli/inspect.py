@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -26,10 +27,10 @@ from nirtorch_cli.conversion.artefacts.atomic import atomic_write, require_writa
 from nirtorch_cli.drawing.graphs.formats import GRAPHS, LISTS, Direction, Wrap
 from nirtorch_cli.findings.errors import ExitCode, UsageError
 from nirtorch_cli.findings.text import counted, printable, quoted
-from nirtorch_cli.reading.formats import format_by_suffix, format_to_write
+from nirtorch_cli.reading.formats import format_by_suffix, format_named, format_to_write
 
 if TYPE_CHECKING:
-    from nirtorch_cli.drawing.graphs.picture import Picture
+    from nirtorch_cli.drawing.graphs.picture import Rendered
     from nirtorch_cli.graph.described import Described
     from nirtorch_cli.graph.inspection import Inspection
 
@@ -40,10 +41,11 @@ Examples:
   nirtorch inspect model.nir -o model.svg
   nirtorch inspect model.nir -o model.svg --direction right --wrap never
   nirtorch inspect model.nir --format mermaid
+  nirtorch inspect model.nir -o model.pdf
 """
 
 
-FormatName = Literal["text", "json", "svg", "dot", "mermaid"]
+FormatName = Literal["text", "json", "svg", "dot", "mermaid", "png", "pdf"]
 """What the answer is written in: the formats of `drawing.graphs.formats`."""
 
 FORMATS = (*LISTS, *GRAPHS)
@@ -56,7 +58,7 @@ def inspect(
         typer.Option(
             "--format",
             metavar="|".join(found.name for found in FORMATS),
-            help="What to write; svg, dot and mermaid draw the graph. "
+            help="What to write; all but text and json draw the graph. "
             "[default: as the name of OUT ends, or text]",
             show_default=False,
         ),
@@ -72,7 +74,7 @@ def inspect(
     wrap: Annotated[
         Wrap | None,
         typer.Option(
-            help="Cut the rows of an svg into columns; auto: if more than 3,000 pixels high. "
+            help="Cut the rows of a picture into columns; auto: if more than 3,000 pixels high. "
             "[default: auto]",
             show_default=False,
         ),
@@ -95,6 +97,7 @@ def inspect(
 
     chosen = chosen_format(form, as_json, output)
     check_picture_options(chosen, direction, wrap)
+    check_picture(chosen, output)
     if output != "-":
         require_writable(output, clobber=not no_clobber, source=None if model == "-" else model)
     with progress(enabled=not quiet) as stage:
@@ -150,21 +153,44 @@ def check_picture_options(chosen: str, direction: Direction | None, wrap: Wrap |
     Raises:
         UsageError: --direction or --wrap is not used.
     """
-    if direction is not None and chosen in ("text", "json"):
+    is_list = chosen in [found.name for found in LISTS]
+    if direction is not None and is_list:
         text = f"--direction is not used here: {chosen} is not a picture"
-        raise UsageError(text, hint="give --format svg, dot or mermaid")
-    if wrap is not None and chosen != "svg":
+        raise UsageError(text, hint=f"give --format {_one_of([one.name for one in GRAPHS])}")
+    wrapped = [found.name for found in GRAPHS if "wrap" in found.takes]
+    if wrap is not None and chosen not in wrapped:
         text = f"--wrap is not used here: {chosen} is not cut into columns"
-        raise UsageError(text, hint="give --format svg")
+        raise UsageError(text, hint=f"give --format {_one_of(wrapped)}")
 
 
-def drawn(inspection: Inspection, chosen: str, direction: Direction, wrap: Wrap) -> Picture | None:
+def _one_of(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} or {names[-1]}"
+
+
+def check_picture(chosen: str, output: str) -> None:
+    """Refuse a picture that cannot be drawn, or shown, before any work is done.
+
+    Raises:
+        UsageError: it is binary, and stdout a terminal.
+        MissingFrameworkError: typst, which it needs, is not installed.
+    """
+    form = format_named(chosen, FORMATS)
+    if form.is_binary and output == "-" and sys.stdout.isatty():
+        text = f"--format {chosen} would write a binary file to the terminal"
+        raise UsageError(text, hint="redirect it, or name a file with -o")
+    if form.needs is not None:
+        from nirtorch_cli.drawing.graphs.typeset import require_typst
+
+        require_typst()
+
+
+def drawn(inspection: Inspection, chosen: str, direction: Direction, wrap: Wrap) -> Rendered | None:
     """The picture, if one was asked for."""
-    if chosen in ("text", "json"):
+    if chosen in [found.name for found in LISTS]:
         return None
-    from nirtorch_cli.drawing.graphs.picture import draw
+    from nirtorch_cli.drawing.graphs.picture import rendered
 
-    return draw(inspection, chosen, direction=direction, wrap=wrap)
+    return rendered(inspection, chosen, direction=direction, wrap=wrap)
 
 
 def content(report: Report, *, as_json: bool) -> bytes:
@@ -188,13 +214,13 @@ def summary(inspection: Inspection) -> str:
     )
 
 
-def show(inspection: Inspection, picture: Picture | None) -> None:
+def show(inspection: Inspection, picture: Rendered | None) -> None:
     """The answer on stdout, in any format but JSON."""
     if picture is None:
         show_tables(inspection)
         return
     sys.stdout.flush()
-    sys.stdout.buffer.write(picture.text.encode("utf8"))  # for any encoding of the terminal
+    sys.stdout.buffer.write(picture.content)  # for any encoding of the terminal
 
 
 def show_tables(inspection: Inspection) -> None:

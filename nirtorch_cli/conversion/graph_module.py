@@ -13,13 +13,17 @@ import contextlib
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
 from nirtorch_cli.conversion.importing import map_folders, module_of
 from nirtorch_cli.conversion.state import StateTracer
-from nirtorch_cli.findings.errors import MapError
+from nirtorch_cli.findings.errors import MapError, NirtorchError
+from nirtorch_cli.reading.formats import loaded
+
+if TYPE_CHECKING:
+    import nir
 
 NIR_NAME = "nir_name"
 """Where the `meta` of an fx node keeps the NIR name of the node it stands for."""
@@ -72,6 +76,35 @@ class ConvertedModule(torch.fx.GraphModule):
         # Each nested module compiled itself when it was made; torch would do it again for
         # every graph around it.
         return []
+
+    def _nir_graph_(self) -> tuple[nir.NIRGraph, str | None, float]:
+        """What `nirtorch_cli.draw` draws: the graph as it is now, the file's name, and dt."""
+        graph = loaded(_SHOWN_GRAPH)(self)
+        return graph, self.meta.get("file"), float(self.meta["dt"])
+
+    def _repr_svg_(self) -> str | None:
+        """What a notebook shows at the end of a cell; None if the picture would be too large."""
+        return self._shown("_repr_svg_")
+
+    def _repr_html_(self) -> str | None:
+        return self._shown("_repr_html_")
+
+    def _shown(self, form: str) -> str | None:
+        if len(self.graph.nodes) > _MOST_SHOWN:
+            return None
+        try:
+            shown: str = getattr(loaded(_DRAW)(self), form)()
+        except NirtorchError:  # it keeps no graph, say: the notebook shows its text
+            return None
+        return shown
+
+
+_SHOWN_GRAPH = "nirtorch_cli.conversion.source_graph:shown_graph"
+_DRAW = "nirtorch_cli.drawing.graphs.picture:draw"
+"""What pictures are made by, named as text: a conversion loads neither."""
+
+_MOST_SHOWN = 3000
+"""How many fx nodes a module has whose picture is shown without being asked for."""
 
 
 _DERIVED = ("_graph", "_code", "_lineno_map", "_prologue_start", "_tracer_cls")

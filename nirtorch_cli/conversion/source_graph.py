@@ -129,11 +129,32 @@ def to_nir(module: torch.nn.Module) -> nir.NIRGraph:
         >>> module = nir_to_torch("model.nir", {})
         >>> nir.write("tuned.nir", to_nir(module))
     """
+    graph, lost, changed = _current(module)
+    if lost or changed:
+        raise SaveError([*lost, *changed])
+    return graph
+
+
+def shown_graph(module: torch.nn.Module) -> nir.NIRGraph:
+    """The same for a picture: what is no parameter of NIR may have changed.
+
+    Raises:
+        SaveError: a tensor is gone. ConversionError: see `to_nir`.
+    """
+    graph, lost, _ = _current(module)
+    if lost:
+        raise SaveError(lost)
+    return graph
+
+
+def _current(module: torch.nn.Module) -> tuple[nir.NIRGraph, list[Finding], list[Finding]]:
+    """The graph as the module has it, what the module lacks, and what it changed beside it."""
     source = getattr(module, "meta", {}).get(SOURCE)
     if not isinstance(module, ConvertedModule) or not isinstance(source, SourceGraph):
         raise ConversionError("NIR801", "it does not keep the NIR graph that it was made from")
     modules = dict(modules_of(module))
-    problems: list[Finding] = []
+    lost: list[Finding] = []
+    changed: list[Finding] = []
 
     def filled(node: nir.NIRNode, path: str) -> nir.NIRNode:
         written, mine = copy.copy(node), modules.get(path)
@@ -146,20 +167,17 @@ def to_nir(module: torch.nn.Module) -> nir.NIRGraph:
                     vars(written)[name] = value.value(tensor)
                 else:
                     text = f"its module has no tensor {quoted(name)} any more"
-                    problems.append(Finding("NIR508", "error", text, path))
+                    lost.append(Finding("NIR508", "error", text, path))
             else:
                 vars(written)[name] = _copied(value)
         if path in source.digests and (
             mine is None or _digest(_tensors(mine), held) != source.digests[path]
         ):
             text = f"its module {type(mine).__name__} was changed, and not in NIR's parameters"
-            problems.append(Finding("NIR508", "error", text, path, hint="save it as .pt or .pt2"))
+            changed.append(Finding("NIR508", "error", text, path, hint="save it as .pt or .pt2"))
         return written
 
-    graph = _mapped(source.graph, filled, modules)
-    if problems:
-        raise SaveError(problems)
-    return graph
+    return _mapped(source.graph, filled, modules), lost, changed
 
 
 def modules_of(module: ConvertedModule, prefix: str = "") -> Iterator[tuple[str, torch.nn.Module]]:

@@ -18,6 +18,7 @@ _INSTALLED_WITH = {
     "h5py": "pip install h5py",
     "rich": "pip install rich",
     "matplotlib": "pip install 'nirtorch-cli[plot]'",
+    "typst": "pip install 'nirtorch-cli[draw]'",
     "safetensors": "pip install 'nirtorch-cli[safetensors]'",
     "onnx": "pip install 'nirtorch-cli[onnx]'",
     "onnxscript": "pip install 'nirtorch-cli[onnx]'",

@@ -31,6 +31,7 @@ class Format:
         takes: the names of further options of its writer.
         beside: the suffix of a second file that is written beside it, under the same name.
         used: how it is used, where that is not by this program's commands.
+        is_binary: whether it is nothing for a terminal.
     """
 
     name: str
@@ -43,16 +44,17 @@ class Format:
     takes: tuple[str, ...] = ()
     beside: str | None = None
     used: str | None = None
+    is_binary: bool = False
 
     def write(self) -> Callable[..., Any]:
         """The function that writes it."""
         assert self.writer is not None
-        return _loaded(self.writer)
+        return loaded(self.writer)
 
     def read(self) -> Callable[..., Any]:
         """The function that reads it."""
         assert self.reader is not None
-        return _loaded(self.reader)
+        return loaded(self.reader)
 
 
 def suffix_of(path: str) -> str:
@@ -112,7 +114,8 @@ def format_by_content(content: bytes, formats: Sequence[Format]) -> Format | Non
     return next((found for found in known if content.startswith(found.signatures)), None)
 
 
-def _loaded(text: str) -> Callable[..., Any]:
+def loaded(text: str) -> Callable[..., Any]:
+    """What a text `package.file:name` names."""
     file, _, name = text.partition(":")
     found: Callable[..., Any] = getattr(importlib.import_module(file), name)
     return found

@@ -31,10 +31,11 @@ from nirtorch_cli.drawing.graphs.labels import LONGEST, MARKS, STYLES, columns, 
 from nirtorch_cli.drawing.graphs.layering import TALLEST
 from nirtorch_cli.drawing.graphs.layout import Drawing, Rectangle, draw_scene
 from nirtorch_cli.drawing.graphs.mermaid import MOST_CHARACTERS, MOST_EDGES
-from nirtorch_cli.drawing.graphs.picture import Picture, draw
+from nirtorch_cli.drawing.graphs.picture import Rendered, rendered
 from nirtorch_cli.drawing.graphs.scene import ROOT, Link, Scene, scene_of
 from nirtorch_cli.findings.errors import ExitCode
 from nirtorch_cli.findings.finding import Finding
+from nirtorch_cli.graph.described import described
 from nirtorch_cli.graph.inspection import InspectedEdge, InspectedNode, Inspection, inspect
 from nirtorch_cli.reading.graphs import ModelFile
 
@@ -51,7 +52,7 @@ def inspection(
     nodes: Nodes, edges: Edges, file: str = "model.nir", findings: list[Finding] | None = None
 ) -> Inspection:
     rows = [
-        InspectedNode(name, kind, (2,), (3, 4), {"tau": "0.1"} if kind == "LIF" else {}, 2)
+        InspectedNode(name, kind, (2,), (3, 4), {"tau": described(0.1)} if kind == "LIF" else {}, 2)
         for name, kind in nodes
     ]
     drawn = [InspectedEdge(*edge) for edge in edges]
@@ -244,7 +245,7 @@ def ghosts(found: Inspection) -> set[str]:
 @every_example
 def test_an_svg_has_every_node_and_every_edge_once(name: str) -> None:
     found = EXAMPLES[name]()
-    picture = draw(found, "svg").text
+    picture = rendered(found, "svg").text
     nodes = elements(picture, "g", "node") + elements(picture, "g", "box")
     drawn = sorted(title_of(node).splitlines()[0] for node in nodes)
     opened = {"loop"} if found is NESTED else set()
@@ -262,12 +263,12 @@ def test_an_svg_has_every_node_and_every_edge_once(name: str) -> None:
 @every_example
 def test_every_delayed_edge_of_an_svg_is_labelled(name: str) -> None:
     found = EXAMPLES[name]()
-    texts = [text.text for text in ET.fromstring(draw(found, "svg").text).iter(f"{SVG}text")]
+    texts = [text.text for text in ET.fromstring(rendered(found, "svg").text).iter(f"{SVG}text")]
     assert texts.count("1 step") == sum(edge.delayed for edge in found.edges)
 
 
 def test_what_stands_on_a_node_and_in_its_tooltip() -> None:
-    picture = draw(RECURRENT, "svg").text
+    picture = rendered(RECURRENT, "svg").text
     (lif,) = [node for node in elements(picture, "g", "neuron") if "node" in node.get("class", "")]
     assert [text.text for text in lif.iter(f"{SVG}text")] == ["lif", "LIF 3x4"]
     assert title_of(lif) == "lif\nLIF: 2 -> 3x4\ntau 0.1"
@@ -291,7 +292,7 @@ def test_a_label_stands_on_no_node_and_on_a_line_only_in_its_own(name: str, dire
     found = EXAMPLES[name]()
     scene = scene_of(found)
     drawing = draw_scene(scene, direction)
-    labels = label_places(draw(found, "svg", direction=direction).text)
+    labels = label_places(rendered(found, "svg", direction=direction).text)
     delayed = [turn for turn, link in enumerate(scene.links) if link.delayed]
     for one, other in combinations(labels, 2):
         assert not overlap(one, other, -0.2)
@@ -312,7 +313,7 @@ def test_labels_of_small_loops_stand_on_no_line() -> None:
         for direction in ("down", "right"):
             scene = scene_of(found)
             drawing = draw_scene(scene, direction)  # type: ignore[arg-type]
-            picture = draw(found, "svg", direction=direction).text  # type: ignore[arg-type]
+            picture = rendered(found, "svg", direction=direction).text  # type: ignore[arg-type]
             places = label_places(picture)
             assert len(places) == sum(link.delayed for link in scene.links) > 0
             for route in drawing.routes:
@@ -321,7 +322,7 @@ def test_labels_of_small_loops_stand_on_no_line() -> None:
 
 
 def test_the_page_is_white_and_as_large_as_the_picture() -> None:
-    root = ET.fromstring(draw(RECURRENT, "svg").text)
+    root = ET.fromstring(rendered(RECURRENT, "svg").text)
     first = next(root.iter(f"{SVG}rect"))
     assert first.get("class") == "paper"
     assert (first.get("width"), first.get("height")) == (root.get("width"), root.get("height"))
@@ -375,7 +376,7 @@ EVERY_KIND = inspection(
 
 @pytest.mark.parametrize("is_dark", [False, True])
 def test_text_and_lines_of_an_svg_can_be_read_on_a_light_and_on_a_dark_page(is_dark: bool) -> None:
-    style = ET.fromstring(draw(EVERY_KIND, "svg").text).findtext(f"{SVG}style") or ""
+    style = ET.fromstring(rendered(EVERY_KIND, "svg").text).findtext(f"{SVG}style") or ""
     light, dark = style.split("@media (prefers-color-scheme: dark) {")
     rules = rules_of(dark if is_dark else light)
     assert set(rules_of(dark)) == {key for key, colours in rules_of(light).items() if colours}
@@ -396,7 +397,7 @@ def test_text_and_lines_of_an_svg_can_be_read_on_a_light_and_on_a_dark_page(is_d
 
 
 def test_mermaid_shows_on_the_themes_of_light_and_of_dark_pages() -> None:
-    text = draw(EVERY_KIND, "mermaid").text
+    text = rendered(EVERY_KIND, "mermaid").text
     assert "linkStyle default" not in text  # lines have the colour of the theme
     classes = dict(re.findall(r"classDef nir_(\w+) (.*)", text))
     assert set(classes) == {*STYLES, *MARKS}
@@ -414,7 +415,7 @@ def test_mermaid_shows_on_the_themes_of_light_and_of_dark_pages() -> None:
 
 
 def test_nodes_with_findings_are_marked_and_say_why() -> None:
-    root = ET.fromstring(draw(EVERY_KIND, "svg").text)
+    root = ET.fromstring(rendered(EVERY_KIND, "svg").text)
     marked = {
         title_of(group).splitlines()[0]: group
         for group in root.iter(f"{SVG}g")
@@ -442,20 +443,20 @@ def test_nodes_with_findings_are_marked_and_say_why() -> None:
 
 
 def test_marks_in_dot_and_mermaid_say_why() -> None:
-    text = draw(EVERY_KIND, "dot").text
+    text = rendered(EVERY_KIND, "dot").text
     lines = {line.split("[")[0].strip(): line for line in text.splitlines() if " [label=" in line}
     assert 'label="w\\nAffine 3x4\\nerror NIR301"' in lines["n1"]
     assert "penwidth=2, peripheries=2" in lines["n1"]
     assert "error NIR301: weight 1 of 4 values are NaN" in lines["n1"]
     assert "peripheries" not in lines["n0"]
     assert 'label="g  NIRGraph 3x4  repaired NIR202"' in text
-    chart = draw(EVERY_KIND, "mermaid").text
+    chart = rendered(EVERY_KIND, "mermaid").text
     assert '["<b>w</b><br>Affine 3x4<br>error NIR301"]' in chart
     assert '["<b>g</b> NIRGraph 3x4 repaired NIR202"]' in chart
     assert "class n1 nir_error" in chart
     assert "warning NIR304: v_reset at or above v_threshold" in chart
     assert chart.count("  click n") == 3
-    assert "click" not in draw(RECURRENT, "mermaid").text
+    assert "click" not in rendered(RECURRENT, "mermaid").text
 
 
 def test_the_worst_finding_marks_a_node_and_what_is_only_good_to_know_does_not() -> None:
@@ -494,14 +495,14 @@ def test_alike_nodes_beside_each_other_stand_in_natural_order() -> None:
     assert len({at[name].y for name in names}) == 1
     pattern = {"dot": r'\[label="(b\d+)', "mermaid": r"<b>(b\d+)</b>"}
     for form, label in pattern.items():
-        assert re.findall(label, draw(found, form).text) == names  # type: ignore[arg-type]
+        assert re.findall(label, rendered(found, form).text) == names  # type: ignore[arg-type]
 
 
 def test_natural_order_changes_no_chain() -> None:
     chained = ["b2", "b1", "b10", "a", "b3"]
     edges = [(a, b, False) for a, b in pairwise(chained)]
     found = inspection([(name, "LIF") for name in chained], edges)
-    assert re.findall(r"<b>(\w+)</b>", draw(found, "mermaid").text) == chained
+    assert re.findall(r"<b>(\w+)</b>", rendered(found, "mermaid").text) == chained
     drawing = draw_scene(scene_of(found))
     assert [place.y for place in drawing.rectangles] == sorted(p.y for p in drawing.rectangles)
 
@@ -513,7 +514,7 @@ DOT_EDGE = re.compile(r"^  n(\d+) -> n(\d+) \[(.*)\]$", re.MULTILINE)
 @every_example
 def test_dot_has_every_node_and_every_edge_once(name: str) -> None:
     found = EXAMPLES[name]()
-    scene, text = scene_of(found), draw(found, "dot").text
+    scene, text = scene_of(found), rendered(found, "dot").text
     nodes = [int(number) for number, rest in DOT_NODE.findall(text) if "shape=point" not in rest]
     assert sorted(nodes) == [item.number for item in scene.items if not item.is_box]
     boxes = re.findall(r"^ *subgraph cluster_(\d+) \{$", text, re.MULTILINE)
@@ -553,7 +554,7 @@ def mermaid_lines(text: str) -> list[dict[str, str | None]]:
 @every_example
 def test_mermaid_has_every_node_and_every_edge_once(name: str) -> None:
     found = EXAMPLES[name]()
-    scene, text = scene_of(found), draw(found, "mermaid").text
+    scene, text = scene_of(found), rendered(found, "mermaid").text
     lines = mermaid_lines(text)
     numbers = [int(n) for line in lines for n in (line["node"], line["box"]) if n is not None]
     assert sorted(numbers) == [item.number for item in scene.items]
@@ -575,7 +576,7 @@ def test_what_is_inside_a_box_stands_inside_it() -> None:
     ):
         scene = scene_of(NESTED)
         around, seen = [ROOT], {}
-        for line in draw(NESTED, form).text.splitlines():  # type: ignore[arg-type]
+        for line in rendered(NESTED, form).text.splitlines():  # type: ignore[arg-type]
             if match := re.search(opening, line):
                 seen[int(match[1])] = around[-1]
                 around.append(int(match[1]))
@@ -587,13 +588,13 @@ def test_what_is_inside_a_box_stands_inside_it() -> None:
 
 
 def test_mermaid_says_when_it_is_too_much_for_mermaid() -> None:
-    assert draw(RECURRENT, "mermaid").notes == ()
-    (note,) = draw(star(MOST_EDGES // 2 + 1), "mermaid").notes
+    assert rendered(RECURRENT, "mermaid").notes == ()
+    (note,) = rendered(star(MOST_EDGES // 2 + 1), "mermaid").notes
     assert "500 edges and 50,000 characters" in note
-    long = draw(inspection([(f"{n}" * 20, "LIF") for n in range(1500)], []), "mermaid")
+    long = rendered(inspection([(f"{n}" * 20, "LIF") for n in range(1500)], []), "mermaid")
     assert len(long.text) > MOST_CHARACTERS
     assert len(long.notes) == 1
-    assert draw(star(MOST_EDGES), "svg").notes == draw(star(MOST_EDGES), "dot").notes == ()
+    assert rendered(star(MOST_EDGES), "svg").notes == rendered(star(MOST_EDGES), "dot").notes == ()
 
 
 # ---------------------------------------------------------------------- where it belongs
@@ -769,16 +770,16 @@ def without_links_to_what_is_inside(scene: Scene) -> Scene:
 @settings(max_examples=60, deadline=None)
 def test_any_graph_is_drawn_in_every_form(found: Inspection) -> None:
     scene = scene_of(found)
-    picture = ET.fromstring(draw(found, "svg").text)
+    picture = ET.fromstring(rendered(found, "svg").text)
     assert len([e for e in picture.iter(f"{SVG}path") if e.get("id")]) == len(found.edges)
     assert len([e for e in picture.iter(f"{SVG}g") if e.get("id")]) == len(scene.items)
-    assert len(DOT_EDGE.findall(draw(found, "dot").text)) == len(found.edges)
-    lines = mermaid_lines(draw(found, "mermaid").text)
+    assert len(DOT_EDGE.findall(rendered(found, "dot").text)) == len(found.edges)
+    lines = mermaid_lines(rendered(found, "mermaid").text)
     assert sum(line["arrow"] is not None for line in lines) == len(found.edges)
 
 
 def size(found: Inspection) -> tuple[float, float]:
-    return size_of(draw(found, "svg").text)
+    return size_of(rendered(found, "svg").text)
 
 
 def size_of(picture: str) -> tuple[float, float]:
@@ -853,10 +854,10 @@ def test_a_picture_to_the_right_has_its_rows_as_columns() -> None:
     rows, columns = rows_and_columns(wrapped)
     assert 1 < rows < columns
     assert wrapped.size[0] <= TALLEST
-    assert "rankdir=LR" in draw(chain(3), "dot", direction="right").text
-    assert "rankdir=TB" in draw(chain(3), "dot").text
-    assert draw(chain(3), "mermaid", direction="right").text.startswith("flowchart LR\n")
-    nested = draw(NESTED, "mermaid", direction="right").text
+    assert "rankdir=LR" in rendered(chain(3), "dot", direction="right").text
+    assert "rankdir=TB" in rendered(chain(3), "dot").text
+    assert rendered(chain(3), "mermaid", direction="right").text.startswith("flowchart LR\n")
+    nested = rendered(NESTED, "mermaid", direction="right").text
     assert nested.count("direction LR") == 3
     assert "TB" not in nested
 
@@ -868,7 +869,7 @@ def test_edges_to_the_right_end_at_the_outlines_of_their_nodes() -> None:
         [("a", "c", False), ("b", "c", False), ("c", "a", True)],
     )
     scene, drawing = scene_of(two), draw_scene(scene_of(two), "right")
-    paths = elements(draw(two, "svg", direction="right").text, "path", "edge")
+    paths = elements(rendered(two, "svg", direction="right").text, "path", "edge")
     for link, route, path in zip(scene.links, drawing.routes, paths, strict=True):
         drawn = [float(x) for x in re.findall(r"-?[0-9.]+", path.get("d", ""))]
         for number, (x, y), (drawn_x, drawn_y) in (
@@ -925,7 +926,7 @@ def test_deep_nesting_needs_no_recursion() -> None:
     depth = len(list(_frames()))
     sys.setrecursionlimit(depth + 60)
     try:
-        pictures = [draw(found, form).text for form in PICTURES]  # type: ignore[arg-type]
+        pictures = [rendered(found, form).text for form in PICTURES]  # type: ignore[arg-type]
     finally:
         sys.setrecursionlimit(limit)
     assert len(elements(pictures[0], "g", "box")) == 100
@@ -986,7 +987,7 @@ any_names = pytest.mark.parametrize("found", [HOSTILE])
 
 
 def check_svg(found: list[str]) -> None:
-    scene, text = scene_of(with_names(found)), draw(with_names(found), "svg").text
+    scene, text = scene_of(with_names(found)), rendered(with_names(found), "svg").text
     assert text.isascii()
     root = ET.fromstring(text)
     tags = {element.tag.removeprefix(SVG) for element in root.iter()}
@@ -1004,7 +1005,7 @@ DOT_STRING = re.compile(r'"((?:[^"\\\n]|\\.)*)"')
 
 
 def check_dot(found: list[str]) -> None:
-    scene, text = scene_of(with_names(found)), draw(with_names(found), "dot").text
+    scene, text = scene_of(with_names(found)), rendered(with_names(found), "dot").text
     text.encode("utf8")
     outside = DOT_STRING.sub("", text)
     assert re.fullmatch(r"[A-Za-z0-9_ \n\[\]{}=,.>-]*", outside)
@@ -1024,7 +1025,7 @@ def undotted(string: str) -> str:
 
 
 def check_mermaid(found: list[str]) -> None:
-    scene, text = scene_of(with_names(found)), draw(with_names(found), "mermaid").text
+    scene, text = scene_of(with_names(found)), rendered(with_names(found), "mermaid").text
     text.encode("utf8")
     lines = mermaid_lines(text)
     labels = {line["node"]: line["label"] for line in lines if line["node"]}
@@ -1065,7 +1066,7 @@ def test_any_names(found: list[str]) -> None:
 
 def test_long_names_are_shortened_on_the_page_and_whole_in_the_tooltip() -> None:
     name = "encoder." + "x" * 300 + ".lif"
-    picture = draw(inspection([(name, "LIF")], []), "svg").text
+    picture = rendered(inspection([(name, "LIF")], []), "svg").text
     (node,) = elements(picture, "g", "node")
     assert title_of(node).splitlines()[0] == name
     (shown, _) = [text.text or "" for text in node.iter(f"{SVG}text")]
@@ -1107,12 +1108,12 @@ def test_every_nir_type_has_a_kind() -> None:
 
 SCRIPT = """
 import json, sys
-from nirtorch_cli.drawing.graphs.picture import draw
+from nirtorch_cli.drawing.graphs.picture import rendered
 from nirtorch_cli.graph.inspection import inspect
 from nirtorch_cli.reading.graphs import read
 for file in sys.argv[1:]:
     for form in ("svg", "dot", "mermaid"):
-        print(draw(inspect(read(file)), form).text)
+        print(rendered(inspect(read(file)), form).text)
 """
 
 
@@ -1138,7 +1139,7 @@ def test_the_hash_seed_changes_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["recurrent", "nested", "several_ends"])
 def test_the_order_in_the_file_changes_nothing(name: str) -> None:
     first = NETWORKS[name]()
-    expected = [draw(inspected(first), form) for form in PICTURES]  # type: ignore[arg-type]
+    expected = [rendered(inspected(first), form) for form in PICTURES]  # type: ignore[arg-type]
     for seed in range(5):
         graph = NETWORKS[name]()
         choose = random.Random(seed)
@@ -1146,7 +1147,7 @@ def test_the_order_in_the_file_changes_nothing(name: str) -> None:
         choose.shuffle(nodes)
         choose.shuffle(graph.edges)
         graph.nodes = dict(nodes)
-        assert [draw(inspected(graph), form) for form in PICTURES] == expected  # type: ignore[arg-type]
+        assert [rendered(inspected(graph), form) for form in PICTURES] == expected  # type: ignore[arg-type]
 
 
 def test_the_order_of_a_damaged_graphs_edges_changes_nothing() -> None:
@@ -1154,7 +1155,7 @@ def test_the_order_of_a_damaged_graphs_edges_changes_nothing() -> None:
     turned = inspection([(row.node, row.type) for row in found.nodes], [])
     turned.edges.extend(reversed(found.edges))
     for form in PICTURES:
-        assert draw(turned, form) == draw(found, form)  # type: ignore[arg-type]
+        assert rendered(turned, form) == rendered(found, form)  # type: ignore[arg-type]
 
 
 # ---------------------------------------------------------------------- what it costs
@@ -1197,10 +1198,10 @@ def deep(count: int) -> Inspection:
 @pytest.mark.parametrize("make", [chain, blocks, star, deep, reaching])
 def test_twice_the_graph_is_twice_the_work(make: Callable[[int], Inspection], form: Any) -> None:
     small, large = make(400), make(800)
-    draw(small, form)
-    ratio = work_of(lambda: draw(large, form)) / work_of(lambda: draw(small, form))
+    rendered(small, form)
+    ratio = work_of(lambda: rendered(large, form)) / work_of(lambda: rendered(small, form))
     assert 1.6 < ratio < 2.6
-    assert len(draw(large, form).text) < 2.5 * len(draw(small, form).text)
+    assert len(rendered(large, form).text) < 2.5 * len(rendered(small, form).text)
 
 
 # ---------------------------------------------------------------------- the command
@@ -1310,13 +1311,13 @@ def test_json_is_format_json(model: str) -> None:
     ("arguments", "text"),
     [
         (
-            ["-o", "a.png"],
-            "'a.png': a model cannot be written as '.png'; end it in .txt, .json, .svg, ",
+            ["-o", "a.gif"],
+            "'a.gif': a model cannot be written as '.gif'; end it in .txt, .json, .svg, ",
         ),
         (["-o", "a"], "'a': the name has no suffix; end it in "),
         (["--json", "--format", "svg"], "--json and --format svg ask for two formats"),
         (["--json", "-o", "a.svg"], "--json and -o 'a.svg' ask for two formats; leave out --json"),
-        (["--format", "png"], "'png' is not one of 'text', 'json', 'svg', 'dot', 'mermaid'"),
+        (["--format", "gif"], "'gif' is not one of 'text', 'json', 'svg', 'dot', 'mermaid'"),
         (["--format", "svg", "-o", "model.nir"], "the output is the input"),
         (
             ["--direction", "right"],
@@ -1433,4 +1434,4 @@ print("graph.inspection" in loaded, "drawing.graphs.picture" in loaded)
 
 
 def test_a_picture_is_plain_data() -> None:
-    assert draw(RECURRENT, "svg") == Picture(draw(RECURRENT, "svg").text)
+    assert rendered(RECURRENT, "svg") == Rendered(rendered(RECURRENT, "svg").content)

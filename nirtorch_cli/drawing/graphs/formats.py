@@ -24,8 +24,19 @@ LISTS = (
 """The formats that list what is in a file; `inspect` writes them as it prints them."""
 
 GRAPHS = (
-    Format("svg", (".svg",), writer=f"{_HERE}.svg:svg"),
+    Format("svg", (".svg",), writer=f"{_HERE}.svg:svg", takes=("wrap",)),
     Format("dot", (".dot", ".gv"), writer=f"{_HERE}.dot:dot"),
     Format("mermaid", (".mmd", ".mermaid"), writer=f"{_HERE}.mermaid:mermaid"),
+    *(
+        Format(
+            name,
+            (f".{name}",),
+            writer=f"{_HERE}.typeset:{name}",
+            needs="typst",
+            takes=("wrap",),
+            is_binary=True,
+        )
+        for name in ("png", "pdf")
+    ),
 )
 """The formats of pictures, each by a function of a scene, a direction and how to wrap."""
