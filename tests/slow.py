@@ -24,6 +24,14 @@ SLOW: Mapping[str, tuple[str, ...]] = {
     ),
     "batch/test_reports.py": ("test_hostile_names",),
     "cli/test_check.py": ALL,
+    "cli/test_config.py": (
+        "test_a_file_that_is_named_may",
+        "test_a_key_of_check",
+        "test_each_file_of_a_check_gets_its_own",
+        "test_each_file_of_many_gets_its_own",
+        "test_patterns_of_a_folder_with_odd_names",
+        "test_the_library_takes_options_of_single_files",
+    ),
     "cli/test_current_folder.py": ALL,
     "cli/test_failures.py": (
         "test_a_full_stdout",

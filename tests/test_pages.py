@@ -20,6 +20,7 @@ from pages import PAGES, text_of
 from test_architecture import ROOMS
 
 import nirtorch_cli
+from nirtorch_cli.cli.config import config_of
 
 HOUSE = "nirtorch_cli/README.md"
 WITH_COMMANDS = [page for page in PAGES if pages.blocks(text_of(page), "console")]
@@ -73,7 +74,7 @@ def test_everything_generated_stands_in_one_page() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_every_block_is_run_by_a_test(page: str) -> None:
+def test_every_block_is_run_by_a_test(page: str, tmp_path: Path) -> None:
     text = text_of(page)
     shown = " ".join(
         command for b in pages.blocks(text, "console") for command in pages.commands(b)
@@ -81,6 +82,10 @@ def test_every_block_is_run_by_a_test(page: str) -> None:
     for block in pages.blocks(text):
         if block.kind == "mermaid":  # either generated, or the drawing of the rooms
             assert page == HOUSE or pages.tables_in(text)
+        elif block.kind == "toml":
+            file = tmp_path / "pyproject.toml"
+            file.write_text(block.text, encoding="utf8")
+            assert config_of(str(file), is_off=False) is not None
         elif block.kind == "yaml":  # see test_the_commands_of_the_ci_jobs
             assert "nirtorch check " in block.text
         elif block.kind == "sh":  # see test_the_demo; the others are what runs the tests

@@ -10,7 +10,8 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -57,6 +58,8 @@ def check(
     ignore: Sequence[str] = (),
     strict: bool = False,
     static: bool = False,
+    exclude: Sequence[str] = (),
+    options_of: Callable[[str], Mapping[str, Any]] = lambda file: {},
     max_bytes: int | None = None,
     jobs: int | None = None,
     timeout: float = 60.0,
@@ -87,6 +90,10 @@ def check(
         select, ignore: only findings with these codes or beginnings of codes, and none with those.
         strict: whether a warning fails a file.
         static: only read and judge the files, without torch: nothing is converted or run.
+        exclude: patterns of files and folders that are left out of the folders and patterns:
+            `old`, `models/*_v1.nir`.
+        options_of: what a file gets by its path that others do not: maps, map_nodes, skip_unmapped,
+            dt, integration, reset, reset_delay, fire_at, integrator_input, dtype, select, ignore.
         max_bytes: refuse a file, or a step of its network, that takes more; see `nir_to_torch`.
         jobs: how many files at a time; None for as many as there are processors.
         timeout: seconds for each file; 0 for no limit.
@@ -131,7 +138,12 @@ def check(
     policy = Policy(tuple(selectors(select, "select")), tuple(selectors(ignore, "ignore")), strict)
     trial = {"steps": steps, "seed": seed, "max_bytes": max_bytes, "debug": debug}
     trial["is_static"] = static
-    tasks = [_task(source, request, trial, max_memory) for source in gathered(_several(paths))]
+    tasks, policies = [], []
+    for source in gathered(_several(paths), exclude):
+        is_file = isinstance(source, (str, os.PathLike))
+        own = dict(options_of(os.fspath(source))) if is_file else {}  # type: ignore[arg-type]
+        policies.append(_policy(own, policy))
+        tasks.append(_task(source, request.changed(own), trial, max_memory))
     count = len(tasks)
     on_done(0, count)
     found = examined(
@@ -142,12 +154,21 @@ def check(
     )
     verdicts: list[Verdict] = []
     try:
-        verdicts += (judge(assessment, policy) for assessment in found)
+        verdicts += (judge(*pair) for pair in zip(found, policies))
     except KeyboardInterrupt:
         if not (verdicts and keep_interrupted):
             raise
-        verdicts += (judge(_interrupted(task), policy) for task in tasks[len(verdicts) :])
+        left = zip(tasks[len(verdicts) :], policies[len(verdicts) :])
+        verdicts += [judge(_interrupted(task), own) for task, own in left]
     return verdicts
+
+
+def _policy(own: dict[str, Any], policy: Policy) -> Policy:
+    """What counts of a file, by its own options, which are taken out of them."""
+    chosen: dict[str, Any] = {
+        name: tuple(selectors(own.pop(name), name)) for name in ("select", "ignore") if name in own
+    }
+    return replace(policy, **chosen)
 
 
 def _require_possible(steps: int | None, jobs: int | None, timeout: float) -> None:

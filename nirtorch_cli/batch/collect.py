@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from nirtorch_cli.findings.errors import UsageError
 from nirtorch_cli.findings.finding import Finding
-from nirtorch_cli.findings.text import quoted
+from nirtorch_cli.findings.text import counted, quoted
 
 if TYPE_CHECKING:
     from nirtorch_cli.reading.sources import Source
@@ -26,8 +27,12 @@ if TYPE_CHECKING:
 _SUFFIX = ".nir"
 
 
-def gathered(arguments: Iterable[Source]) -> list[Source]:
+def gathered(arguments: Iterable[Source], exclude: Sequence[str] = ()) -> list[Source]:
     """The files that arguments name, and the contents among them.
+
+    Arguments:
+        exclude: patterns of files and folders that are left out of folders and patterns; a file
+            that is named itself is not. See `fits`.
 
     Raises:
         UsageError: a pattern or a folder leads to no file; says so of every such argument.
@@ -39,11 +44,17 @@ def gathered(arguments: Iterable[Source]) -> list[Source]:
             files.setdefault(id(argument), argument)
             continue
         argument = os.fspath(argument)
-        found = _named(argument)
+        there = _named(argument)
+        found = [
+            file
+            for file in there
+            if file == argument or not any(fits(file, pattern) for pattern in exclude)
+        ]
         if not found:
             kind = "in the folder" if os.path.isdir(argument) else "for the pattern"
             text = f"no {_SUFFIX} file {kind} {quoted(argument)}"
-            problems.append(Finding("NIR700", "error", text))
+            left = f"{counted(len(there), 'file')} excluded" if there else None
+            problems.append(Finding("NIR700", "error", text, hint=left))
         for file in found:
             files.setdefault(os.path.abspath(file), file)
     if problems:
@@ -73,3 +84,32 @@ def _inside(folder: str) -> list[str]:
         for name in names
         if name.lower().endswith(_SUFFIX)
     )
+
+
+def is_name(pattern: str) -> bool:
+    """Whether a pattern is the name of a file or folder, wherever that is."""
+    return "/" not in pattern.replace(os.sep, "/").rstrip("/")
+
+
+def fits(file: str, pattern: str, folder: str | None = None) -> bool:
+    """Whether a pattern means a file, or a folder that holds it.
+
+    A pattern without a slash is the name of either, wherever it is: `old`, `*_v1.nir`. Others are
+    paths from a folder, the current one if none is given; `*` and `**` go through folders.
+
+    >>> fits("models/old/a.nir", "old"), fits("models/old/a.nir", "models/*/a.nir")
+    (True, True)
+    """
+    pattern = pattern.replace(os.sep, "/").rstrip("/")
+    try:
+        base = os.path.abspath(folder or os.curdir)
+        parts = os.path.relpath(os.path.abspath(file), base).split(os.sep)
+    except (OSError, ValueError):  # no current folder; on another drive
+        return False
+    if is_name(pattern):
+        return any(fnmatchcase(part, pattern) for part in parts)
+    if os.path.isabs(pattern):
+        parts = os.path.abspath(file).split(os.sep)
+    wanted = pattern.removeprefix("./").replace("/./", "/").replace("**/", "*")
+    path = "/".join(parts)
+    return fnmatchcase(path, wanted) or fnmatchcase(path, f"{wanted}/*")

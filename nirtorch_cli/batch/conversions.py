@@ -9,9 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from nirtorch_cli._version import __version__
 from nirtorch_cli.batch.examine import prepared
@@ -39,6 +41,8 @@ def convert_files(
     request: Options,
     *,
     format: str = "pt",
+    exclude: Sequence[str] = (),
+    options_of: Callable[[str], Mapping[str, Any]] = lambda file: {},
     max_bytes: int | None = None,
     jobs: int | None = None,
     force: bool = False,
@@ -48,6 +52,7 @@ def convert_files(
 
     Arguments:
         format: of the artefacts, by name; see `artefacts.formats`.
+        exclude, options_of: as for `check.check`.
         jobs, force, on_done: see `many.made`.
 
     Raises:
@@ -55,15 +60,15 @@ def convert_files(
         OutputError: the folder cannot be written to.
     """
     form = format_named(format, ARTEFACTS)
-    tasks = [
-        _Conversion(file, output, form.name, request, max_bytes)
-        for output, file in outputs(paths, out_dir, form.suffixes[0]).items()
-    ]
-    manifest = Manifest(Path(out_dir), _asked(request, format), CONVERTED)
+    asked = cache(lambda request: _asked(request, form.name))
+    tasks = []
+    for output, file in outputs(paths, out_dir, form.suffixes[0], exclude).items():
+        own = request.changed(options_of(file))
+        tasks.append(_Conversion(file, output, asked(own), form.name, own, max_bytes))
     return made(
         tasks,
         _convert,
-        manifest=manifest,
+        manifest=Manifest(Path(out_dir), CONVERTED),
         prepare=prepared,
         jobs=jobs,
         force=force,

@@ -45,10 +45,14 @@ _SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Task:
-    """A file to make into another; plain values for another process."""
+    """A file to make into another; plain values for another process.
+
+    asked: a digest of what is asked for.
+    """
 
     file: str
     output: str
+    asked: str
 
 
 @dataclass(frozen=True)
@@ -114,7 +118,7 @@ def made(
             for number, outcome in zip(waiting, done):
                 found[number] = _made(tasks[number], outcome)
                 if manifest is not None:
-                    manifest.add(found[number])
+                    manifest.add(found[number], tasks[number].asked)
     except KeyboardInterrupt:
         for number in waiting:
             found.setdefault(number, _not_reached(tasks[number]))
@@ -124,7 +128,9 @@ def made(
     return [found[number] for number in range(len(tasks))]
 
 
-def outputs(paths: Sequence[str], out_dir: str, suffix: str) -> dict[str, str]:
+def outputs(
+    paths: Sequence[str], out_dir: str, suffix: str, exclude: Sequence[str] = ()
+) -> dict[str, str]:
     """The files of paths, folders and patterns, by what each becomes in a folder.
 
     A file of a folder keeps its place below it: models/sub/b.nir of `models` becomes sub/b.pt.
@@ -135,7 +141,7 @@ def outputs(paths: Sequence[str], out_dir: str, suffix: str) -> dict[str, str]:
     found: dict[str, str] = {}
     problems: list[Finding] = []
     for path in paths:
-        for file in gathered([path]):
+        for file in gathered([path], exclude):
             assert isinstance(file, str)
             inside = os.path.relpath(file, path) if os.path.isdir(path) else os.path.basename(file)
             output = os.path.join(out_dir, os.path.splitext(inside)[0] + suffix)
@@ -155,11 +161,10 @@ def outputs(paths: Sequence[str], out_dir: str, suffix: str) -> dict[str, str]:
 class Manifest:
     """The manifest of a folder: what was in it, and what was done since.
 
-    asked: a digest of what is asked for. done: the status of what is done.
+    done: the status of what is done.
     """
 
     folder: Path
-    asked: str
     done: str
     entries: dict[str, dict[str, Any]] = field(default_factory=dict)
     written: float = 0.0
@@ -173,7 +178,7 @@ class Manifest:
     def up_to_date(self, task: Task) -> Made | None:
         """What the manifest says of a file, if that still holds."""
         entry = self.entries.get(self.name(task.output), {})
-        if entry.get("request") != self.asked or entry.get("status") != self.done:
+        if entry.get("request") != task.asked or entry.get("status") != self.done:
             return None
         if entry.get("sha256") != digest_of_file(task.file):
             return None
@@ -187,14 +192,14 @@ class Manifest:
         """A path below the folder, the same on every system."""
         return Path(os.path.relpath(output, self.folder)).as_posix()
 
-    def add(self, made: Made) -> None:
+    def add(self, made: Made, asked: str) -> None:
         """Enter a file; the manifest on the disk follows now and then."""
         self.entries[self.name(made.output)] = {
             "file": made.file,
             "sha256": made.sha256,
             "output": self.name(made.output),
             "output_sha256": made.output_sha256,
-            "request": self.asked,
+            "request": asked,
             "status": made.status,
             "findings": [finding.to_json() for finding in made.findings],
         }

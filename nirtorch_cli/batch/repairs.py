@@ -57,22 +57,17 @@ def repair_files(
         UsageError: see `many.outputs`.
         OutputError: the folder cannot be written to.
     """
-    manifest = None
     if out_dir is not None:
-        tasks = [
-            _Repair(file, output, type_check, max_bytes)
-            for output, file in outputs(paths, out_dir, ".nir").items()
-        ]
-        asked = json.dumps(["repair", type_check, __version__])
-        manifest = Manifest(Path(out_dir), asked, REPAIRED)
+        targets = {file: output for output, file in outputs(paths, out_dir, ".nir").items()}
     else:
-        files = [str(file) for file in gathered(list(paths))]
-        target = "{}" if in_place else ""
-        tasks = [_Repair(f, target.format(f), type_check, max_bytes, backup) for f in files]
+        targets = {str(file): str(file) * in_place for file in gathered(list(paths))}
+    asked = json.dumps(["repair", type_check, __version__])
+    tasks = [_Repair(file, output, asked, type_check, max_bytes, backup)
+             for file, output in targets.items()]  # fmt: skip
     return made(
         tasks,
         _repair,
-        manifest=manifest,
+        manifest=None if out_dir is None else Manifest(Path(out_dir), REPAIRED),
         prepare=functools.partial(prepared, with_torch=False),
         jobs=jobs,
         force=force,

@@ -26,28 +26,63 @@ from nirtorch_cli.cli import (
     run,
     schema,
 )
-from nirtorch_cli.cli.output import Report, abandon_stdout, finish, stdout_error
+from nirtorch_cli.cli.config import META, config_of, for_command, per_file, said
+from nirtorch_cli.cli.output import Report, abandon_stdout, finish, say, stdout_error
+from nirtorch_cli.cli.run_request import is_saved
 from nirtorch_cli.findings.errors import ExitCode, NirtorchError, UsageError
 from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.findings.frameworks import missing_framework
 from nirtorch_cli.findings.suggestions import did_you_mean
 from nirtorch_cli.findings.tracebacks import lacks_memory, message, place_in_user_code, reason
+from nirtorch_cli.reading.sources import STDIN
 
 MOST = 2**63 - 1
 """The largest whole number of torch and NumPy."""
 
 
 class Command(typer.core.TyperCommand):
-    """A command that refuses whole numbers too large for torch and NumPy."""
+    """A command that takes options from a file, and refuses whole numbers too large for torch."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        rest = super().parse_args(ctx, args)
+        rest = super().parse_args(ctx, list(args))
+        if "config" in ctx.params and not ctx.resilient_parsing:
+            values = configured(ctx)
+            if values:  # once more, now that the models are known that they are for
+                ctx.params.clear()
+                ctx.default_map = values
+                rest = super().parse_args(ctx, list(args))
         for parameter in self.params:
             value = ctx.params.get(str(parameter.name))
             if isinstance(value, int) and not -MOST <= value <= MOST:
                 option = max(parameter.opts, key=len)
                 raise UsageError(f"{option} {value} is out of range", hint=f"give {MOST} at most")
         return rest
+
+
+def configured(ctx: Any) -> dict[str, Any]:
+    """The values of a configuration for what was not typed; says which they are.
+
+    What single files get of a command that takes many is left in the context.
+    """
+    params = ctx.params
+    config = config_of(params["config"], params["no_config"])
+    if config is None:
+        return {}
+    typed = {name for name in params if ctx.get_parameter_source(name).name != "DEFAULT"}
+    known = set(params) - typed
+    is_many = "exclude" in params and params.get("out_dir", "") is not None
+    model = None if is_many else params.get("model", next(iter(params.get("models", ())), None))
+    if not is_many:
+        known.discard("exclude")
+        if model is None or is_saved(model):
+            return {}  # there is none, or it was converted already
+    values = for_command(config, known, None if model == STDIN else model)
+    if is_many:
+        ctx.meta[META] = per_file(config, known)
+    if not params.get("quiet"):
+        for line in said(config, values, is_many and bool(config.per_file)):
+            say(line, "note")
+    return values
 
 
 class BoundedGroup(typer.core.TyperGroup):

@@ -11,11 +11,14 @@ import typer
 
 from nirtorch_cli.batch.reports.formats import REPORTS
 from nirtorch_cli.cli.check_report import FormatName, report_verdicts
+from nirtorch_cli.cli.config import META
 from nirtorch_cli.cli.options import (
+    Config,
     Debug,
     Device,
     Dt,
     DtypeOption,
+    Exclude,
     FireAtOption,
     IntegrationOption,
     IntegratorInputOption,
@@ -24,6 +27,7 @@ from nirtorch_cli.cli.options import (
     Maps,
     MaxBytes,
     NoClobber,
+    NoConfig,
     NoDefaults,
     NoRepair,
     ResetDelay,
@@ -65,6 +69,7 @@ Exit codes:
 
 
 def check(
+    context: typer.Context,
     models: Annotated[
         list[str],
         typer.Argument(
@@ -89,6 +94,7 @@ def check(
             help="Leave out findings with these. What stops the examination is never ignored.",
         ),
     ] = [],  # noqa: B006
+    exclude: Exclude = [],  # noqa: B006
     no_repair: NoRepair = False,
     report: Annotated[
         FormatName | None,
@@ -99,6 +105,8 @@ def check(
             show_default=False,
         ),
     ] = None,
+    config: Config = None,
+    no_config: NoConfig = False,
     as_json: Json = False,
     output: Annotated[
         str,
@@ -194,7 +202,7 @@ def check(
     selected, ignored = selectors(select, "--select"), selectors(ignore, "--ignore")
     step = seconds(dt, "--dt")
     sources = sources_of(models)
-    for file in gathered(sources) if output != "-" else ():
+    for file in gathered(sources, exclude) if output != "-" else ():
         source = file if isinstance(file, str) else None
         require_writable(output, clobber=not no_clobber, source=source)
     with progress(enabled=not quiet) as stage:
@@ -219,6 +227,8 @@ def check(
             ignore=ignored,
             strict=strict,
             static=static,
+            exclude=exclude,
+            options_of=context.meta.get(META) or (lambda file: {}),
             max_bytes=max_bytes,
             jobs=jobs,
             timeout=timeout,

@@ -6,19 +6,22 @@ import contextlib
 import math
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nirtorch_cli.cli.convert import uncollected
 from nirtorch_cli.cli.options import (
+    Config,
     Debug,
     Device,
+    Dt,
     Json,
     Layout,
     LayoutOption,
     MaxBytes,
+    NoConfig,
     Quiet,
     Trust,
     model_source,
@@ -83,6 +86,7 @@ def compare(
             show_default=False,
         ),
     ] = [],  # noqa: B006 (Typer reads it)
+    dt: Dt = "auto",
     layout: LayoutOption = "TB",
     steps: Annotated[
         int | None,
@@ -120,6 +124,8 @@ def compare(
     trust: Trust = False,
     device: Device = "cpu",
     max_bytes: MaxBytes = None,
+    config: Config = None,
+    no_config: NoConfig = False,
     as_json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -133,8 +139,9 @@ def compare(
     from nirtorch_cli.comparison.specs import parse_side
     from nirtorch_cli.reading.graphs import read
 
-    sides = parse_side(a), parse_side(b)
-    check_sides(sides, model, inputs)
+    step = seconds(dt, "--dt")
+    sides = with_dt(parse_side(a), step), with_dt(parse_side(b), step)
+    check_sides(sides, model, inputs, step)
     if math.isnan(atol):
         raise UsageError("--atol is nan, which is not a number", hint="give 0 or more, or inf")
     feeding = Feeding(tuple(inputs), layout, steps, batch, seed, allow_nan, max_bytes)
@@ -232,7 +239,14 @@ class Feeding:
         return {names.get(name, name): values for name, values in made.items()}
 
 
-def check_sides(sides: tuple[Side, Side], model: str | None, inputs: list[str]) -> None:
+def with_dt(side: Side, dt: float | None) -> Side:
+    """A side with the length of a step that --dt says, where it is made from a model."""
+    return replace(side, dt=dt) if side.needs_model and side.dt is None else side
+
+
+def check_sides(
+    sides: tuple[Side, Side], model: str | None, inputs: list[str], dt: float | None
+) -> None:
     """Refuse a request without a model, or with options that are not used.
 
     Raises:
@@ -245,6 +259,9 @@ def check_sides(sides: tuple[Side, Side], model: str | None, inputs: list[str]) 
         )
     if not needing and model is not None:
         raise UsageError("--model is not used here: neither A nor B is made from it")
+    if not needing and dt is not None:
+        text = "--dt is not used here: neither A nor B is made from a model"
+        raise UsageError(text, hint="a trace takes ',dt=SECONDS'")
     if inputs and all(side.kind == "trace" for side in sides):
         raise UsageError("--input is not used here: A and B have been run already")
     check_stdin(model, inputs)

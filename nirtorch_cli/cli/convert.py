@@ -6,18 +6,21 @@ import contextlib
 import gc
 import math
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from nirtorch_cli.cli.config import META
 from nirtorch_cli.cli.many import convert_many
 from nirtorch_cli.cli.options import (
+    Config,
     Debug,
     Device,
     Dt,
     DtypeOption,
+    Exclude,
     FireAtOption,
     IntegrationOption,
     IntegratorInputOption,
@@ -26,6 +29,7 @@ from nirtorch_cli.cli.options import (
     Maps,
     MaxBytes,
     NoClobber,
+    NoConfig,
     NoDefaults,
     NoRepair,
     Quiet,
@@ -72,6 +76,7 @@ Examples:
 
 
 def convert(
+    context: typer.Context,
     models: Annotated[
         list[str],
         typer.Argument(
@@ -133,6 +138,7 @@ def convert(
     force: Annotated[
         bool, typer.Option("--force", help="With --out-dir, convert what is up to date too.")
     ] = False,
+    exclude: Exclude = [],  # noqa: B006
     sequence: SequenceOption = False,
     no_clobber: NoClobber = False,
     code: Annotated[bool, typer.Option("--code", help="Print the generated forward.")] = False,
@@ -147,6 +153,8 @@ def convert(
     batch: Annotated[int, typer.Option(min=1, metavar="N", help="Batch size of the sample.")] = 1,
     seed: Annotated[int, typer.Option(metavar="N", help="Seed of the sample's input.")] = 0,
     max_bytes: MaxBytes = None,
+    config: Config = None,
+    no_config: NoConfig = False,
     as_json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -184,6 +192,8 @@ def convert(
             out_dir,
             request,
             to=to,
+            exclude=exclude,
+            options_of=context.meta.get(META),
             max_bytes=max_bytes,
             jobs=jobs,
             force=force,
@@ -192,7 +202,7 @@ def convert(
             quiet=quiet,
         )
         return
-    model = only(models, jobs, force)
+    model = only(models, {"--jobs": jobs, "--force": force, "--exclude": exclude})
     check_output(model, output, to, sequence, no_clobber, as_json, code)
     stdout = sys.stdout
     # What a map or a mapped module prints must not mix with the answer.
@@ -226,13 +236,16 @@ def convert(
     finish(report, as_json=as_json, quiet=quiet)
 
 
-def only(models: Sequence[str], jobs: int | None, force: bool) -> str:
+def only(models: Sequence[str], for_several: Mapping[str, object]) -> str:
     """The one model that there is without --out-dir.
+
+    Arguments:
+        for_several: the values of the options that are for several.
 
     Raises:
         UsageError: there are several, or options for several.
     """
-    given = [name for name, value in (("--jobs", jobs), ("--force", force)) if value]
+    given = [name for name, value in for_several.items() if value]
     if given:
         raise UsageError(f"{given[0]} is for --out-dir", hint="name a folder for the results")
     if len(models) > 1:

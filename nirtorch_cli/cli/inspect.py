@@ -12,13 +12,17 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from nirtorch_cli.cli.options import (
+    Config,
     Debug,
+    Dt,
     Json,
     MaxBytes,
     Model,
     NoClobber,
+    NoConfig,
     Quiet,
     model_source,
+    seconds,
 )
 from nirtorch_cli.cli.output import Report, finish, json_text, shape_text
 from nirtorch_cli.cli.progress import progress
@@ -79,8 +83,11 @@ def inspect(
             show_default=False,
         ),
     ] = None,
+    dt: Dt = "auto",
     no_clobber: NoClobber = False,
     max_bytes: MaxBytes = None,
+    config: Config = None,
+    no_config: NoConfig = False,
     as_json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -95,7 +102,7 @@ def inspect(
     from nirtorch_cli.graph.inspection import inspect as inspected
     from nirtorch_cli.reading.graphs import read
 
-    chosen = chosen_format(form, as_json, output)
+    chosen, step = chosen_format(form, as_json, output), seconds(dt, "--dt")
     check_picture_options(chosen, direction, wrap)
     check_picture(chosen, output)
     if output != "-":
@@ -104,7 +111,7 @@ def inspect(
         stage("reading")
         file = read(model_source(model), max_bytes=max_bytes)
         stage("examining")
-        inspection = inspected(file)
+        inspection = inspected(file, dt=step)
         stage("drawing")
         picture = drawn(inspection, chosen, direction or "down", wrap or "auto")
     has_errors = any(finding.severity == "error" for finding in inspection.findings)

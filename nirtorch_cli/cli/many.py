@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -30,6 +30,8 @@ def convert_many(
     request: Options,
     *,
     to: str | None,
+    exclude: Sequence[str],
+    options_of: Callable[[str], dict[str, Any]] | None,
     max_bytes: int | None,
     jobs: int | None,
     force: bool,
@@ -40,6 +42,8 @@ def convert_many(
     """Convert files into a folder.
 
     Arguments:
+        exclude: patterns of files that are left out.
+        options_of: what single files get, by their paths; see `config.per_file`.
         refused: the options that were given and are for a single model.
     """
     require_several(models, "--out-dir", refused, hint="--to says the format of all artefacts")
@@ -50,6 +54,8 @@ def convert_many(
             out_dir,
             request,
             format=written.name,
+            exclude=exclude,
+            options_of=options_of or (lambda file: {}),
             max_bytes=max_bytes,
             jobs=jobs,
             force=force,

@@ -15,6 +15,24 @@ Model = Annotated[str, typer.Argument(help="A .nir file; - for stdin.", metavar=
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, on failure too.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="On stderr, print errors only.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+Config = Annotated[
+    str | None,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help="Take options from its [tool.nirtorch], maps that are code too. [default: the "
+        "nearest pyproject.toml that has it]",
+        show_default=False,
+    ),
+]
+NoConfig = Annotated[bool, typer.Option("--no-config", help="Take options from no file.")]
+Exclude = Annotated[
+    list[str],
+    typer.Option(
+        metavar="PATTERN",
+        help="Leave files and folders out of the folders and patterns. May be repeated.",
+    ),
+]
 NoClobber = Annotated[
     bool, typer.Option("--no-clobber", "-n", help="Never replace an existing output.")
 ]

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from nirtorch_cli.cli.options import (
+    Config,
     Debug,
     Device,
     Dt,
@@ -23,6 +24,7 @@ from nirtorch_cli.cli.options import (
     Maps,
     MaxBytes,
     NoClobber,
+    NoConfig,
     NoDefaults,
     NoRepair,
     Quiet,
@@ -182,6 +184,8 @@ def run(
     raster: Annotated[bool, typer.Option("--raster", help="Show spikes in the terminal.")] = False,
     no_clobber: NoClobber = False,
     max_bytes: MaxBytes = None,
+    config: Config = None,
+    no_config: NoConfig = False,
     as_json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,

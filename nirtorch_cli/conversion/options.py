@@ -7,7 +7,7 @@ are. Imports nothing that takes long.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
@@ -86,6 +86,14 @@ class Options:
                 raise ValueError(f"{name} {value!r} is none of {', '.join(map(str, choices))}")
         if self.dt is not None and not 0 < self.dt < float("inf"):
             raise ValueError(f"dt {self.dt!r} is not a positive number")
+
+    def changed(self, values: Mapping[str, Any]) -> Options:
+        """The same with other values of some options; lists for `maps` and `map_nodes`."""
+        own: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in values.items()
+        }
+        return replace(self, **own)
 
     @property
     def of_firing(self) -> dict[str, Any]:

@@ -26,6 +26,7 @@ import nirtorch_cli
 from nirtorch_cli.cli.app import app
 from nirtorch_cli.cli.schema import NAMES, OF_COMMANDS, schema_of
 from nirtorch_cli.conversion.artefacts.program import program_of
+from nirtorch_cli.conversion.options import CHOICES
 
 DIGITS, DAMAGED, RECURRENT = (
     str(DATA / f"{name}.nir") for name in ("digits", "damaged", "digits_recurrent")
@@ -129,6 +130,13 @@ def test_what_a_file_says_of_itself(options: tuple[str, ...]) -> None:
     document("convert", RECURRENT, *options, "-o", "a.pt")
     program = program_of(nirtorch_cli.load("a.pt"))
     require_schema("program", json.loads(program.description.to_json()))
+
+
+def test_choices_are_those_of_options() -> None:
+    definitions = schema_of("convert")["$defs"]
+    for name in ("integration", "reset", "fire_at"):
+        assert definitions[name]["enum"] == [*CHOICES[name], None]
+    assert definitions["integrator_input"]["enum"] == [*CHOICES["integrator_input"][1:], None]
 
 
 def test_numbers_are_numbers() -> None:
