@@ -40,6 +40,7 @@ from nirtorch_cli.cli.run_report import (
     Done,
     answer,
     exit_code_of,
+    first_row,
     notes_of,
     noticed,
     show_summary,
@@ -273,7 +274,8 @@ def run(
                 chunk=chunk,
                 compiler=compiler,
                 on_steps=on_steps,
-                keep=output is not None or plot is not None,
+                keep=output is not None or plot is not None or raster,
+                folder=files.folder,
             )
     elapsed = time.perf_counter() - started
     done = Done(
@@ -314,6 +316,7 @@ def _shown(done: Done, *, raster: bool, beside: bool, quiet: bool) -> None:
         from nirtorch_cli.drawing.runs.raster import can_draw, rasters
 
         width = max(40, min(200, shutil.get_terminal_size().columns))
-        spikes = {path: parts for path, parts in done.outcome.trace.items() if "spikes" in parts}
+        trace = first_row(done.outcome.trace, "spikes")
         ascii_only = not can_draw(sys.stdout.encoding)
-        print(f"\n{rasters(spikes, done.dt, width=width, ascii_only=ascii_only)}")
+        text = rasters(trace, done.dt, batch=done.batch, width=width, ascii_only=ascii_only)
+        print(f"\n{text}")

@@ -52,19 +52,46 @@ class Done:
     def dt(self) -> float:
         return float(self.module.meta["dt"])
 
+    @property
+    def batch(self) -> int:
+        return int(next(iter(self.arrays.values())).shape[1])
+
     def nir_name(self, argument: str) -> str:
         return str(self.module.meta["names"].get(argument, argument))
 
-    def array(self, label: Label) -> Any:
-        """The array of a label: (T, B, *shape)."""
+    def key(self, label: Label) -> tuple[str, str | None]:
+        """What a label is called in the outcome."""
         if not label.is_output:
-            return self.outcome.trace[label.node][label.variable]
-        argument = next(n for n in self.outcome.outputs if self.nir_name(n) == label.node)
-        return self.outcome.outputs[argument]
+            return label.node, label.variable
+        names = self.module.meta["outputs"]
+        return next(name for name in names if self.nir_name(name) == label.node), None
+
+    def signal(self, label: Label) -> Any:
+        """The values of a label: (T, B, *shape), those of a count (B, *shape)."""
+        if _is_count(label):
+            return self.outcome.counts[label.node]
+        return self.outcome.signals[self.key(label)]
+
+    def statistics(self, label: Label) -> dict[str, Any]:
+        """The statistics of a label as plain values."""
+        from nirtorch_cli.running.tally import statistics
+
+        if _is_count(label):
+            return asdict(statistics(self.outcome.counts[label.node]))
+        return asdict(self.outcome.tallies[self.key(label)].result())
+
+    @property
+    def tallies(self) -> dict[str, Any]:
+        """The statistics of each output, by its argument."""
+        return {name: tally for (name, of), tally in self.outcome.tallies.items() if of is None}
 
     def activity(self) -> list[NodeActivity]:
         """The activity of each spiking node."""
         return self.outcome.activity(self.dt)
+
+
+def _is_count(label: Label) -> bool:
+    return not label.is_output and label.variable == "count"
 
 
 def write(done: Done, files: Files) -> tuple[list[str], list[Finding]]:
@@ -107,7 +134,7 @@ def write(done: Done, files: Files) -> tuple[list[str], list[Finding]]:
 def _write_output(done: Done, path: str, files: Files) -> str:
     from nirtorch_cli.running.signals.outputs import write_signals
 
-    signals = [(label, done.array(label)) for label in done.labels]
+    signals = [(label, done.signal(label)) for label in done.labels]
     if path == "-":
         try:
             write_signals(sys.stdout.buffer, signals, done.dt, form=files.form)
@@ -133,7 +160,7 @@ def _write_state(done: Done, path: str, clobber: bool) -> str:
     from nirtorch_cli.running.stream import as_arrays
 
     outcome = done.outcome
-    dtype = next((tally.dtype for tally in outcome.tallies.values()), None)
+    dtype = next((tally.dtype for tally in done.tallies.values()), None)
     steps = None if done.earlier is None else done.earlier + outcome.steps
     made_with = made_now(done.module, dtype, steps)
     write_state(path, as_arrays(outcome.state), made_with=made_with, clobber=clobber)
@@ -147,15 +174,29 @@ def _drawn(done: Done) -> Recorded:
     from nirtorch_cli.running.arrays import as_array
     from nirtorch_cli.running.recording import thresholds
 
+    outcome = done.outcome
     return Recorded(
         dt=done.dt,
-        inputs={done.nir_name(n): a.part(0, done.outcome.steps) for n, a in done.arrays.items()},
-        trace=done.outcome.trace,
-        outputs={done.nir_name(name): a for name, a in done.outcome.outputs.items()},
+        inputs={
+            done.nir_name(n): a.rows(0, 1).part(0, outcome.steps) for n, a in done.arrays.items()
+        },
+        trace=first_row(outcome.trace),
+        outputs={done.nir_name(name): a.rows(0, 1).part() for name, a in outcome.outputs.items()},
         thresholds={path: as_array(v) for path, v in thresholds(done.module).items()},
         title=str(done.module.meta.get("file") or ""),
         choice=done.choice or Choice(),
     )
+
+
+def first_row(
+    trace: Mapping[str, Mapping[str, Any]], only: str | None = None
+) -> dict[str, dict[str, Any]]:
+    """What was recorded of batch row 0, (T, 1, *shape); of the nodes that have it, `only` that."""
+    return {
+        path: {n: held.rows(0, 1).part() for n, held in variables.items() if only in (None, n)}
+        for path, variables in trace.items()
+        if only is None or only in variables
+    }
 
 
 def noticed(done: Done, lines: Sequence[str], files: Files) -> list[Finding]:
@@ -196,8 +237,6 @@ def exit_code_of(done: Done, problems: list[Finding]) -> ExitCode:
 
 def answer(done: Done, files: Files) -> dict[str, Any]:
     """The answer as plain values."""
-    from nirtorch_cli.running.tally import statistics
-
     keys = ("file", "dt", "dt_reason", "integration", *OF_FIRING, "integrator_input", "versions")
     outcome = done.outcome
     return {
@@ -205,19 +244,17 @@ def answer(done: Done, files: Files) -> dict[str, Any]:
         "start": done.start,
         "steps": outcome.steps,
         "steps_asked": done.steps,
-        "batch": next(iter(done.arrays.values())).shape[1],
+        "batch": done.batch,
         "seed": done.seed,
         "inputs": {
             done.nir_name(name): {"fed": done.specs[name], "shape": list(array.shape)}
             for name, array in done.arrays.items()
         },
         "outputs": {
-            done.nir_name(name): asdict(tally.result()) for name, tally in outcome.tallies.items()
+            done.nir_name(name): asdict(tally.result()) for name, tally in done.tallies.items()
         },
         "recorded": {
-            label.key: asdict(statistics(done.array(label)))
-            for label in done.labels
-            if not label.is_output
+            label.key: done.statistics(label) for label in done.labels if not label.is_output
         },
         "activity": [asdict(node) for node in done.activity()],
         "seconds": done.seconds,
@@ -237,7 +274,7 @@ def show_summary(done: Done) -> None:
     for name, array in done.arrays.items():
         spec = printable(done.specs[name])
         print(f"fed     {printable(done.nir_name(name))} {shape_text(array.shape)} from {spec}")
-    for name, tally in done.outcome.tallies.items():
+    for name, tally in done.tallies.items():
         found = tally.result()
         line = f"output  {printable(done.nir_name(name))} {shape_text(found.shape)} {found.dtype}"
         if found.mean is not None:

@@ -51,6 +51,14 @@ class Files:
     form: FormatName | None = None
 
     @property
+    def folder(self) -> str | None:
+        """Where on the disk what is written later is kept: beside the output, if that is a file."""
+        if self.output in (None, "-"):
+            return None
+        path = os.path.realpath(self.output)
+        return None if os.path.exists(path) and not os.path.isfile(path) else os.path.dirname(path)
+
+    @property
     def replaces_state(self) -> bool:
         """Whether the new state replaces the one that was read."""
         if self.state is None or self.state_in is None:
@@ -329,8 +337,9 @@ def starting_state(
         ReadError: the file cannot be read.
         UsageError: it is a state of another model, or for another batch.
     """
+    from nirtorch_cli.running.shards import resting_template
     from nirtorch_cli.running.state_file import MadeWith, fitted, saved_state
-    from nirtorch_cli.running.stream import as_arrays, resting_template, tensors_like
+    from nirtorch_cli.running.stream import as_arrays, tensors_like
 
     found = saved_state(path, max_bytes=max_bytes)
     template = resting_template(module, arrays, like)

@@ -33,7 +33,7 @@ from nirtorch_cli.running.recording import (
     own_names,
 )
 from nirtorch_cli.running.session import SequenceRun, Session
-from nirtorch_cli.running.stream import part_length
+from nirtorch_cli.running.shards import part_length
 
 _COUNTED = "counted"
 """The name of an output taken as spikes; it is recorded as values too."""

@@ -96,7 +96,7 @@ def run_sample(
         if outcome.is_interrupted:
             raise KeyboardInterrupt(f"interrupted after {outcome.steps:,} of {steps:,} steps")
         done = outcome.steps
-        outputs = {name: tally.result() for name, tally in outcome.tallies.items()}
+        outputs = {name: tally.result() for (name, _), tally in outcome.tallies.items()}
         fired = outcome.activity(float(module.meta["dt"]))
         findings = findings_of(module, outcome)
     elapsed = time.perf_counter() - started

@@ -43,7 +43,7 @@ class Tally:
         """Add the values of further steps."""
         self.steps += len(values)
         self.rest, self.dtype = values.shape[1:], str(values.dtype)
-        if not values.size:
+        if not values.size or values.dtype.kind == "c":
             return
         self.count += values.size
         with np.errstate(all="ignore"):
@@ -52,6 +52,26 @@ class Tally:
         # Python's own min and max would lose NaN.
         self.low, self.high = float(np.minimum(self.low, low)), float(np.maximum(self.high, high))
         self.is_finite = self.is_finite and math.isfinite(low) and math.isfinite(high)
+
+    def extend(self, later: Tally) -> None:
+        """Add the values of another tally, which are those of further steps."""
+        self.steps += later.steps
+        self.rest = later.rest
+        self._add(later)
+
+    def include(self, other: Tally) -> None:
+        """Add the values of another tally: of further batch rows (T, B, ...), at the same steps."""
+        self.steps = other.steps
+        rows = sum(rest[0] for rest in (self.rest, other.rest) if rest)
+        self.rest = (rows, *other.rest[1:])
+        self._add(other)
+
+    def _add(self, other: Tally) -> None:
+        self.dtype = other.dtype
+        self.count, self.total = self.count + other.count, self.total + other.total
+        self.low = float(np.minimum(self.low, other.low))
+        self.high = float(np.maximum(self.high, other.high))
+        self.is_finite = self.is_finite and other.is_finite
 
     def result(self) -> OutputStatistics:
         """The statistics of all values so far."""

@@ -31,6 +31,7 @@ from nirtorch_cli.cli.progress import progress
 from nirtorch_cli.findings.errors import ExitCode, OutputError
 from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.running import stream as streaming
+from nirtorch_cli.running.shards import part_length
 from nirtorch_cli.running.signals.generators import generated, parsed
 from nirtorch_cli.running.signals.signal import Signal
 
@@ -821,10 +822,19 @@ def test_parts_change_nothing_in_a_library_call() -> None:
         )
         assert told[-1] == 33
         assert len(told) == -(-33 // chunk)
-        np.testing.assert_allclose(parts.outputs["output"], whole.outputs["output"], atol=1e-6)
-        for name, array in whole.trace["lif"].items():
-            np.testing.assert_allclose(parts.trace["lif"][name], array, atol=1e-6)
-    assert whole.trace["lif"]["count"].sum() == whole.trace["lif"]["spikes"].sum() > 0
+        assert (
+            parts.signals.keys()
+            == whole.signals.keys()
+            == {
+                ("output", None),
+                ("lif", "v"),
+                ("lif", "spikes"),
+            }
+        )
+        for key, held in whole.signals.items():
+            np.testing.assert_allclose(parts.signals[key].part(), held.part(), atol=1e-6)
+        np.testing.assert_array_equal(parts.counts["lif"], whole.counts["lif"])
+    assert whole.counts["lif"].sum() == whole.signals["lif", "spikes"].part().sum() > 0
 
 
 def test_an_output_that_is_called_count() -> None:
@@ -852,9 +862,9 @@ def test_parts_follow_from_sizes_alone() -> None:
     """And keep no more than one state and one sum of counts, however many they are."""
     module = module_of("loop.nir", {})
     like = torch.empty(0)
-    length = streaming.part_length(module, {"input": Signal.of(np.zeros((10**6, 2, 2)))}, like)
+    length = part_length(module, {"input": Signal.of(np.zeros((10**6, 2, 2)))}, like)
     assert 64 < length < 10**5
-    wide = streaming.part_length(module, {"input": Signal.of(np.zeros((10**5, 100, 2)))}, like)
+    wide = part_length(module, {"input": Signal.of(np.zeros((10**5, 100, 2)))}, like)
     assert 64 <= wide <= length
     kept: list[Any] = []
     values = {"input": Signal.of(inputs(40, 2, 2))}

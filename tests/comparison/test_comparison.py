@@ -46,7 +46,7 @@ from nirtorch_cli.primitives.table import is_spiking
 from nirtorch_cli.reading.graphs import ModelFile
 from nirtorch_cli.running.recording import node_types
 from nirtorch_cli.running.sampling import random_inputs
-from nirtorch_cli.running.signals.nirdata_writing import nirdata_of
+from nirtorch_cli.running.signals.outputs import Label, write_signals
 
 trains = st.lists(st.integers(0, 30), max_size=9).map(sorted)
 shifts = st.integers(0, 5)
@@ -669,11 +669,16 @@ def test_an_output_may_be_called_dt(tmp_path: Path) -> None:
     assert (found.dt, list(found.trace["dt"])) == (None, ["output"])
 
 
+def write_nodes(path: Path, nodes: Mapping[str, Mapping[str, np.ndarray]]) -> None:
+    held = [(Label(node, name), a) for node, of in nodes.items() for name, a in of.items()]
+    write_signals(str(path), held, DT)
+
+
 def test_nir_data_are_a_recording(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     spikes, v = random.random((9, 2, 2, 3)) < 0.3, random.random((9, 2, 2, 3))
     nodes = {"sub/lif": {"spikes": spikes, "v": v}, "y": {"output": v, "odd": v}}
-    (tmp_path / "run.nir").write_bytes(nirdata_of(nodes, DT))
+    write_nodes(tmp_path / "run.nir", nodes)
     found = read_recording(tmp_path / "run.nir")
     assert (found.dt, found.is_flat) == (DT, True)
     assert {path: list(held) for path, held in found.trace.items()} == {
@@ -717,7 +722,7 @@ def with_events(path: Path) -> None:
 )
 def test_nir_data_that_are_no_recording(tmp_path: Path, change: Any, text: str) -> None:
     values, path = np.ones((4, 1, 2)), tmp_path / "run.nir"
-    path.write_bytes(nirdata_of({"lif": {"spikes": values, "v": values}}, DT))
+    write_nodes(path, {"lif": {"spikes": values, "v": values}})
     change(path)
     with pytest.raises(ReadError, match=r"run\.nir") as caught:
         read_recording(path)

@@ -78,7 +78,7 @@ def _require_target(target: PathLike, clobber: bool, source: PathLike | None) ->
 def _replacement(path: Path) -> Iterator[BinaryIO]:
     beside = _beside(path)
     try:
-        with beside.open("xb") as file:
+        with beside.open("x+b") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

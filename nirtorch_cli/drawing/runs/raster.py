@@ -68,6 +68,7 @@ def rasters(
     dt: float,
     *,
     row: int = 0,
+    batch: int | None = None,
     width: int = WIDTH,
     height: int = HEIGHT,
     ascii_only: bool = False,
@@ -77,7 +78,7 @@ def rasters(
     Arguments:
         trace: by NIR path and variable, arrays (T, B, *shape).
         dt: the length of a step in seconds.
-        row: the batch row to show.
+        row: the batch row to show. batch: how many there were, if not as many as in the arrays.
         width, height: the most characters per line, and lines of neurons per node.
         ascii_only: for terminals that have no other characters; see `can_draw`.
     """
@@ -88,13 +89,13 @@ def rasters(
     for is_silent, group in groupby(nodes.items(), lambda node: not node[1][:, row].any()):
         found = list(group)
         if is_silent and len(found) > 1:
-            drawn.append(_silence(found, row, width, ascii_only))
+            drawn.append(_silence(found, row, batch, width, ascii_only))
             continue
         drawn += [
             raster(
                 flat_rows(spikes, row),
                 dt,
-                title=_title(node, spikes, row),
+                title=_title(node, spikes, row, batch),
                 width=width,
                 height=height,
                 ascii_only=ascii_only,
@@ -105,16 +106,20 @@ def rasters(
     return "\n\n".join(drawn)
 
 
-def _title(node: str, spikes: Array, row: int) -> str:
-    rows = spikes.shape[1]
+def _title(node: str, spikes: Array, row: int, batch: int | None) -> str:
+    rows = batch or spikes.shape[1]
     return printable(node) + (f", batch row {row} of {rows:,}" if rows > 1 else "")
 
 
-def _silence(found: list[tuple[str, Array]], row: int, width: int, ascii_only: bool) -> str:
+def _silence(
+    found: list[tuple[str, Array]], row: int, batch: int | None, width: int, ascii_only: bool
+) -> str:
     """Several nodes in a row that never fired."""
     (first, _), (last, spikes) = found[0], found[-1]
     neurons = sum(math.prod(values.shape[2:]) for _, values in found)
-    named = f"{len(found):,} silent nodes, {printable(first)} ... {_title(last, spikes, row)}"
+    named = (
+        f"{len(found):,} silent nodes, {printable(first)} ... {_title(last, spikes, row, batch)}"
+    )
     line = f"{named}: {counted(neurons, 'neuron')}, {counted(len(spikes), 'step')}, 0 spikes"
     return "\n".join(_wrapped(_as_ascii(line) if ascii_only else line, max(width, 24), ""))
 

@@ -19,6 +19,7 @@ import math
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from typing import BinaryIO
 
 import numpy as np
 
@@ -26,6 +27,7 @@ from nirtorch_cli.findings.errors import ReadError
 from nirtorch_cli.findings.text import counted, listed, printable, quoted
 from nirtorch_cli.primitives.broadcasting import Array
 from nirtorch_cli.reading.sources import FilePart
+from nirtorch_cli.running.signals.signal import Signal, blocks
 
 BATCH = "batch"
 
@@ -64,47 +66,46 @@ def table_of(content: bytes, source: FilePart, max_bytes: int | None) -> Array:
     return table[:, np.newaxis]
 
 
-def csv_of(values: Array) -> bytes:
-    """A .csv file of an array (T, B, *shape), with a column for the batch row if B > 1."""
-    return _written([["n" + index for index in _indices(values)]], [values])
+def write_csv(stream: BinaryIO, arrays: Mapping[str, Signal]) -> None:
+    """Write arrays (T, B, *shape): of a single one a column for each neuron, `n3`, of several
+    `name[3]`; and a column for the batch row if B > 1.
 
-
-def csv_of_several(arrays: Mapping[str, Array]) -> bytes:
-    """A .csv file of arrays (T, B, *shape) with a column for each neuron, `name[index]`.
-
-    >>> csv_of_several({"lif:v": np.zeros((1, 1, 2)), "output": np.ones((1, 1))}).decode()
+    >>> stream = io.BytesIO()
+    >>> arrays = {"lif:v": np.zeros((1, 1, 2)), "output": np.ones((1, 1))}
+    >>> write_csv(stream, {name: Signal.of(array) for name, array in arrays.items()})
+    >>> stream.getvalue().decode()
     'lif:v[0],lif:v[1],output[]\\n0,0,1\\n'
     """
-    columns = [
-        [f"{printable(name)}[{index}]" for index in _indices(values)]
-        for name, values in arrays.items()
-    ]
-    return _written(columns, list(arrays.values()))
-
-
-def _indices(values: Array) -> list[str]:
-    """The index of each neuron as in a column's name: 3, or 1_0 for several axes."""
-    return ["_".join(map(str, index)) for index in np.ndindex(*values.shape[2:])]
-
-
-def _written(columns: Sequence[Sequence[str]], arrays: Sequence[Array]) -> bytes:
-    """A .csv file of arrays of the same T and B, with the names of the columns of each."""
-    steps, batch = arrays[0].shape[:2]
-    tables = [a.reshape(steps * batch, math.prod(a.shape[2:])) for a in arrays]
-    names = [name for of_array in columns for name in of_array]
+    steps, batch = next(iter(arrays.values())).shape[:2]
+    names = [column for name, held in arrays.items() for column in _columns(name, held, arrays)]
     formats = [
-        "%.17g" if table.dtype == np.float64 else "%.9g"
-        for table in tables
-        for _ in range(table.shape[1])
+        "%.17g" if held.dtype == np.float64 else "%.9g"
+        for held in arrays.values()
+        for _ in range(math.prod(held.shape[2:]))
     ]
     if batch != 1:
-        tables = [np.tile(np.arange(batch), steps)[:, np.newaxis], *tables]
         names, formats = [BATCH, *names], ["%d", *formats]
-    table = tables[0] if len(tables) == 1 else np.hstack([t.astype(np.float64) for t in tables])
-    stream = io.BytesIO()
-    header = ",".join(map(_cell, names))
-    np.savetxt(stream, table, formats, delimiter=",", header=header, comments="", encoding="utf8")
-    return stream.getvalue()
+    stream.write((",".join(map(_cell, names)) + "\n").encode())
+    for start, stop in blocks(steps, batch * len(names)):
+        table = _table([held.part(start, stop) for held in arrays.values()])
+        np.savetxt(stream, table, formats, delimiter=",", encoding="utf8")
+
+
+def _columns(name: str, held: Signal, arrays: Mapping[str, Signal]) -> list[str]:
+    """The names of an array's columns, with the index of each neuron: 3, or 1_0 for two axes."""
+    indices = ["_".join(map(str, index)) for index in np.ndindex(*held.shape[2:])]
+    if len(arrays) == 1:
+        return [f"n{index}" for index in indices]
+    return [f"{printable(name)}[{index}]" for index in indices]
+
+
+def _table(arrays: Sequence[Array]) -> Array:
+    """Arrays of some steps beside each other, a line for each step and batch row."""
+    steps, batch = arrays[0].shape[:2]
+    tables = [a.reshape(steps * batch, math.prod(a.shape[2:])) for a in arrays]
+    if batch != 1:
+        tables = [np.tile(np.arange(batch), steps)[:, np.newaxis], *tables]
+    return tables[0] if len(tables) == 1 else np.hstack([t.astype(np.float64) for t in tables])
 
 
 def _cell(name: str) -> str:

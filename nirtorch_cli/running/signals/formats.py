@@ -30,18 +30,18 @@ SIGNALS = (
     Format(
         "npz",
         (".npz",),
-        writer=f"{_THERE}:npz_content",
+        writer=f"{_THERE}:write_npz",
         reader=f"{_HERE}:read_npz",
         called="a .npz file",
         signatures=NPZ_SIGNATURES,
     ),
     Format(
-        "csv", (".csv",), writer=f"{_THERE}:csv_content", reader=f"{_HERE}:read_csv", called="text"
+        "csv", (".csv",), writer=f"{_THERE}:write_table", reader=f"{_HERE}:read_csv", called="text"
     ),
     Format(
         "nir",
         (".nir", ".h5", ".hdf5"),
-        writer=f"{_THERE}:nir_content",
+        writer=f"{_THERE}:write_nir",
         reader=f"{_HERE}:read_nir",
         called="an HDF5 file",
         signatures=(b"\x89HDF\r\n\x1a\n",),

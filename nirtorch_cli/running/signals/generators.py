@@ -19,6 +19,7 @@ from nirtorch_cli.findings.errors import UsageError
 from nirtorch_cli.findings.suggestions import did_you_mean, did_you_mean_file
 from nirtorch_cli.findings.text import counted, quoted
 from nirtorch_cli.primitives.broadcasting import Array
+from nirtorch_cli.running.signals.signal import ALL
 
 PARAMETERS: Mapping[str, Mapping[str, float | None]] = {
     "poisson": {"rate": None, "amplitude": 1.0},
@@ -105,6 +106,7 @@ def generated(
     seed: int,
     stream: int = 0,
     start: int = 0,
+    rows: slice = ALL,
 ) -> Array:
     """Some steps of a generator, of shape (T, B, *shape) and in float32.
 
@@ -112,6 +114,7 @@ def generated(
         dt: the length of a step, in the unit of time of a rate.
         seed, stream: the start of the random numbers; each input of a model has its own stream.
         start: the index of the first of these steps.
+        rows: the batch rows that are made, with the numbers that they have among all.
 
     Raises:
         UsageError: the rate is too high for dt.
@@ -121,10 +124,11 @@ def generated(
         raise MemoryError
     values = generator.values
     if generator.name in ("poisson", "uniform"):
-        return _random(shape, seed, stream, start, _numbers(generator, dt))
+        return _random(shape, seed, stream, start, rows, _numbers(generator, dt))
+    made = (shape[0], len(range(*rows.indices(shape[1]))), *shape[2:])
     if generator.name == "constant":
-        return np.full(shape, values["value"], np.float32)
-    array = np.zeros(shape, np.float32)
+        return np.full(made, values["value"], np.float32)
+    array = np.zeros(made, np.float32)
     if generator.name == "impulse" and start <= values["at"] < start + len(array):
         array[int(values["at"]) - start] = values["amplitude"]
     return array
@@ -182,15 +186,25 @@ def _numbers(generator: Generator, dt: float) -> Callable[[Array], Array]:
 
 
 def _random(
-    shape: tuple[int, ...], seed: int, stream: int, start: int, made: Callable[[Array], Array]
+    shape: tuple[int, ...],
+    seed: int,
+    stream: int,
+    start: int,
+    rows: slice,
+    made: Callable[[Array], Array],
 ) -> Array:
     bits = np.random.PCG64(np.random.SeedSequence(seed % 2**64, spawn_key=(stream,)))
-    bits.advance(start * math.prod(shape[1:]))
-    array = np.empty(shape, np.float32)
-    flat = array.reshape(-1)
-    for begin in range(0, flat.size, _BLOCK):
-        part = flat[begin : begin + _BLOCK]
-        part[...] = made(bits.random_raw(part.size))
+    first, last, _ = rows.indices(shape[1])
+    step, before = math.prod(shape[1:]), first * math.prod(shape[2:])
+    array = np.empty((shape[0], last - first, *shape[2:]), np.float32)
+    bits.advance(start * step + before)
+    # Where all rows are made, the numbers of all steps follow each other.
+    pieces = array.reshape(1 if array.shape == shape else len(array), -1)
+    for piece in pieces:
+        for begin in range(0, piece.size, _BLOCK):
+            part = piece[begin : begin + _BLOCK]
+            part[...] = made(bits.random_raw(part.size))
+        bits.advance(step - piece.size if len(pieces) > 1 else 0)
     return array
 
 

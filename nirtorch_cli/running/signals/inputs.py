@@ -178,7 +178,7 @@ def generated_signal(
     dtype = None if options.allow_nan else options.dtype
     check_generator(generator, dt=options.dt, steps=shape[0], start=options.start, dtype=dtype)
 
-    def make(start: int, stop: int) -> Array:
+    def make(start: int, stop: int, rows: slice) -> Array:
         part = generated(
             generator,
             (stop - start, *shape[1:]),
@@ -186,6 +186,7 @@ def generated_signal(
             seed=options.seed,
             stream=stream,
             start=options.start + start,
+            rows=rows,
         )
         with np.errstate(over="ignore"):
             return part.astype(options.dtype, copy=False)

@@ -1,35 +1,36 @@
 """Writes arrays to a NIR data file that `nir.read_data` can read.
 
-In: arrays (T, B, *shape) by the path of their node and the name of the variable. Out: the bytes of
-an HDF5 file of `TimeGriddedData`, (B, T, neurons), with dt. Neurons of several axes are in C order.
-The data and attributes are those of `nir.write_data`, which is not used because (in nir 1.0.8) it
-never ends on a nested graph. Cost: linear.
+In: signals (T, B, *shape) by the path of their node and the name of the variable. Out: an HDF5 file
+of `TimeGriddedData`, (B, T, neurons), with dt. Neurons of several axes are in C order. The data and
+attributes are those of `nir.write_data`, which is not used because (in nir 1.0.8) it never ends on
+a nested graph. Cost: linear; memory for one part of a signal.
 """
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, BinaryIO
 
 import h5py
-import numpy as np
 
 from nirtorch_cli.findings.errors import UsageError
-from nirtorch_cli.primitives.broadcasting import Array
+from nirtorch_cli.running.signals.signal import Signal, blocks
 
-Observables = Mapping[str, Mapping[str, Array]]
+_CHUNK = 2**16
+"""About how many numbers a chunk of the file holds: whole steps of some batch rows."""
 
 
-def nirdata_of(nodes: Observables, dt: float) -> bytes:
-    """A NIR data file with the observables of each node, by the node's NIR path.
+def write_nirdata(stream: BinaryIO, nodes: Mapping[str, Mapping[str, Signal]], dt: float) -> None:
+    """Write a NIR data file with the observables of each node, by the node's NIR path.
+
+    Arguments:
+        stream: can be read and written anywhere, as HDF5 needs it.
 
     Raises:
         UsageError: see `require_storable`.
     """
     require_storable(nodes)
-    stream = io.BytesIO()
     with h5py.File(stream, "w") as file:
         top = _graph(file)
         for path, observables in nodes.items():
@@ -44,7 +45,6 @@ def nirdata_of(nodes: Observables, dt: float) -> bytes:
             inside = node.create_group("observables")
             for variable, values in observables.items():
                 _write(inside.create_group(variable), values, dt)
-    return stream.getvalue()
 
 
 def require_storable(paths: Mapping[str, Any]) -> None:
@@ -64,11 +64,18 @@ def _graph(group: Any) -> Any:
     return group.create_group("nodes")
 
 
-def _write(group: Any, values: Array, dt: float) -> None:
+def _write(group: Any, signal: Signal, dt: float) -> None:
     group.attrs["__type__"] = "TimeGriddedData"
     group.attrs["dt"] = dt
-    steps, batch = values.shape[:2]
-    neurons = math.prod(values.shape[2:])
-    data = values.reshape(steps, batch, neurons).swapaxes(0, 1)
-    packing = {"compression": "gzip"} if data.size else {}
-    group.create_dataset("data", data=np.ascontiguousarray(data), **packing)
+    steps, batch = signal.shape[:2]
+    neurons = math.prod(signal.shape[2:])
+    shape, parts = (batch, steps, neurons), list(blocks(steps, signal.width))
+    packing: dict[str, Any] = {}
+    if math.prod(shape):
+        length = parts[0][1]  # no chunk is packed twice: parts of time end where chunks do
+        rows = max(1, min(batch, _CHUNK // (length * neurons)))
+        packing = {"compression": "gzip", "chunks": (rows, length, neurons)}
+    data = group.create_dataset("data", shape, signal.dtype, **packing)
+    for start, stop in parts if math.prod(shape) else ():
+        part = signal.part(start, stop).reshape(stop - start, batch, neurons)
+        data[:, start:stop] = part.swapaxes(0, 1)

@@ -17,7 +17,7 @@ import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 
@@ -26,6 +26,7 @@ from nirtorch_cli.findings.suggestions import did_you_mean
 from nirtorch_cli.findings.text import counted, listed, quoted
 from nirtorch_cli.primitives.broadcasting import Array
 from nirtorch_cli.reading.sources import FilePart
+from nirtorch_cli.running.signals.signal import Signal
 
 NPY_SIGNATURE = b"\x93NUMPY"
 NPZ_SIGNATURES = (b"PK\x03\x04", b"PK\x05\x06")
@@ -185,14 +186,31 @@ def _infos(content: bytes, source: FilePart) -> dict[str, zipfile.ZipInfo]:
 def archive_of(arrays: Mapping[str, Array]) -> bytes:
     """A .npz file with these arrays, for numpy.load; the same arrays give the same bytes."""
     stream = io.BytesIO()
+    write_archive(stream, arrays)
+    return stream.getvalue()
+
+
+def write_archive(stream: BinaryIO, arrays: Mapping[str, Array | Signal]) -> None:
+    """Write a .npz file to a stream that can go back; of a signal, one part after the other."""
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         for name, array in arrays.items():
             member_name = f"{name}.npy".encode("utf8", "backslashreplace").decode()
             info = zipfile.ZipInfo(member_name)  # always dated 1980
             info.compress_type = zipfile.ZIP_DEFLATED
             with archive.open(info, "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
-    return stream.getvalue()
+                if isinstance(array, Signal):
+                    _write_signal(member, array)
+                else:
+                    np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
+
+
+def _write_signal(stream: IO[bytes], signal: Signal) -> None:
+    """Write a .npy file, with the bytes that NumPy writes."""
+    descr = np.lib.format.dtype_to_descr(signal.dtype)
+    header = {"descr": descr, "fortran_order": False, "shape": signal.shape}
+    np.lib.format.write_array_header_1_0(stream, header)
+    for part in signal.parts():
+        stream.write(part.tobytes())
 
 
 def _damaged_archive(source: FilePart) -> ReadError:

@@ -1,17 +1,20 @@
 """Writes the results of a run to a file, in the format of its suffix, or to a stream.
 
-In: arrays (T, B, *shape) with their labels. Out: a complete file, or none.
+In: signals (T, B, *shape) with their labels. Out: a complete file, or none.
 
     .npz                 every array: `output`, or one by each Output's name, and `node:v`;
                          and `dt`, the length of a step
     .csv                 one array, or several in groups of columns, see `csv`
     .nir .h5 .hdf5       NIR data, which nir.read_data and --input read, see `nirdata_writing`
 
-Cost: linear in the numbers.
+Cost: linear in the numbers; memory for one part of a signal.
 """
 
 from __future__ import annotations
 
+import contextlib
+import shutil
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -23,9 +26,10 @@ from nirtorch_cli.findings.errors import UsageError
 from nirtorch_cli.findings.text import quoted
 from nirtorch_cli.primitives.broadcasting import Array
 from nirtorch_cli.reading.formats import Format, format_named, format_to_write
-from nirtorch_cli.running.signals.csv import csv_of, csv_of_several
+from nirtorch_cli.running.signals.csv import write_csv
 from nirtorch_cli.running.signals.formats import SIGNALS
-from nirtorch_cli.running.signals.npz import DT, archive_of
+from nirtorch_cli.running.signals.npz import DT, write_archive
+from nirtorch_cli.running.signals.signal import Signal
 
 _TIMED = {"csv": "a .csv file needs", "nir": "NIR data need"}
 """What holds no array without an axis of time."""
@@ -93,7 +97,7 @@ def check_format(path: str, labels: Sequence[Label], form: str | None = None) ->
 
 def write_signals(
     target: str | BinaryIO,
-    signals: Sequence[tuple[Label, Array]],
+    signals: Sequence[tuple[Label, Signal | Array]],
     dt: float,
     *,
     form: str | None = None,
@@ -113,37 +117,46 @@ def write_signals(
     """
     path = target if isinstance(target, str) else "<stream>"
     check_format(path, [label for label, _ in signals], form)
-    content = form_of(path, form).write()(signals, dt)
-    if isinstance(target, str):
-        with atomic_write(target, clobber=clobber) as file:
-            file.write(content)
-    else:
-        target.write(content)
+    write = form_of(path, form).write()
+    held = [(label, a if isinstance(a, Signal) else Signal.of(a)) for label, a in signals]
+    with contextlib.ExitStack() as stack:
+        file = target
+        if isinstance(file, str):
+            file = stack.enter_context(atomic_write(file, clobber=clobber))
+        if file.seekable() and file.readable():
+            write(file, held, dt)
+            return
+        # A pipe takes what comes; archives and HDF5 files are not written from start to end.
+        spool = stack.enter_context(tempfile.TemporaryFile())
+        write(spool, held, dt)
+        spool.seek(0)
+        shutil.copyfileobj(spool, file)
 
 
-def npz_content(signals: Sequence[tuple[Label, Array]], dt: float) -> bytes:
-    """An archive of all arrays, with dt."""
-    arrays = {label.key: array for label, array in signals}
-    return archive_of({**arrays, DT: np.array(dt, np.float64)})
+def write_npz(file: BinaryIO, signals: Sequence[tuple[Label, Signal]], dt: float) -> None:
+    """Write an archive of all arrays, with dt."""
+    arrays = {label.key: signal for label, signal in signals}
+    write_archive(file, {**arrays, DT: np.array(dt, np.float64)})
 
 
-def csv_content(signals: Sequence[tuple[Label, Array]], dt: float) -> bytes:
-    """A table of one array, or of several in groups of columns."""
-    arrays = {label.key: array for label, array in signals}
-    return csv_of(*arrays.values()) if len(arrays) == 1 else csv_of_several(arrays)
+def write_table(file: BinaryIO, signals: Sequence[tuple[Label, Signal]], dt: float) -> None:
+    """Write a table of one array, or of several in groups of columns."""
+    write_csv(file, {label.key: signal for label, signal in signals})
 
 
-def nir_content(signals: Sequence[tuple[Label, Array]], dt: float) -> bytes:
-    """NIR data."""
-    from nirtorch_cli.running.signals.nirdata_writing import nirdata_of
+def write_nir(file: BinaryIO, signals: Sequence[tuple[Label, Signal]], dt: float) -> None:
+    """Write NIR data."""
+    from nirtorch_cli.running.signals.nirdata_writing import write_nirdata
 
-    nodes: dict[str, dict[str, Array]] = {}
-    for label, array in signals:
+    nodes: dict[str, dict[str, Signal]] = {}
+    for label, signal in signals:
         of_node = nodes.setdefault(label.node, {})
         # NIR makes events from bool arrays only.
-        of_node[label.variable] = array.astype(bool) if _is_spikes(label, array) else array
-    return nirdata_of(nodes, dt)
+        of_node[label.variable] = signal.cast(bool) if _is_spikes(label, signal) else signal
+    write_nirdata(file, nodes, dt)
 
 
-def _is_spikes(label: Label, array: Array) -> bool:
-    return label.variable == "spikes" and bool(np.isin(array, (0, 1)).all())
+def _is_spikes(label: Label, signal: Signal) -> bool:
+    return label.variable == "spikes" and all(
+        bool(np.isin(part, (0, 1)).all()) for part in signal.parts()
+    )

@@ -27,9 +27,8 @@ from hypothesis.extra import numpy as hnp
 from nirtorch_cli.findings.errors import NirtorchError, OutputError, ReadError, UsageError
 from nirtorch_cli.reading.limits import DEFAULT_MAX_BYTES
 from nirtorch_cli.reading.sources import FilePart, file_part_of
-from nirtorch_cli.running.signals.csv import csv_of, table_of
+from nirtorch_cli.running.signals.csv import table_of
 from nirtorch_cli.running.signals.formats import SIGNALS, recording_of
-from nirtorch_cli.running.signals.nirdata_writing import nirdata_of
 from nirtorch_cli.running.signals.npz import archive_of
 from nirtorch_cli.running.signals.outputs import Label, check_format, write_signals
 from nirtorch_cli.running.state_file import (
@@ -61,6 +60,15 @@ def refused(text: str, kind: type[NirtorchError] = ReadError, **options: Any) ->
     assert "\n" not in line
     assert len(line) < 700
     return line
+
+
+V = Label("lif", "v")
+
+
+def written(form: str, label: Label, values: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    write_signals(stream, [(label, values)], DT, form=form)
+    return stream.getvalue()
 
 
 def numbers(*shape: int) -> np.ndarray:
@@ -418,15 +426,15 @@ def test_a_table_that_claims_too_much() -> None:
     )
 )
 def test_a_table_that_is_written_is_read_back(values: np.ndarray) -> None:
-    found = table_of(csv_of(values), FilePart("t.csv"), DEFAULT_MAX_BYTES)
+    found = table_of(written("csv", V, values), FilePart("t.csv"), DEFAULT_MAX_BYTES)
     assert (found.astype(values.dtype) == values.reshape(*values.shape[:2], -1)).all()
 
 
 def test_a_table_is_what_others_read() -> None:
-    assert csv_of(np.array([[[1, 0.5]], [[0, 0.1]]], np.float32)).decode() == (
+    assert written("csv", V, np.array([[[1, 0.5]], [[0, 0.1]]], np.float32)).decode() == (
         "n0,n1\n1,0.5\n0,0.100000001\n"
     )
-    assert csv_of(np.zeros((1, 2, 1, 2))).decode() == "batch,n0_0,n0_1\n0,0,0\n1,0,0\n"
+    assert written("csv", V, np.zeros((1, 2, 1, 2))).decode() == "batch,n0_0,n0_1\n0,0,0\n1,0,0\n"
 
 
 def test_several_arrays_in_one_table() -> None:
@@ -694,9 +702,6 @@ def test_an_archive_of_everything() -> None:
         assert found.files == ["file", "b", "dt"]
 
 
-V = Label("lif", "v")
-
-
 @pytest.mark.parametrize(
     ("path", "labels", "said"),
     [
@@ -778,7 +783,7 @@ def test_what_is_written_is_read_back(values: np.ndarray, suffix: str) -> None:
 
 
 def test_an_empty_recording_in_nir_data() -> None:
-    content = nirdata_of({"a": {"v": np.zeros((0, 2, 3), np.float32)}}, DT)
+    content = written("nir", Label("a", "v"), np.zeros((0, 2, 3), np.float32))
     Path("a.h5").write_bytes(content)
     assert nir.read_data("a.h5").nodes["a"].observables["v"].shape == (2, 0, 3)
 

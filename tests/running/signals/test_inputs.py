@@ -135,8 +135,8 @@ def test_parts_of_a_generator_leave_no_seam(text: str, cuts: list[int], start: i
     parts = [signal.part(*pair) for pair in itertools.pairwise(places)]
     assert (np.concatenate(parts) == whole).all()
     assert (signal.part(13) == whole[13:]).all()
-    assert (signal.row(1) == whole[:, 1:]).all()
-    assert (signal.row(0, 5, 9) == whole[5:9, :1]).all()
+    assert (signal.rows(1, 2).part() == whole[:, 1:]).all()
+    assert (signal.rows(0, 1).part(5, 9) == whole[5:9, :1]).all()
 
 
 def test_blocks_leave_no_seam(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,7 +149,7 @@ def test_blocks_leave_no_seam(monkeypatch: pytest.MonkeyPatch) -> None:
         pieces = list(blocks(50, width))
         assert all((stop - start) * width <= max(13, width) for start, stop in pieces)
         assert (np.concatenate([values[a:b] for a, b in pieces]) == values).all()
-        assert (Signal.of(values).row(0)[:, 0] == values[:, 0]).all()
+        assert (Signal.of(values).rows(0, 1).part()[:, 0] == values[:, 0]).all()
 
 
 def test_a_signal_is_made_when_a_part_is_asked_for() -> None:
