@@ -78,12 +78,12 @@ def convert_files(
 
 def _asked(request: Options, format: str) -> str:
     """A digest of what is asked for: what it is, and by which program and which map."""
-    maps = [_content_of(spec) for spec in (*request.maps, *request.map_nodes)]
+    maps = [digest_of_map(spec) for spec in (*request.maps, *request.map_nodes)]
     asked = {"options": asdict(request), "format": format, "version": __version__, "maps": maps}
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 
-def _content_of(spec: str) -> str | None:
+def digest_of_map(spec: str) -> str | None:
     """The digest of a map's file, if a spec names one: `file.py:ATTR`, `NODE=file.py:ATTR`."""
     file = spec.rpartition("=")[2] if "=" in spec.partition(":")[0] else spec
     file = file.partition(".py")[0] + ".py" if ".py" in file else file

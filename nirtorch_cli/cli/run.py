@@ -6,6 +6,7 @@ import contextlib
 import shutil
 import sys
 import time
+from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
@@ -60,6 +61,13 @@ from nirtorch_cli.cli.run_request import (
     recorded,
     starting_state,
 )
+from nirtorch_cli.cli.run_shards import (
+    Sharing,
+    StorableState,
+    device_of,
+    launch_here,
+    settings_of,
+)
 from nirtorch_cli.conversion.options import Dtype, Options
 
 EPILOG = """\b
@@ -71,6 +79,7 @@ Examples:
   nirtorch run model.nir --input zeros -o - --format csv | head
   nirtorch run model.onnx --input poisson:rate=50 --record lif1:v
   nirtorch run model.pt --trust --input - --state-in s.npz --state-out s.npz -o out.nir
+  torchrun --nproc-per-node 2 -m nirtorch_cli run model.nir --input big.h5 -o out.h5
 """
 
 
@@ -156,6 +165,19 @@ def run(
         int | None,
         typer.Option(min=1, metavar="N", help="Steps that are run at a time. [default: chosen]"),
     ] = None,
+    shard: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Batch rows that are run together, and by one of several processes (torchrun). "
+            "[default: chosen]",
+        ),
+    ] = None,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Discard the shards that another run left beside OUT."),
+    ] = False,
     compiled: Annotated[
         bool,
         typer.Option(
@@ -195,13 +217,16 @@ def run(
 
     Arrays have the axes time, batch, neurons (--layout), or time, neurons. Ctrl-C ends the run and
     writes what is done. A long recording can be run in pieces with the same result: see --start,
-    --state-out and --state-in.
+    --state-out and --state-in. Started by torchrun, several processes share the batch, with the
+    result of one; shards that are finished are kept beside OUT until all are.
     """
     from nirtorch_cli.running.signals.outputs import check_format
 
     files = Files(output, state_in, state_out, plot, not no_clobber, form)
     check_stdout(files, as_json)
     check_files(model, inputs, files)
+    launch = launch_here(model, inputs, files)
+    speaks = launch is None or launch.is_first
     request = Options(
         maps=tuple(maps),
         map_nodes=tuple(map_nodes),
@@ -213,14 +238,14 @@ def run(
         reset_delay=reset_delay,
         fire_at=fire_at,
         integrator_input=integrator_input,
-        device=device,
+        device=device_of(device, launch),
         dtype="float32" if dtype is None else dtype,
         repair=not no_repair,
         batch=batch or 1,
     )
     # What a map or a mapped module prints must not mix with the answer.
     with contextlib.redirect_stdout(sys.stderr):
-        with progress(enabled=not quiet) as stage:
+        with progress(enabled=speaks and not quiet) as stage:
             module = loaded(model, request, max_bytes, trust, dtype is not None, stage)
             from nirtorch_cli.conversion.model import findings_of
 
@@ -250,33 +275,39 @@ def run(
                 state, earlier, odd = starting_state(module, state_in, arrays, like, max_bytes)
                 findings += odd
         from nirtorch_cli.running.engine.compiler import Compiler
-        from nirtorch_cli.running.state_file import require_storable_state
-        from nirtorch_cli.running.stream import as_arrays, run_stream
+        from nirtorch_cli.running.shards import shards_of
+        from nirtorch_cli.running.stream import run_stream
 
         total, started = len(next(iter(arrays.values()))), time.perf_counter()
-        is_storable = files.state is None
-        with progress(enabled=not quiet, total=total) as shown:
-
-            def on_steps(done: int, state: Any) -> None:
-                nonlocal is_storable
-                if not is_storable:  # known only after the first steps
-                    require_storable_state(as_arrays(state))
-                    is_storable = True
-                shown.advance(done)
-
+        shards = shards_of(module, arrays, like, rows=shard, chunk=chunk, compiled=compiled)
+        sharing: Sharing | None = None
+        with progress(
+            enabled=speaks and not quiet, total=total if launch is None else None
+        ) as shown:
             compiler = Compiler(report=lambda w: shown(f"compiling {w}")) if compiled else None
-            outcome = run_stream(
-                module,
-                arrays,
-                like,
-                state=state,
-                record=recorded(module, labels, with_spikes=raster or plot is not None),
-                chunk=chunk,
-                compiler=compiler,
-                on_steps=on_steps,
-                keep=output is not None or plot is not None or raster,
-                folder=files.folder,
-            )
+            more: dict[str, Any] = {
+                "state": state,
+                "record": recorded(module, labels, with_spikes=raster or plot is not None),
+                "compiler": compiler,
+                "on_steps": StorableState(files, shown.advance),
+            }
+            if launch is None:
+                keep = output is not None or plot is not None or raster
+                outcome = run_stream(
+                    module, arrays, like, shards=shards, keep=keep, folder=files.folder, **more
+                )
+            else:
+                settings = settings_of(
+                    model,
+                    specs,
+                    files,
+                    replace(request, device=device.partition(":")[0]),
+                    **{"--record": more["record"], "--start": start, "--steps": total},
+                    **{"--layout": layout, "--seed": seed, "--allow-nan": allow_nan},
+                    **{"--compile": compiled, "--chunk": shards.steps, "--shard": shards.rows},
+                )
+                sharing = Sharing(launch, shards, files, settings, force=force)
+                outcome = sharing.run(module, arrays, like, shown, **more)
     elapsed = time.perf_counter() - started
     done = Done(
         module=module,
@@ -289,15 +320,18 @@ def run(
         earlier=earlier,
         seed=seed,
         seconds=elapsed,
+        shards=len(shards.rows),
         compiler=compiler,
         choice=choice,
     )
     lines, problems = write(done, files)
+    if sharing is not None and not problems:
+        sharing.parts.remove()
     report = Report(
         "run",
         lambda: answer(done, files),
         findings=[*findings, *noticed(done, lines, files), *problems],
-        notes=notes_of(done, lines),
+        notes=[*notes_of(done, lines), *([sharing.note()] if sharing is not None else [])],
         show=lambda: _shown(done, raster=raster, beside=output == "-", quiet=quiet),
         exit_code=exit_code_of(done, problems),
     )

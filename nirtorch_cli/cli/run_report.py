@@ -32,7 +32,7 @@ class Done:
     specs, arrays: the inputs, by argument. labels: what is written. start: how many steps of the
     input were skipped. steps: how many were requested; the outcome says how many were done.
     earlier: how many steps led to the initial state, None if that is not known. seconds: how long
-    it took. choice: the neurons that are drawn as lines.
+    it took. shards: in how many the batch was run. choice: the neurons that are drawn as lines.
     """
 
     module: ConvertedModule
@@ -45,6 +45,7 @@ class Done:
     earlier: int | None
     seed: int
     seconds: float
+    shards: int = 1
     compiler: Compiler | None = None
     choice: Choice | None = None
 
@@ -245,6 +246,7 @@ def answer(done: Done, files: Files) -> dict[str, Any]:
         "steps": outcome.steps,
         "steps_asked": done.steps,
         "batch": done.batch,
+        "shards": done.shards,
         "seed": done.seed,
         "inputs": {
             done.nir_name(name): {"fed": done.specs[name], "shape": list(array.shape)}

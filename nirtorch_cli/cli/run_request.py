@@ -207,12 +207,12 @@ def check_unchanged(model: str, request: Options) -> None:
     usual = Options(device=request.device, dtype=request.dtype, batch=request.batch)
     changed = [name for name in vars(usual) if getattr(usual, name) != getattr(request, name)]
     if changed:
-        options = [_OPTIONS[name] for name in changed]
+        options = [OPTIONS[name] for name in changed]
         text = f"{listed(options)} cannot change {printable(model)}, which is converted already"
         raise UsageError(text, hint="run the .nir file")
 
 
-_OPTIONS = {
+OPTIONS = {
     "maps": "--map",
     "map_nodes": "--map-node",
     "with_defaults": "--no-defaults",
@@ -226,6 +226,7 @@ _OPTIONS = {
     "surrogate": "--surrogate",
     "repair": "--no-repair",
 }
+"""By the name of a conversion's option, what it is called on the command line."""
 
 
 def example(module: ConvertedModule, request: Options) -> torch.Tensor:

@@ -7,6 +7,7 @@ numbers; memory for a few numbers.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,15 +30,18 @@ class OutputStatistics:
     max: float | str | None = None
 
 
+@dataclass
 class Tally:
     """The statistics of values (T, ...), collected from parts of the steps."""
 
-    def __init__(self) -> None:
-        self.steps, self.count, self.total = 0, 0, 0.0
-        self.low, self.high = math.inf, -math.inf
-        self.rest: tuple[int, ...] = ()
-        self.dtype = ""
-        self.is_finite = True
+    steps: int = 0
+    count: int = 0
+    total: float = 0.0
+    low: float = math.inf
+    high: float = -math.inf
+    rest: Sequence[int] = ()
+    dtype: str = ""
+    is_finite: bool = True
 
     def add(self, values: Array) -> None:
         """Add the values of further steps."""
