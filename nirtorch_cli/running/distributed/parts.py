@@ -26,7 +26,7 @@ import numpy as np
 
 from nirtorch_cli.conversion.artefacts.atomic import atomic_write
 from nirtorch_cli.findings.errors import OutputError, UsageError
-from nirtorch_cli.findings.text import counted, listed, quoted
+from nirtorch_cli.findings.text import listed, quoted
 from nirtorch_cli.primitives.broadcasting import Array
 from nirtorch_cli.running.signals.signal import ALL, Signal
 from nirtorch_cli.running.state_file import MadeWith, write_state
@@ -161,12 +161,6 @@ class Parts:
     def _write(self, name: str, content: bytes) -> None:
         with atomic_write(self.folder / name) as file:
             file.write(content)
-
-
-def kept_text(parts: Parts, count: int) -> str:
-    """What is there to go on with, for a message."""
-    done = len(parts.finished(count))
-    return f"{counted(done, 'shard')} of {count} finished and kept in {parts.folder}"
 
 
 def _form(signal: Signal) -> tuple[Sequence[int], str]:

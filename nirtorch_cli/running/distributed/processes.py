@@ -108,7 +108,7 @@ def _lost_reported() -> Iterator[None]:
     try:
         yield
     except (RuntimeError, ValueError) as error:  # DistError and its kind, and gloo's own
-        reason = str(error).strip().splitlines()[0].rpartition("] ")[2][:200]
+        reason = str(error).strip().partition("\n")[0].partition(". ")[0]
         hint = "the same command goes on with the shards that are finished"
         text = f"another process of this run ended or does not answer: {reason}"
         raise ProcessLostError(text, hint=hint) from error

@@ -20,7 +20,8 @@ from typing import Any
 from torch import Tensor
 
 from nirtorch_cli.conversion.graph_module import ConvertedModule
-from nirtorch_cli.running.distributed.parts import Parts, kept_text
+from nirtorch_cli.findings.text import counted, printable
+from nirtorch_cli.running.distributed.parts import Parts
 from nirtorch_cli.running.distributed.processes import Processes
 from nirtorch_cli.running.engine.compiler import Compiler
 from nirtorch_cli.running.shards import Shards, StateRows, resting_template
@@ -71,24 +72,29 @@ def run_shards(
     if state is not None and len(rows) > 1:
         states = StateRows(module, inputs, like).split(state, rows)
     missing = [number for number in range(len(rows)) if number not in finished]
-    for start in range(0, len(missing), launch.count):
-        for number in missing[start : start + launch.count][launch.rank : launch.rank + 1]:
-            run = run_stream(
-                module,
-                {name: signal.rows(*rows[number]) for name, signal in inputs.items()},
-                like,
-                state=states[number],
-                record=record,
-                shards=shards.only(number),
-                compiler=compiler,
-                on_steps=on_steps,
-                folder=str(parts.folder),
-            )
-            if run.is_interrupted:
-                raise KeyboardInterrupt(f"interrupted: {kept_text(parts, len(rows))}")
-            parts.put(number, run, made_with)
-        processes.wait()
-        on_shard(len(rows) - len(missing) + min(start + launch.count, len(missing)))
+    try:
+        for start in range(0, len(missing), launch.count):
+            for number in missing[start : start + launch.count][launch.rank : launch.rank + 1]:
+                run = run_stream(
+                    module,
+                    {name: signal.rows(*rows[number]) for name, signal in inputs.items()},
+                    like,
+                    state=states[number],
+                    record=record,
+                    shards=shards.only(number),
+                    compiler=compiler,
+                    on_steps=on_steps,
+                    folder=str(parts.folder),
+                )
+                if run.is_interrupted:
+                    raise KeyboardInterrupt
+                parts.put(number, run, made_with)
+            processes.wait()
+            on_shard(len(rows) - len(missing) + min(start + launch.count, len(missing)))
+    except KeyboardInterrupt as interrupt:
+        done = f"{len(parts.finished(len(rows)))} of {counted(len(rows), 'shard')}"
+        text = f"interrupted: {done} finished and kept in {printable(str(parts.folder))}"
+        raise KeyboardInterrupt(f"{text}; the same command goes on") from interrupt
     if not launch.is_first:
         return None
     return _joined(module, inputs, like, shards, parts, has_state=made_with is not None)
