@@ -43,6 +43,7 @@ SLOW: Mapping[str, tuple[str, ...]] = {
     "cli/test_plain_words.py": ALL,
     "cli/test_run.py": ALL,
     "cli/test_schema.py": ("test_a_document", "test_checked_and_converted_files"),
+    "cli/test_run_shards.py": ALL,
     "cli/test_tables.py": ("test_a_table_in_a_terminal",),
     "conversion/artefacts/test_exported_programs.py": ALL,
     "conversion/artefacts/test_interrupted_writes.py": ALL,

@@ -304,7 +304,7 @@ def run(
                     replace(request, device=device.partition(":")[0]),
                     **{"--record": more["record"], "--start": start, "--steps": total},
                     **{"--layout": layout, "--seed": seed, "--allow-nan": allow_nan},
-                    **{"--compile": compiled, "--chunk": shards.steps, "--shard": shards.rows},
+                    **{"--compile": compiled, "--chunk": chunk, "--shard": shard},
                 )
                 sharing = Sharing(launch, shards, files, settings, force=force)
                 outcome = sharing.run(module, arrays, like, shown, **more)

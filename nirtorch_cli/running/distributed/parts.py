@@ -143,7 +143,7 @@ class Parts:
         """The settings of the run whose folder this is; None if it is none, {} if it is damaged."""
         try:
             return dict(json.loads((self.folder / _RUN).read_bytes())["run"])
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError, KeyError, TypeError):
             return {}
