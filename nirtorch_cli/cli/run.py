@@ -325,8 +325,6 @@ def run(
         choice=choice,
     )
     lines, problems = write(done, files)
-    if sharing is not None and not problems:
-        sharing.parts.remove()
     report = Report(
         "run",
         lambda: answer(done, files),
@@ -335,7 +333,11 @@ def run(
         show=lambda: _shown(done, raster=raster, beside=output == "-", quiet=quiet),
         exit_code=exit_code_of(done, problems),
     )
-    finish(report, as_json=as_json, quiet=quiet)
+    try:
+        finish(report, as_json=as_json, quiet=quiet)  # a raster reads what is recorded
+    finally:
+        if sharing is not None and not problems:
+            sharing.parts.remove()
 
 
 def _shown(done: Done, *, raster: bool, beside: bool, quiet: bool) -> None:
