@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -16,6 +17,7 @@ from typing import Any
 
 import nir
 import numpy as np
+import pages
 import pytest
 from conftest import DATA, ROOT
 from processes import is_alive, wait_until
@@ -233,11 +235,8 @@ def test_shards_of_another_run_are_in_the_way() -> None:
 
 def by_hand(count: int, *arguments: str, **environment: str) -> list[subprocess.Popen[str]]:
     """Processes without torchrun, which would end them all if one fails."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
     shared = {**os.environ, "WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1"}
-    shared.update({"MASTER_PORT": port, **environment})
+    shared.update({"MASTER_PORT": str(free_port()), **environment})
     command: Sequence[str] = [sys.executable, "-m", "nirtorch_cli", "run", *arguments]
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return [
@@ -296,6 +295,83 @@ def test_an_output_that_cannot_be_written_keeps_the_shards() -> None:
     assert again.returncode == 0
     assert ours(again.stderr)[-1] == "note: 6 shards by 2 processes, 6 of them finished before"
     assert same_files("out.npz", "one.npz")
+
+
+def test_torchrun_restarts_what_died() -> None:
+    """Each time with fewer shards, until there is none at which process 1 is killed."""
+    single(*SHARDS[:-1], "one.npz")
+    command = launcher(2)
+    command.insert(command.index("--standalone"), "--max-restarts=4")
+    environment = {**os.environ, "DO": "die", "AT": "1,15"}
+    done = subprocess.run(
+        [*command, *SHARDS], env=environment, capture_output=True, text=True, timeout=180
+    )
+    assert done.returncode == 0, done.stderr
+    assert "finished before" in ours(done.stderr)[-1]
+    assert same_files("out.npz", "one.npz")
+
+
+# --------------------------------------------------------------- the scripts of the page
+
+PAGE = pages.text_of("nirtorch_cli/running/README.md")
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def on_this_machine(text: str, first: str) -> str:
+    """A script of the page for two nodes, with both of them here and a process each."""
+    changes = {"=8": "=1", first: f"localhost:{free_port()}", "big.h5": "in.npy"}
+    for old, new in changes.items():
+        assert old in text
+        text = text.replace(old, new)
+    shutil.copy(RECURRENT, "model.nir")
+    single("model.nir", "-i", "in.npy", "-o", "one.h5")
+    return text
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Slurm's script is for a POSIX shell")
+def test_the_script_for_slurm(tmp_path: Path) -> None:
+    """With an `srun` that starts what it is given on two nodes, both of them this machine."""
+    (script,) = (block.text for block in pages.blocks(PAGE, "sh") if "#SBATCH" in block.text)
+    script = on_this_machine(script, "$first:29400").replace("cpus-per-task=1", "cpus-per-task=8")
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    scontrol, srun = "printf 'here\\nthere\\n'", '"$@" & "$@"; code=$?; wait $! && exit $code'
+    for name, code in {"scontrol": scontrol, "srun": srun}.items():
+        (programs / name).write_text(f"#!/bin/bash\n{code}\n")
+        (programs / name).chmod(0o755)
+    path = os.pathsep.join([str(programs), str(Path(sys.executable).parent), os.environ["PATH"]])
+    job = {"SLURM_JOB_NODELIST": "n[1-2]", "SLURM_JOB_NUM_NODES": "2", "SLURM_JOB_ID": "7"}
+    done = subprocess.run(
+        ["bash", "-eu", "-c", script],
+        env={**os.environ, **job, "PATH": path},
+        capture_output=True,
+        text=True,
+        timeout=180,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "by 2 processes" in ours(done.stderr)[-1]
+    assert same_files("out.h5", "one.h5")
+
+
+def test_the_job_for_kubernetes(started: list[subprocess.Popen[str]]) -> None:
+    """The command of its container, in two pods, both of them this machine."""
+    (job,) = (block.text for block in pages.blocks(PAGE, "yaml") if "kind: Job" in block.text)
+    assert re.search(r"completions: (\d+)", job)[1] == re.search(r"--nnodes=(\d+)", job)[1] == "2"
+    job = on_this_machine(job, "spikes-0.spikes:29400")
+    words = re.search(r"command: \[(.*?)\]", job, re.DOTALL)[1].split(",")
+    program, *arguments = [word.strip().strip('"') for word in words]
+    assert program == "torchrun"
+    command = [sys.executable, "-m", "torch.distributed.run", *arguments]
+    for _ in range(2):
+        started.append(subprocess.Popen(command, stderr=subprocess.PIPE, text=True))
+    said = [process.communicate(timeout=180)[1] for process in started]
+    assert [process.returncode for process in started] == [0, 0], said
+    assert same_files("out.h5", "one.h5")
 
 
 # -------------------------------------------------------------- what several cannot do
