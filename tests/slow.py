@@ -85,6 +85,7 @@ SLOW: Mapping[str, tuple[str, ...]] = {
     "reading/test_hostile.py": ALL,
     "reading/test_other_words.py": ALL,
     "running/engine/test_compiler.py": ALL,
+    "running/test_memory.py": ALL,
     "running/test_sequence.py": ("test_networks",),
     "test_architecture.py": (
         "test_a_public_name_is_the_same_whatever_was_used_before",

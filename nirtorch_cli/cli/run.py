@@ -267,6 +267,7 @@ def run(
                 allow_nan=allow_nan,
                 max_bytes=max_bytes,
                 start=start,
+                share=(0, 1) if launch is None else (launch.rank, launch.count),
             )
             specs, arrays = fed(module, inputs, options)
             state: Any = None

@@ -21,6 +21,9 @@ from nirtorch_cli.running.signals.signal import blocks
 
 Layout = Literal["TB", "BT"]
 
+Share = tuple[int, int]
+"""A number, and of how many, from 0: (0, 1) is all."""
+
 
 @dataclass(frozen=True)
 class Port:
@@ -91,21 +94,26 @@ def _shaped(values: Array, port: Port, layout: Layout, file: str) -> Array:
     raise port.problem(file, f"has the shape {_text(values.shape)}; expected {expected}", hint)
 
 
-def require_finite(values: Array, port: Port, *, dtype: str, file: str, first: int = 0) -> None:
+def require_finite(
+    values: Array, port: Port, *, dtype: str, file: str, first: int = 0, share: Share = (0, 1)
+) -> None:
     """Refuse numbers that are not finite, or would not be in the model's type.
 
     Arguments:
         values: (T, B, *shape).
         first: the index of the first step in the file.
+        share: which of how many parts of the batch rows is looked at.
 
     Raises:
         UsageError: a number is NaN or infinite, here or in that type.
     """
+    number, count = share
+    row, end = (values.shape[1] * place // count for place in (number, number + 1))
     for start, stop in blocks(len(values), math.prod(values.shape[1:])):
         with np.errstate(over="ignore", invalid="ignore"):
-            is_wrong = ~np.isfinite(values[start:stop].astype(dtype, copy=False))
+            is_wrong = ~np.isfinite(values[start:stop, row:end].astype(dtype, copy=False))
         if is_wrong.any():
-            place = np.argwhere(is_wrong)[0] + (start, *(0,) * (values.ndim - 1))
+            place = np.argwhere(is_wrong)[0] + (start, row, *(0,) * (values.ndim - 2))
             raise _unfit(values, tuple(map(int, place)), port, dtype, file, first)
 
 

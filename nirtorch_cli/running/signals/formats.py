@@ -2,11 +2,14 @@
 
 In: a `FilePart`. Out: the array in it, and whether its axes are (T, B, neurons), as in NIR data and
 .csv, or those of a saved array. The first bytes decide the format, so that stdin needs no name; a
-suffix of another format is an error. Cost: linear in the bytes.
+suffix of another format is an error. Cost: linear in the bytes; of a .npy file, whose numbers lie
+in it as they are, only those are read that are used.
 """
 
 from __future__ import annotations
 
+import mmap
+import os
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -57,6 +60,10 @@ SIGNALS = (
 """The formats of inputs, outputs and recordings."""
 
 
+_LOOKED_AT = 64
+"""How many bytes tell the format of a file."""
+
+
 @dataclass(frozen=True)
 class FileArray:
     """values: the numbers. is_flat: whether their axes are (T, B, neurons)."""
@@ -74,8 +81,8 @@ def recording_of(
         ReadError: it does not exist, is damaged or too large, or does not hold a single array of
         numbers. UsageError: it was recorded at another dt.
     """
-    content = bytes_of(source, stdin, max_bytes)
-    found, promised = format_of(content), format_by_suffix(source.file, SIGNALS)
+    content = view_of(source) or bytes_of(source, stdin, max_bytes)
+    found, promised = format_of(bytes(content[:_LOOKED_AT])), format_by_suffix(source.file, SIGNALS)
     if promised is not None and promised.signatures and found is not promised:
         hint = None if found.name == "csv" else f"it looks like {found.called}: name it so"
         raise source.problem(f"is not {promised.called}", hint)
@@ -105,7 +112,22 @@ def read_nir(content: bytes, source: FilePart, dt: float, max_bytes: int | None)
     return observable_of(content, source, dt, max_bytes)
 
 
-def read_npy(content: bytes, source: FilePart, dt: float, max_bytes: int | None) -> Array:
+def view_of(source: FilePart) -> memoryview | None:
+    """The bytes of a .npy file, each read when it is used; None for any other."""
+    try:
+        if not os.path.isfile(source.file):  # a pipe can be opened once only
+            return None
+        with open(source.file, "rb") as stream:
+            if stream.read(len(NPY_SIGNATURE)) != NPY_SIGNATURE:
+                return None
+            return memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
+    except (OSError, ValueError):
+        return None  # why it cannot be opened, `bytes_of` says
+
+
+def read_npy(
+    content: bytes | memoryview, source: FilePart, dt: float, max_bytes: int | None
+) -> Array:
     """The array of a .npy file."""
     _require_whole(source)
     return array_of(content, source, max_bytes)

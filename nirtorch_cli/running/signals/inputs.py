@@ -3,7 +3,8 @@
 In: texts such as `spikes.npz`, `left=poisson:rate=50`, and the model's Inputs. Out: for each
 its signal (T, B, *shape), all with the same T and B. Always holds: all problems are reported
 together, before any part of a signal is made, even NaN in the last step of a file. Cost: linear in
-the files, which are kept in memory as they are; generators keep nothing in memory.
+the files, which are kept in memory as they are, but those of .npy, which are read where they lie;
+generators keep nothing in memory.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from nirtorch_cli.findings.suggestions import did_you_mean
 from nirtorch_cli.findings.text import counted, listed, quoted
 from nirtorch_cli.primitives.broadcasting import Array
 from nirtorch_cli.reading.sources import STDIN, FilePart, file_part_of
-from nirtorch_cli.running.signals.axes import Layout, Port, arranged, require_finite
+from nirtorch_cli.running.signals.axes import Layout, Port, Share, arranged, require_finite
 from nirtorch_cli.running.signals.formats import recording_of
 from nirtorch_cli.running.signals.generators import (
     EXAMPLES,
@@ -46,6 +47,7 @@ class InputOptions:
     dt: the length of a step. steps, batch: the size of generated inputs, which files must have too;
     a file with more steps is cut. layout: the order of the first two axes of arrays. start: how
     many steps of every file and generator are skipped, so that a long run can be done in pieces.
+    share: which part of the batch is looked at for NaN, where several processes share it.
     """
 
     dt: float
@@ -57,6 +59,7 @@ class InputOptions:
     allow_nan: bool = False
     max_bytes: int | None = None
     start: int = 0
+    share: Share = (0, 1)
 
 
 def assigned(specs: Iterable[str], ports: Sequence[Port]) -> dict[str, str]:
@@ -197,7 +200,14 @@ def generated_signal(
 def _held(values: Array, port: Port, file: str, options: InputOptions) -> Signal:
     """The signal of a file: its numbers are checked here, and cast when they are used."""
     if not options.allow_nan:
-        require_finite(values, port, dtype=options.dtype, file=file, first=options.start)
+        require_finite(
+            values,
+            port,
+            dtype=options.dtype,
+            file=file,
+            first=options.start,
+            share=options.share,
+        )
     return Signal.of(values, options.dtype)
 
 

@@ -37,6 +37,9 @@ DT = "dt"
 _NUMBER_BYTES = 2**10
 """The most bytes of a file that holds a single number."""
 
+_HEADER_BYTES = 2**17
+"""The most bytes that the header of an array is looked for in; NumPy writes no more than 2**16."""
+
 _END_BYTES = 22
 """The length of the end record of an archive, which begins with the second signature."""
 
@@ -61,13 +64,13 @@ _DAMAGE = (
 """The errors that numpy and zipfile raise for damaged files."""
 
 
-def array_of(content: bytes, source: FilePart, max_bytes: int | None) -> Array:
-    """The array of a .npy file, which is read-only.
+def array_of(content: bytes | memoryview, source: FilePart, max_bytes: int | None) -> Array:
+    """The array of a .npy file, which is read-only and shares its bytes.
 
     Raises:
         ReadError: it is damaged, too large, holds Python objects, or more than one array.
     """
-    stream = io.BytesIO(content)
+    stream = io.BytesIO(bytes(content[:_HEADER_BYTES]))
     try:
         version = np.lib.format.read_magic(stream)
         read_header = {
@@ -116,10 +119,10 @@ def arrays_of(
     }
 
 
-def _require_end(content: bytes, end: int, source: FilePart) -> None:
+def _require_end(content: bytes | memoryview, end: int, source: FilePart) -> None:
     """Refuse bytes after an array."""
     if end != len(content):
-        is_array = content.startswith(NPY_SIGNATURE, end)
+        is_array = bytes(content[end : end + len(NPY_SIGNATURE)]) == NPY_SIGNATURE
         found = "a second array" if is_array else counted(len(content) - end, "byte")
         raise source.problem(f"has {found} after its array", "save each array in a file of its own")
 

@@ -81,6 +81,20 @@ ANY_NUMBERS = st.sampled_from([np.float32, np.float64, np.float16, np.int32, np.
 # -------------------------------------------------------------------------- npy and npz
 
 
+def test_of_an_array_only_what_is_used_is_read() -> None:
+    """A .npy file is as large as its numbers, so they stay where they are."""
+    np.save("large.npy", np.zeros((1000, 500, 64), np.float32))  # 128 MB
+    tracemalloc.start()
+    try:
+        values = read("large.npy")
+        assert values.shape == (1000, 500, 64)
+        assert values[500:510, 7:9].sum() == 0
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
+    assert not values.flags.writeable
+
+
 @settings(deadline=None, max_examples=50)
 @given(hnp.arrays(ANY_NUMBERS, hnp.array_shapes(min_dims=0, max_dims=4, min_side=0)), st.booleans())
 def test_what_numpy_saves_is_read(array: np.ndarray, is_fortran: bool) -> None:

@@ -643,3 +643,22 @@ def test_events_that_cannot_be(idx: Any, time: Any, more: Any, said: str) -> Non
     with pytest.raises(ValueError, match=r"^[^\n]*$") as caught:
         grid(idx, time, **more)
     assert said in str(caught.value)
+
+
+# ------------------------------------------------------------------------ several processes
+
+
+def test_processes_look_for_nan_in_parts_of_the_batch() -> None:
+    """Each in its own: together in all rows, and each row is named as it is in the file."""
+    for row in range(7):
+        values = numbers(5, 7, 3)
+        values[4, row, 2] = np.nan
+        np.save("nan.npy", values)
+        found = []
+        for number in range(3):
+            try:
+                signals("nan.npy", ports=[Port("input", "input", (3,))], share=(number, 3))
+            except UsageError as error:
+                found.append(str(error))
+        (text,) = found
+        assert f"has nan at step 4, batch row {row}, neuron 2" in text
