@@ -98,7 +98,8 @@ def forgetting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     sys.path[:] = path
     made = str(tmp_path_factory.getbasetemp())
     for name in set(sys.modules) - before:
-        loaded = vars(sys.modules[name])  # a folder without __init__.py has a path and no file
+        # A folder without __init__.py has a path and no file, and what a test hid is None.
+        loaded = getattr(sys.modules[name], "__dict__", {})
         if made in f"{loaded.get('__file__')} {loaded.get('__path__')}":
             del sys.modules[name]
 

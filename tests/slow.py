@@ -17,7 +17,7 @@ ALL = ("",)
 SLOW: Mapping[str, tuple[str, ...]] = {
     "batch/test_conversions.py": ALL,
     "batch/test_pool.py": ALL,
-    "batch/test_repairs.py": ALL,
+    "batch/test_many_repairs.py": ALL,
     "batch/test_static.py": (
         "test_where_there_is_no_torch",
         "test_a_static_check_says_what_a_conversion_finds",

@@ -89,7 +89,7 @@ def test_every_block_is_run_by_a_test(page: str, tmp_path: Path) -> None:
         elif block.kind in ("sh", "yaml") and "torchrun" in block.text:
             assert page == "nirtorch_cli/running/README.md"  # see tests/cli/test_run_shards.py
         elif block.kind == "yaml":  # see test_the_commands_of_the_ci_jobs
-            assert "nirtorch check " in block.text
+            assert "nirtorch check " in block.text or "id: nirtorch-check\n" in block.text
         elif block.kind == "sh":  # see test_the_demo; the others are what runs the tests
             first = {line.split()[0] for line in block.text.splitlines() if line}
             assert first <= SCRIPTS | {"pip"}

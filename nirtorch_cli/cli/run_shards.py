@@ -65,7 +65,8 @@ def settings_of(
     import torch
 
     from nirtorch_cli._version import __version__
-    from nirtorch_cli.batch.conversions import digest_of, digest_of_map
+    from nirtorch_cli.batch.conversions import digest_of_map
+    from nirtorch_cli.reading.digests import digest_of_file as digest_of
     from nirtorch_cli.reading.sources import file_part_of
 
     of_maps = [digest_of_map(spec) for spec in (*request.maps, *request.map_nodes)]
