@@ -48,6 +48,7 @@ SLOW: Mapping[str, tuple[str, ...]] = {
     "conversion/artefacts/test_exported_programs.py": ALL,
     "conversion/artefacts/test_interrupted_writes.py": ALL,
     "conversion/artefacts/test_onnx.py": ALL,
+    "conversion/artefacts/test_shown.py": ALL,
     "conversion/artefacts/test_source.py": ("test_every_neuron_with_every_meaning",),
     "conversion/artefacts/test_source_files.py": (
         "test_in_a_process_of_their_own",

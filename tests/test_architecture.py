@@ -43,6 +43,7 @@ WITHOUT_TORCH = (
     "conversion.artefacts.atomic",
     "conversion.artefacts.formats",
     "conversion.artefacts.nir",
+    "conversion.artefacts.shown",
     "conversion.importing",
     "conversion.map_options",
     "conversion.maps",

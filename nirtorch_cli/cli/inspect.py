@@ -28,12 +28,14 @@ from nirtorch_cli.cli.output import Report, finish, json_text, shape_text
 from nirtorch_cli.cli.progress import progress
 from nirtorch_cli.cli.tables import table
 from nirtorch_cli.conversion.artefacts.atomic import atomic_write, require_writable
+from nirtorch_cli.conversion.options import OF_A_STEP
 from nirtorch_cli.drawing.graphs.formats import GRAPHS, LISTS, Direction, Wrap
 from nirtorch_cli.findings.errors import ExitCode, UsageError
 from nirtorch_cli.findings.text import counted, printable, quoted
 from nirtorch_cli.reading.formats import format_by_suffix, format_named, format_to_write
 
 if TYPE_CHECKING:
+    from nirtorch_cli.conversion.artefacts.shown import Artefact
     from nirtorch_cli.drawing.graphs.picture import Rendered
     from nirtorch_cli.graph.described import Described
     from nirtorch_cli.graph.inspection import Inspection
@@ -46,6 +48,7 @@ Examples:
   nirtorch inspect model.nir -o model.svg --direction right --wrap never
   nirtorch inspect model.nir --format mermaid
   nirtorch inspect model.nir -o model.pdf
+  nirtorch inspect model.pt                  what made it, and its tensors
 """
 
 
@@ -92,13 +95,14 @@ def inspect(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Show what a .nir file holds: nodes, shapes, parameters and edges.
+    """Show what a .nir file holds: nodes, shapes, parameters and edges. Or a saved module.
 
     Nodes are in the order in which they would be executed. In a picture, edges that carry
     the last step's value are dashed, nested graphs are boxes, and nodes with an error, a warning
     or a repair are marked. A damaged graph is shown as far as it can be understood, and the exit
-    code is 1.
+    code is 1. Of what convert -o wrote, what made it and its tensors are shown; no code of it runs.
     """
+    from nirtorch_cli.conversion.artefacts.shown import artefact_at
     from nirtorch_cli.graph.inspection import inspect as inspected
     from nirtorch_cli.reading.graphs import read
 
@@ -109,6 +113,10 @@ def inspect(
         require_writable(output, clobber=not no_clobber, source=None if model == "-" else model)
     with progress(enabled=not quiet) as stage:
         stage("reading")
+        artefact = None if model == "-" else artefact_at(model)
+        if artefact is not None:
+            report_artefact(artefact, chosen, output, no_clobber=no_clobber, quiet=quiet)
+            return
         file = read(model_source(model), max_bytes=max_bytes)
         stage("examining")
         inspection = inspected(file, dt=step)
@@ -123,10 +131,33 @@ def inspect(
         show=lambda: show(inspection, picture),
         exit_code=ExitCode.UNSOUND if has_errors else ExitCode.DONE,
     )
+    said = summary(inspection)
+    write_or_finish(report, chosen, output, said, no_clobber=no_clobber, quiet=quiet)
+
+
+def report_artefact(
+    artefact: Artefact, chosen: str, output: str, *, no_clobber: bool, quiet: bool
+) -> None:
+    """Answer with what an artefact says of itself.
+
+    Raises:
+        UsageError: a picture is asked for.
+    """
+    if chosen not in [found.name for found in LISTS]:
+        text = f"{chosen} draws a graph, and {printable(artefact.file)} is {artefact.called}"
+        raise UsageError(text, hint="name the .nir file, or draw it in Python: nirtorch_cli.draw")
+    report = Report("inspect", artefact.to_json, show=lambda: show_artefact(artefact))
+    write_or_finish(report, chosen, output, "", no_clobber=no_clobber, quiet=quiet)
+
+
+def write_or_finish(
+    report: Report, chosen: str, output: str, said: str, *, no_clobber: bool, quiet: bool
+) -> None:
+    """End with an answer on stdout, or in a file and `said` on stderr."""
     if output != "-":
         with atomic_write(output, clobber=not no_clobber) as target:
             target.write(content(report, as_json=chosen == "json"))
-        note = f"wrote {printable(output)}: {summary(inspection)}"
+        note = f"wrote {printable(output)}" + (f": {said}" if said else "")
         report = replace(report, notes=(*report.notes, note), show=None)
     finish(report, as_json=chosen == "json" and output == "-", quiet=quiet)
 
@@ -266,6 +297,34 @@ def show_tables(inspection: Inspection) -> None:
             for edge in inspection.edges
         ],
         folds=["to", ""],
+    )
+
+
+def show_artefact(artefact: Artefact) -> None:
+    """What an artefact says of itself, for people."""
+    whole = ", of whole sequences" if artefact.sequence else ""
+    print(f"file     {printable(artefact.file)}, {artefact.size:,} bytes")
+    print(f"kind     {artefact.called} ({artefact.format}){whole}")
+    made = artefact.provenance
+    rows = {
+        "from": made.get("file"),
+        "sha256": made.get("sha256"),
+        "by": " or ".join(made.get("written_by") or ()) or None,
+        "dt": f"{made['dt']:g}: {made.get('dt_reason')}" if "dt" in made else None,
+        "map": ", ".join(made.get("maps") or ()) or None,
+        "step": ", ".join(
+            f"{name} {made[name]}" for name in OF_A_STEP if made.get(name) is not None
+        ),
+        "with": ", ".join(f"{name} {one}" for name, one in (made.get("versions") or {}).items()),
+    }
+    for name, text in rows.items():
+        if text:
+            print(f"{name:8} {printable(str(text))}")
+    print()
+    table(
+        ["tensor", "", "shape", "type"],
+        [[held.name, held.kind, held.shape_text, held.dtype] for held in artefact.tensors],
+        folds=["tensor"],
     )
 
 

@@ -55,7 +55,7 @@ def kind_of_other(content: Content, name: str) -> tuple[str, str | None] | None:
     for first, text, hint in _FIRST_BYTES:
         if start.startswith(first):
             return text, hint
-    if start[8:10] == b'{"' and start[:8].endswith(b"\0\0\0"):  # the length of a JSON header
+    if _is_weights(start):
         hint = "load them into a module of the network: nirtorch_cli.load_weights"
         return "holds the weights of a module alone (.safetensors)", hint
     words = start[:512].lstrip(b"\xef\xbb\xbf \t\r\n").decode("latin1").lower()
@@ -74,6 +74,20 @@ def is_saved(content: Content) -> bool:
 def is_saved_file(path: str) -> bool:
     """The same of a file by its path; False if it cannot be read."""
     return is_saved(_ends_of(path))
+
+
+def is_zip_file(path: str) -> bool:
+    """Whether a file begins as a zip archive; False if it cannot be read."""
+    return _ends_of(path).startswith(_ZIP)
+
+
+def is_weights_file(path: str) -> bool:
+    """Whether a file begins as a .safetensors file; False if it cannot be read."""
+    return _is_weights(_ends_of(path))
+
+
+def _is_weights(start: bytes) -> bool:
+    return start[8:10] == b'{"' and start[:8].endswith(b"\0\0\0")  # the length of a JSON header
 
 
 def kind_of_file(path: str) -> tuple[str, str | None] | None:

@@ -13,6 +13,9 @@ from nirtorch_cli.findings.suggestions import did_you_mean
 from nirtorch_cli.findings.text import listed, printable, quoted
 from nirtorch_cli.reading.formats import Format, format_by_suffix, format_to_write
 
+DESCRIPTION, METADATA = "nirtorch.json", "nirtorch"
+"""Where an artefact says what made it: the file in an archive, the entry of its metadata."""
+
 TRUST = "--trust"
 """What a format needs whose files may run code when they are loaded."""
 

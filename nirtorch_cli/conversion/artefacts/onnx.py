@@ -27,15 +27,13 @@ from torch import Tensor
 
 from nirtorch_cli.conversion.artefacts.atomic import PathLike, atomic_write
 from nirtorch_cli.conversion.artefacts.description import Description, following, from_json
+from nirtorch_cli.conversion.artefacts.formats import METADATA
 from nirtorch_cli.conversion.artefacts.opaque import OpaqueModule, opaque_module
 from nirtorch_cli.conversion.artefacts.program import Program, program_of, said, tested_steps
 from nirtorch_cli.conversion.artefacts.resting import refusal
 from nirtorch_cli.findings.errors import ReadError
 from nirtorch_cli.findings.suggestions import did_you_mean_file
 from nirtorch_cli.findings.tracebacks import is_interrupt, lacks_memory
-
-METADATA = "nirtorch"
-"""The entry of metadata_props that describes the model."""
 
 
 def save(

@@ -7,16 +7,22 @@ loading it runs code that the file names, so load only what you or somebody you 
 from __future__ import annotations
 
 import io
+import json
 import os
 import pickle
 import sys
+import zipfile
+from collections.abc import Sequence
 from typing import Any, BinaryIO
 
 import torch
+from torch import Tensor
 
 from nirtorch_cli._version import __version__
 from nirtorch_cli.conversion.artefacts.atomic import atomic_write
-from nirtorch_cli.conversion.artefacts.formats import ARTEFACTS
+from nirtorch_cli.conversion.artefacts.formats import ARTEFACTS, DESCRIPTION
+from nirtorch_cli.conversion.artefacts.provenance import provenance
+from nirtorch_cli.conversion.graph_module import ConvertedModule, first_floating
 from nirtorch_cli.findings.errors import NirtorchError, ReadError, SaveError
 from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.findings.suggestions import did_you_mean_file
@@ -43,9 +49,13 @@ def save(module: torch.nn.Module, target: Target, *, clobber: bool = True) -> No
     if isinstance(target, (str, os.PathLike)):
         with atomic_write(target, clobber=clobber) as file:
             _write(module, file)
+            if os.path.isfile(file.name):
+                file.flush()
+                _describe(module, file.name)
         return
     content = io.BytesIO()  # since torch ends what it began, even where it fails
     _write(module, content)
+    _describe(module, content)
     # Python 3.12.1 crashes when it collects a buffer that a kept error still holds.
     with content.getbuffer() as data:
         target.write(data)
@@ -80,6 +90,28 @@ def _write(module: torch.nn.Module, stream: BinaryIO) -> None:
         if is_interrupt(error) or lacks_memory(error):
             raise
         raise SaveError(_unpicklable(module, error)) from error
+
+
+def _describe(module: torch.nn.Module, archive: Any) -> None:
+    """Add what a module is to the archive that holds it, for whoever must not load a pickle."""
+    if not isinstance(module, ConvertedModule):
+        return
+    names, shapes, example = module.meta["names"], module.meta["shapes"], first_floating(module)
+    said: dict[str, Any] = {"provenance": provenance(module)}
+    for place, kind in enumerate(("inputs", "outputs")):
+        ports = [(names[name], shapes[name][place]) for name in module.meta[kind]]
+        said[kind] = [_entry(name, shape, example) for name, shape in ports]
+    held = torch.nn.Module.state_dict(module).items()
+    said["weights"] = [_entry(n, one.shape, one) for n, one in held if isinstance(one, Tensor)]
+    entry = zipfile.ZipInfo(f"archive/{DESCRIPTION}", date_time=(1980, 1, 1, 0, 0, 0))
+    with zipfile.ZipFile(archive, "a") as file:
+        file.writestr(entry, json.dumps(said, sort_keys=True, default=str))
+
+
+def _entry(name: str, shape: Sequence[int] | None, example: Tensor | None) -> dict[str, Any]:
+    dtype = torch.get_default_dtype() if example is None else example.dtype
+    known = None if shape is None else list(shape)
+    return {"name": name, "shape": known, "dtype": str(dtype).removeprefix("torch.")}
 
 
 def load(

@@ -32,15 +32,13 @@ from torch import Tensor
 
 from nirtorch_cli.conversion.artefacts.atomic import PathLike, atomic_write
 from nirtorch_cli.conversion.artefacts.description import from_json
+from nirtorch_cli.conversion.artefacts.formats import DESCRIPTION
 from nirtorch_cli.conversion.artefacts.opaque import OpaqueModule, opaque_module
 from nirtorch_cli.conversion.artefacts.program import program_of, said
 from nirtorch_cli.conversion.artefacts.resting import refusal
 from nirtorch_cli.findings.errors import ReadError
 from nirtorch_cli.findings.suggestions import did_you_mean_file
 from nirtorch_cli.findings.tracebacks import is_interrupt, lacks_memory
-
-DESCRIPTION = "nirtorch.json"
-"""The extra file that describes the program."""
 
 
 def save(module: Any, target: PathLike | BinaryIO, *, clobber: bool = True) -> None:

@@ -21,15 +21,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from nirtorch_cli.conversion.artefacts.atomic import PathLike, atomic_write
+from nirtorch_cli.conversion.artefacts.formats import METADATA
 from nirtorch_cli.conversion.artefacts.provenance import provenance_text
 from nirtorch_cli.findings.errors import ReadError, SaveError
 from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.findings.suggestions import did_you_mean_file
 from nirtorch_cli.findings.text import listed, quoted
 from nirtorch_cli.findings.tracebacks import message
-
-METADATA = "nirtorch"
-"""The entry of the file's metadata that says what made the module."""
 
 
 def save(module: Any, target: PathLike | BinaryIO, *, clobber: bool = True) -> None:

@@ -11,9 +11,9 @@ import os
 from typing import Any, BinaryIO
 
 from nirtorch_cli.conversion.artefacts.atomic import PathLike, atomic_write, require_writable
-from nirtorch_cli.conversion.artefacts.formats import files_of
+from nirtorch_cli.conversion.artefacts.formats import METADATA, files_of
 from nirtorch_cli.conversion.artefacts.provenance import provenance_text
-from nirtorch_cli.conversion.artefacts.safetensors import METADATA, alone, write
+from nirtorch_cli.conversion.artefacts.safetensors import alone, write
 from nirtorch_cli.conversion.artefacts.source.document import CODE, HINT, document_of
 from nirtorch_cli.conversion.graph_module import ConvertedModule
 from nirtorch_cli.findings.errors import SaveError, UsageError
