@@ -24,6 +24,7 @@ SLOW: Mapping[str, tuple[str, ...]] = {
     ),
     "batch/test_reports.py": ("test_hostile_names",),
     "cli/test_check.py": ALL,
+    "cli/test_completion.py": ("test_at_a_prompt_of_bash",),
     "cli/test_config.py": (
         "test_a_file_that_is_named_may",
         "test_a_key_of_check",

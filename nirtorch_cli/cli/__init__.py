@@ -13,8 +13,10 @@ def main() -> None:
     leave_current_folder()
     try:
         from nirtorch_cli.cli.app import app
+        from nirtorch_cli.cli.completion import for_bash
 
-        app()
+        with for_bash():
+            app()
     except KeyboardInterrupt:  # before the application could report it
         print("error: interrupted", file=sys.stderr)
         sys.exit(130)

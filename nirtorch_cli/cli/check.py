@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nirtorch_cli.batch.reports.formats import REPORTS
+from nirtorch_cli.cli import completion
 from nirtorch_cli.cli.check_report import FormatName, report_verdicts
 from nirtorch_cli.cli.config import META
 from nirtorch_cli.cli.options import (
@@ -84,6 +85,7 @@ def check(
         list[str],
         typer.Option(
             metavar="CODES",
+            autocompletion=completion.codes,
             help="Only findings with these codes, or beginnings of codes: NIR1,NIR3.",
         ),
     ] = [],  # noqa: B006
@@ -91,6 +93,7 @@ def check(
         list[str],
         typer.Option(
             metavar="CODES",
+            autocompletion=completion.codes,
             help="Leave out findings with these. What stops the examination is never ignored.",
         ),
     ] = [],  # noqa: B006
@@ -173,7 +176,12 @@ def check(
         bool, typer.Option("--list-rules", help="Show all codes, and nothing else.")
     ] = False,
     explain: Annotated[
-        str | None, typer.Option(metavar="CODE", help="Say what a code means, and nothing else.")
+        str | None,
+        typer.Option(
+            metavar="CODE",
+            help="Say what a code means, and nothing else.",
+            autocompletion=completion.codes,
+        ),
     ] = None,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Print nothing of files that passed.")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nirtorch_cli.cli import completion
 from nirtorch_cli.cli.convert import uncollected
 from nirtorch_cli.cli.options import (
     Config,
@@ -66,12 +67,15 @@ def compare(
         str,
         typer.Argument(
             metavar="A",
+            autocompletion=completion.sides,
             help="default, map:SPEC (as in --map), file:MODEL.pt (.pt2, .onnx), or trace:FILE of "
             "'nirtorch run -o'; followed by options: ,dt=1e-4 ,integration=exact ,reset=subtract "
             ",dtype=float64.",
         ),
     ],
-    b: Annotated[str, typer.Argument(metavar="B", help="The same.")],
+    b: Annotated[
+        str, typer.Argument(metavar="B", help="The same.", autocompletion=completion.sides)
+    ],
     model: Annotated[
         str | None,
         typer.Option("--model", "-M", metavar="MODEL", help="The .nir file, for default and map."),
@@ -82,6 +86,7 @@ def compare(
             "--input",
             "-i",
             metavar="[NAME=]FILE|GENERATOR",
+            autocompletion=completion.inputs,
             help="The input of both, as for 'nirtorch run'. [default: uniform]",
             show_default=False,
         ),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from nirtorch_cli.cli import completion
 from nirtorch_cli.cli.config import META
 from nirtorch_cli.cli.many import convert_many
 from nirtorch_cli.cli.options import (
@@ -113,6 +114,7 @@ def convert(
         typer.Option(
             "--to",
             metavar="FORMAT",
+            autocompletion=completion.artefacts,
             help=f"Save it as {' or '.join(one.name for one in ARTEFACTS)}, whatever the suffix.",
         ),
     ] = None,

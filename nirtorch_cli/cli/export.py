@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from nirtorch_cli.cli import completion
 from nirtorch_cli.cli.convert import check_output, saved_line
 from nirtorch_cli.cli.options import Debug, Json, NoClobber, Quiet, SequenceOption, Trust
 from nirtorch_cli.cli.output import Report, finish
@@ -38,7 +39,12 @@ def export(
     ],
     to: Annotated[
         str | None,
-        typer.Option("--to", metavar="FORMAT", help="Write it as this, whatever the suffix."),
+        typer.Option(
+            "--to",
+            metavar="FORMAT",
+            help="Write it as this, whatever the suffix.",
+            autocompletion=completion.artefacts,
+        ),
     ] = None,
     sequence: SequenceOption = False,
     trust: Trust = False,

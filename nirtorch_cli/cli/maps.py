@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from nirtorch_cli.cli import completion
 from nirtorch_cli.cli.options import Debug, Json, Quiet
 from nirtorch_cli.cli.output import Report, finish
 from nirtorch_cli.cli.tables import table
@@ -45,7 +46,10 @@ def maps(
 
 
 def show(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="An installed pack.")],
+    name: Annotated[
+        str,
+        typer.Argument(metavar="NAME", help="An installed pack.", autocompletion=completion.packs),
+    ],
     as_json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,

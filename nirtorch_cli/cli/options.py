@@ -7,6 +7,7 @@ from typing import Annotated, BinaryIO, Literal
 
 import typer
 
+from nirtorch_cli.cli import completion
 from nirtorch_cli.conversion.options import Dtype, IntegratorInput
 from nirtorch_cli.findings.errors import UsageError
 from nirtorch_cli.primitives.dynamics import FireAt, Integration, Reset, Surrogate
@@ -20,6 +21,7 @@ Config = Annotated[
     typer.Option(
         "--config",
         metavar="FILE",
+        autocompletion=completion.configs,
         help="Take options from its [tool.nirtorch], maps that are code too. [default: the "
         "nearest pyproject.toml that has it]",
         show_default=False,
@@ -45,6 +47,7 @@ Maps = Annotated[
         "--map",
         "-m",
         metavar="SPEC",
+        autocompletion=completion.maps,
         help="A node map: package.module:ATTR, package.module (its MAP), file.py:ATTR, an "
         "installed pack ('nirtorch maps'), or auto: the pack of the program that wrote MODEL. "
         "Options follow a colon: snntorch:reset=zero. May be repeated; later ones win.",
@@ -55,6 +58,7 @@ MapNodes = Annotated[
     typer.Option(
         "--map-node",
         metavar="NODE=SPEC",
+        autocompletion=completion.map_nodes,
         help="A mapper or map for single nodes, by path or pattern; wins over --map. May be "
         "repeated.",
     ),
@@ -66,7 +70,9 @@ SkipUnmapped = Annotated[
 Dt = Annotated[
     str,
     typer.Option(
-        metavar="auto|SECONDS", help="Length of a step, in the unit of the time constants."
+        metavar="auto|SECONDS",
+        help="Length of a step, in the unit of the time constants.",
+        autocompletion=completion.auto,
     ),
 ]
 IntegrationOption = Annotated[
@@ -89,7 +95,12 @@ IntegratorInputOption = Annotated[
     typer.Option(help="I and IF take charge per step, or current; auto: as the file tells."),
 ]
 Device = Annotated[
-    str, typer.Option(metavar="DEVICE", help="Where the module is put: cpu, cuda:0, meta.")
+    str,
+    typer.Option(
+        metavar="DEVICE",
+        help="Where the module is put: cpu, cuda:0, meta.",
+        autocompletion=completion.devices,
+    ),
 ]
 DtypeOption = Annotated[Dtype, typer.Option(help="Its floating type.")]
 MaxBytes = Annotated[

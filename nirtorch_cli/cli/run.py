@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from nirtorch_cli.cli import completion
 from nirtorch_cli.cli.options import (
     Config,
     Debug,
@@ -96,6 +97,7 @@ def run(
             "--input",
             "-i",
             metavar="[NAME=]SPEC",
+            autocompletion=completion.inputs,
             help="What is fed: a .npy, .npz, .csv or NIR data file, FILE:PART of one, - for stdin; "
             "or poisson:rate=HZ, constant:X, impulse, uniform, zeros. NAME is the Input's, "
             "and wins over a file called NAME=SPEC.",
@@ -121,6 +123,7 @@ def run(
             "--record",
             "-r",
             metavar="NODE[:v|:i|:spikes]",
+            autocompletion=completion.records,
             help="Record a node's output, or its state; nested ones by path, several by a pattern "
             "('*:v'). May be repeated.",
         ),
@@ -200,6 +203,7 @@ def run(
         list[str],
         typer.Option(
             metavar="[NODE=]N,N,...",
+            autocompletion=completion.neurons,
             help="The neurons whose lines --plot draws, up to 5, of NODE or of all that is drawn; "
             "counted from 0. May be repeated. [default: those that do most]",
         ),

@@ -47,7 +47,12 @@ NAMES = (*OF_COMMANDS, FAILURE, *OF_FILES)
 def schema(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="NAME", help="A document.", show_default=False),
+        typer.Argument(
+            metavar="NAME",
+            help="A document.",
+            show_default=False,
+            autocompletion=lambda: [*NAMES],
+        ),
     ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
