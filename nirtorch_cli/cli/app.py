@@ -34,7 +34,6 @@ from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.findings.frameworks import missing_framework
 from nirtorch_cli.findings.suggestions import did_you_mean
 from nirtorch_cli.findings.tracebacks import lacks_memory, message, place_in_user_code, reason
-from nirtorch_cli.reading.sources import STDIN
 
 MOST = 2**63 - 1
 """The largest whole number of torch and NumPy."""
@@ -76,7 +75,7 @@ def configured(ctx: Any) -> dict[str, Any]:
         known.discard("exclude")
         if model is None or is_saved(model):
             return {}  # there is none, or it was converted already
-    values = for_command(config, known, None if model == STDIN else model)
+    values = for_command(config, known, None if model == check.STDIN else model)
     if is_many:
         ctx.meta[META] = per_file(config, known)
     if not params.get("quiet"):
