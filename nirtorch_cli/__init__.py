@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from nirtorch_cli.conversion.artefacts.safetensors import load_weights as load_weights
     from nirtorch_cli.conversion.defaults import DEFAULT_MAP as DEFAULT_MAP
     from nirtorch_cli.conversion.defaults import default_map as default_map
+    from nirtorch_cli.conversion.graph_module import ConvertedModule as ConvertedModule
     from nirtorch_cli.conversion.interpreter import nir_to_torch as nir_to_torch
     from nirtorch_cli.conversion.packs import Context as Context
     from nirtorch_cli.conversion.packs import Pack as Pack
@@ -63,6 +64,7 @@ _HOME = {
     "Context": "conversion.packs",
     "ContractError": "findings.errors",
     "ConversionError": "findings.errors",
+    "ConvertedModule": "conversion.graph_module",
     "DEFAULT_MAP": "conversion.defaults",
     "Dynamics": "primitives.dynamics",
     "Finding": "findings.finding",

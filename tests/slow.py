@@ -100,6 +100,7 @@ SLOW: Mapping[str, tuple[str, ...]] = {
     "test_linear_cost.py": ALL,
     "test_pages.py": (
         "test_commands_print_what_the_page_shows",
+        "test_programs_pass_mypy_strict",
         "test_python_examples",
         "test_the_commands_of_the_ci_jobs",
         "test_the_demo",

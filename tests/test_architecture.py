@@ -71,6 +71,7 @@ PUBLIC = (
     "Context",
     "ContractError",
     "ConversionError",
+    "ConvertedModule",
     "DEFAULT_MAP",
     "Dynamics",
     "Finding",

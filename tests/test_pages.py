@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import importlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -61,6 +62,33 @@ def test_python_examples(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         results = doctest.DocTestRunner().run(test)
     assert results.failed == 0
     assert results.attempted == len(test.examples) > 0
+
+
+def test_programs_pass_mypy_strict(tmp_path: Path) -> None:
+    """What stands at a prompt in a page, and the files in it; names are used anew in a page."""
+    programs = {}
+    for page in PAGES:
+        name, text = re.sub(r"\W", "_", page), text_of(page)
+        examples = doctest.DocTestParser().get_examples(pages.doctests(text))
+        programs[name] = "".join(example.source for example in examples)
+        files = {b.file: b.text for b in pages.blocks(text) if b.file is not None}
+        assert not set(files) & {f"{known}.py" for known in programs}
+        programs |= {file.removesuffix(".py"): content for file, content in files.items()}
+    for name, text in programs.items():
+        (tmp_path / f"{name}.py").write_text(text, encoding="utf8")
+    (tmp_path / "mypy.ini").write_text(
+        "[mypy]\nstrict = True\nallow_redefinition = True\n"
+        "[mypy-h5py.*,nir.*,onnxruntime.*]\nignore_missing_imports = True\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--config-file", "mypy.ini", "."],
+        cwd=tmp_path,
+        env={**os.environ, "MYPYPATH": os.pathsep.join([str(ROOT), str(ROOT / "mappings")])},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert sum(bool(text) for text in programs.values()) > 12
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -9,6 +9,8 @@ the first step, and returns its output and its new state.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import nir
 import torch
 
@@ -41,6 +43,6 @@ class MinimalLIF(torch.nn.Module):
         return spikes.to(x.dtype), torch.where(spikes, self.v_reset, v)
 
 
-def MAP(dt: float) -> dict[type[nir.NIRNode], object]:  # noqa: N802 (a map, as specs look for)
+def MAP(dt: float) -> dict[type, Callable[[nir.LIF], torch.nn.Module]]:  # noqa: N802 (a map, as specs look for)
     """The map for a step of length dt, which `nirtorch convert` hands in."""
     return {nir.LIF: lambda node: MinimalLIF(node, dt)}

@@ -62,7 +62,19 @@ def first_floating(module: torch.nn.Module) -> torch.Tensor | None:
 
 
 class ConvertedModule(torch.fx.GraphModule):
-    """A `torch.fx.GraphModule` made from a NIR graph. See `nirtorch_cli.nir_to_torch`."""
+    """A `torch.fx.GraphModule` made from a NIR graph: what `nir_to_torch` and `load` return.
+
+    Called with `(input, state=None)`, for one time step, it returns `(output, state)`. What made it
+    is in its `meta`, which is stored with it: `file`, `sha256`, `dt` and `dt_reason`, what a step
+    means (`integration`, `reset`, ...), `maps`, `versions`, and `findings`; `inputs` and `outputs`;
+    and by the name of each node in the module its NIR name (`names`), type (`types`) and shapes
+    (`shapes`).
+
+    Example:
+        >>> module: ConvertedModule = nir_to_torch("model.nir", {})
+        >>> module.meta["dt"], module.meta["names"]["hidden_lif"]
+        (0.0001, 'hidden.lif')
+    """
 
     def __reduce__(self) -> tuple[Any, ...]:
         attributes = {key: value for key, value in self.__dict__.items() if key not in _DERIVED}

@@ -50,7 +50,7 @@ def nir_to_torch(
     repair: bool = True,
     max_bytes: int | None = None,
     on_error: Literal["raise", "warn"] = "raise",
-) -> torch.fx.GraphModule:
+) -> ConvertedModule:
     """Convert a NIR graph to a `torch.fx.GraphModule` that computes one time step.
 
     The module takes `(input, state=None)` and returns `(output, state)`. Inputs have any
@@ -118,7 +118,7 @@ def nir_to_torch(
     if not isinstance(nir_node, nir.NIRGraph):
         nir_node = node_with_arrays(nir_node)
         module = _single_module(nir_node, merged, packs).to(device=device, dtype=dtype)
-        return cast(torch.fx.GraphModule, module)  # a module of any class, as documented
+        return cast(ConvertedModule, module)  # a module of any class, as documented
     converted = convert(
         nir_node,
         merged,

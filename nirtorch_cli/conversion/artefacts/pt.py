@@ -13,7 +13,7 @@ import pickle
 import sys
 import zipfile
 from collections.abc import Sequence
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import torch
 from torch import Tensor
@@ -118,7 +118,7 @@ def load(
     source: str | os.PathLike[str] | BinaryIO,
     *,
     map_location: torch.device | str | None = None,
-) -> torch.fx.GraphModule:
+) -> ConvertedModule:
     """Load a module that `save` stored. Runs code that the file names: trust it first.
 
     Arguments:
@@ -159,7 +159,7 @@ def load(
     if not isinstance(module, torch.fx.GraphModule):
         text = f"holds a {type(module).__name__}, not a converted module"
         raise ReadError("NIR020", text, file=name)
-    return module
+    return cast(ConvertedModule, module)  # or a GraphModule of any class, as it was stored
 
 
 def _why_unreadable(name: str, error: BaseException) -> str:
