@@ -46,7 +46,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def documents_fit_their_schema(monkeypatch: pytest.MonkeyPatch) -> None:
+def documents_fit_their_schema() -> Iterator[None]:
     """Every JSON document that a command makes in a test is held against its schema."""
     from nirtorch_cli.cli import output
 
@@ -57,7 +57,9 @@ def documents_fit_their_schema(monkeypatch: pytest.MonkeyPatch) -> None:
         require_schema(str(made["command"] or "failure"), made)
         return made
 
-    monkeypatch.setattr(output, "document", document)
+    with pytest.MonkeyPatch.context() as patch:  # the fixture would outlive `forgetting`
+        patch.setattr(output, "document", document)
+        yield
 
 
 def require_schema(name: str, document: object) -> None:
