@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import shutil
 import sys
 import time
@@ -229,7 +230,7 @@ def run(
     files = Files(output, state_in, state_out, plot, not no_clobber, form)
     check_stdout(files, as_json)
     check_files(model, inputs, files)
-    launch = launch_here(model, inputs, files)
+    launch = launch_here(model, inputs, files, force=force)
     speaks = launch is None or launch.is_first
     request = Options(
         maps=tuple(maps),
@@ -302,7 +303,8 @@ def run(
                     module, arrays, like, shards=shards, keep=keep, folder=files.folder, **more
                 )
             else:
-                settings = settings_of(
+                settings = functools.partial(
+                    settings_of,
                     model,
                     specs,
                     files,

@@ -24,12 +24,20 @@ if TYPE_CHECKING:
     from nirtorch_cli.running.stream import StreamRun
 
 
-def launch_here(model: str, inputs: Sequence[str], files: Files) -> Launch | None:
+def launch_here(model: str, inputs: Sequence[str], files: Files, *, force: bool) -> Launch | None:
     """Which of several processes this is; None if it was started alone.
 
     Raises:
-        UsageError: several processes cannot do what is asked for.
+        UsageError: several processes cannot do what is asked for, or one cannot.
     """
+    launch = _launch(model, inputs, files)
+    if launch is None and force:
+        text = "--force is not used here: a process that was started alone keeps no shards"
+        raise UsageError(text, hint="start several with torchrun")
+    return launch
+
+
+def _launch(model: str, inputs: Sequence[str], files: Files) -> Launch | None:
     from nirtorch_cli.reading.sources import STDIN, file_part_of
     from nirtorch_cli.running.signals.inputs import readings
 
@@ -61,7 +69,10 @@ def settings_of(
     request: Options,
     **others: Any,
 ) -> dict[str, Any]:
-    """What makes a run what it is, by the names of arguments and options; as plain values."""
+    """What makes a run what it is, by the names of arguments and options; as plain values.
+
+    Reads model and inputs for their digests, so only the first process asks.
+    """
     import torch
 
     from nirtorch_cli._version import __version__
@@ -86,8 +97,8 @@ def settings_of(
 class Sharing:
     """How several processes share a run, and what the first has to say of it.
 
-    settings: what the run is; see `settings_of`. force: whether finished shards of another run are
-    discarded.
+    settings: makes what the run is; see `settings_of`. force: whether finished shards of another
+    run are discarded.
     """
 
     def __init__(
@@ -95,7 +106,7 @@ class Sharing:
         launch: Launch,
         shards: Shards,
         files: Files,
-        settings: Mapping[str, Any],
+        settings: Callable[[], Mapping[str, Any]],
         *,
         force: bool,
     ) -> None:
@@ -149,7 +160,7 @@ class Sharing:
         found: list[int] = []
         if self.launch.is_first:
             try:
-                self.parts.begin(self.settings, force=self.force)
+                self.parts.begin(self.settings(), force=self.force)
                 found = self.parts.finished(len(self.shards.rows))
             except NirtorchError as error:
                 processes.of_first((error.exit_code, found))

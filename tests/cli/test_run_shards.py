@@ -400,6 +400,12 @@ def test_what_several_processes_cannot_do(
     assert line.startswith(f"error: {said}")
 
 
+def test_force_is_for_several() -> None:
+    answer = CliRunner().invoke(application.app, ["run", DIGITS, "-i", "uniform", "--force"])
+    assert answer.exit_code == ExitCode.USAGE
+    assert answer.stderr.startswith("error: --force is not used here: a process that was started")
+
+
 def test_a_shard_size_alone_changes_only_rounding() -> None:
     """A process that was started alone runs the same shards, and keeps none of them."""
     single(DIGITS, "-i", "uniform", "--batch", "9", "-o", "one.npz", "--dtype", "float64")
