@@ -68,7 +68,7 @@ def convert_files(
     return made(
         tasks,
         _convert,
-        manifest=Manifest(Path(out_dir), CONVERTED),
+        manifest=Manifest(Path(out_dir), (CONVERTED,)),
         prepare=prepared,
         jobs=jobs,
         force=force,

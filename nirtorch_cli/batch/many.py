@@ -161,11 +161,11 @@ def outputs(
 class Manifest:
     """The manifest of a folder: what was in it, and what was done since.
 
-    done: the status of what is done.
+    done: the statuses of what is done.
     """
 
     folder: Path
-    done: str
+    done: tuple[str, ...]
     entries: dict[str, dict[str, Any]] = field(default_factory=dict)
     written: float = 0.0
 
@@ -178,7 +178,7 @@ class Manifest:
     def up_to_date(self, task: Task) -> Made | None:
         """What the manifest says of a file, if that still holds."""
         entry = self.entries.get(self.name(task.output), {})
-        if entry.get("request") != task.asked or entry.get("status") != self.done:
+        if entry.get("request") != task.asked or entry.get("status") not in self.done:
             return None
         if entry.get("sha256") != digest_of_file(task.file):
             return None

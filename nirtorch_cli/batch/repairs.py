@@ -22,6 +22,8 @@ from nirtorch_cli.conversion.artefacts.atomic import atomic_write
 from nirtorch_cli.reading.digests import digest_of_file
 
 REPAIRED, TO_REPAIR, SOUND = "repaired", "to be repaired", "sound"
+REWRITTEN, TO_REWRITE = "rewritten", "to be rewritten"
+"""In today's form, without a repair."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ def repair_files(
     return made(
         tasks,
         _repair,
-        manifest=None if out_dir is None else Manifest(Path(out_dir), REPAIRED),
+        manifest=None if out_dir is None else Manifest(Path(out_dir), (REPAIRED, REWRITTEN, SOUND)),
         prepare=functools.partial(prepared, with_torch=False),
         jobs=jobs,
         force=force,
@@ -81,14 +83,12 @@ def _repair(task: _Repair) -> Made:
 
     before = digest_of_file(task.file)
     result = repair(task.file, type_check=task.type_check, max_bytes=task.max_bytes)
-    in_place = task.output == task.file
-    if not result.changes and not task.output:
-        return Made(task.file, "", SOUND, before, None, result.findings)
-    if not result.changes and in_place:
-        return Made(task.file, task.output, SOUND, before, before, result.findings)
-    if not task.output:
-        return Made(task.file, "", TO_REPAIR, before, None, result.findings)
-    if in_place and task.backup is not None:
+    is_repaired = any(finding.repair for finding in result.findings)
+    if not task.output or (task.output == task.file and not result.changes):
+        would = TO_REPAIR if is_repaired else TO_REWRITE
+        return Made(task.file, task.output, would if result.changes else SOUND, before, None,
+                    result.findings)  # fmt: skip
+    if task.output == task.file and task.backup is not None:
         copy = task.file + task.backup
         with open(task.file, "rb") as old, atomic_write(copy, clobber=False) as new:
             shutil.copyfileobj(old, new)
@@ -97,4 +97,5 @@ def _repair(task: _Repair) -> Made:
     with atomic_write(task.output) as stream:
         stream.write(result.content)
     digests = before, digest_of_file(task.output)
-    return Made(task.file, task.output, REPAIRED, *digests, result.findings)
+    done = REPAIRED if is_repaired else REWRITTEN if result.changes else SOUND
+    return Made(task.file, task.output, done, *digests, result.findings)

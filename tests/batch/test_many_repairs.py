@@ -9,6 +9,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
+import h5py
 import nir
 import numpy as np
 import pytest
@@ -62,7 +63,9 @@ def test_what_would_be_done_is_said() -> None:
 
 def test_into_a_folder() -> None:
     before = contents()
-    assert set(repaired("models", "--out-dir", "fixed").values()) == {"repaired"}
+    done = {"models/fine.nir": "sound", "models/stale.nir": "repaired",
+            "models/sub/stale.nir": "repaired"}  # fmt: skip
+    assert repaired("models", "--out-dir", "fixed") == done
     now = contents()
     assert set(now) - set(before) == {
         f"fixed/{name}" for name in (MANIFEST, "fine.nir", "stale.nir", "sub/stale.nir")
@@ -74,7 +77,21 @@ def test_into_a_folder() -> None:
     assert set(repaired("models", "--out-dir", "fixed").values()) == {"up to date"}
     write(Path("models/stale.nir"), with_(sound(), "node/nodes/output/shape", np.array([1, 1, 2])))
     assert repaired("models", "--out-dir", "fixed")["models/stale.nir"] == "repaired"
-    assert set(repaired("models", "--out-dir", "fixed", "--force").values()) == {"repaired"}
+    assert repaired("models", "--out-dir", "fixed", "--force") == done
+
+
+def test_a_sound_file_in_an_old_form() -> None:
+    pool = nir.SumPool2d(np.array([2, 2]), np.array([2, 2]), np.array([0, 0]))
+    ends = nir.Input(np.array([1, 4, 4])), nir.Output(np.array([1, 2, 2]))
+    nir.write("old.nir", nir.NIRGraph.from_list(ends[0], pool, ends[1]))
+    with h5py.File("old.nir", "r+") as file:
+        (node,) = [one for one in file["node/nodes"].values() if "kernel_size" in one]
+        for name in ("kernel_size", "stride"):
+            del node[name]
+            node[name] = 2
+    assert repaired("old.nir", "models/fine.nir")["old.nir"] == "to be rewritten"
+    assert repaired("old.nir", "--in-place") == {"old.nir": "rewritten"}
+    assert repaired("old.nir", "--in-place") == {"old.nir": "sound"}
 
 
 def test_in_place() -> None:
