@@ -18,12 +18,14 @@ from nirtorch_cli.cli.options import (
     Debug,
     Device,
     Dt,
+    EventsOption,
     Json,
     Layout,
     LayoutOption,
     MaxBytes,
     NoConfig,
     Quiet,
+    TimeUnitOption,
     Trust,
     model_source,
     seconds,
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from nirtorch_cli.comparison.comparison import Comparison
     from nirtorch_cli.comparison.pairing import Asked
     from nirtorch_cli.comparison.specs import Side
+    from nirtorch_cli.running.signals.events import EventCount, TimeUnit
 
 DEFAULT_STEPS = 100
 EPILOG = """\b
@@ -93,6 +96,8 @@ def compare(
     ] = [],  # noqa: B006 (Typer reads it)
     dt: Dt = "auto",
     layout: LayoutOption = "TB",
+    time_unit: TimeUnitOption = None,
+    events: EventsOption = "sum",
     steps: Annotated[
         int | None,
         typer.Option(
@@ -149,7 +154,9 @@ def compare(
     check_sides(sides, model, inputs, step)
     if math.isnan(atol):
         raise UsageError("--atol is nan, which is not a number", hint="give 0 or more, or inf")
-    feeding = Feeding(tuple(inputs), layout, steps, batch, seed, allow_nan, max_bytes)
+    feeding = Feeding(
+        tuple(inputs), layout, steps, batch, seed, allow_nan, max_bytes, time_unit, events
+    )
     tau_seconds = seconds(tau, "--tau")
     # What a map or a mapped module prints must not mix with the answer.
     with progress(enabled=not quiet) as stage, contextlib.redirect_stdout(sys.stderr):
@@ -210,6 +217,8 @@ class Feeding:
     seed: int
     allow_nan: bool
     max_bytes: int | None
+    time_unit: TimeUnit | None
+    events: EventCount
 
     def of(self, asked: Asked) -> Mapping[str, Tensor]:
         """The input of each Input by NIR name, (T, B, *shape)."""
@@ -231,6 +240,8 @@ class Feeding:
                 dtype=array_type(torch.empty(0, dtype=asked.dtype)),
                 allow_nan=self.allow_nan,
                 max_bytes=self.max_bytes,
+                time_unit=self.time_unit,
+                events=self.events,
             )
             arrays = fed(module, self.specs, options)[1]
             return {names.get(n, n): torch.from_numpy(array.part()) for n, array in arrays.items()}

@@ -137,12 +137,29 @@ def seconds(text: str, option: str) -> float | None:
     return value
 
 
+TimeUnit = Literal["s", "ms", "us", "ns", "step"]
+EventCount = Literal["sum", "one"]
+"""See `running.signals.events`, which has the same and loads NumPy."""
+
 Layout = Literal["TB", "BT"]
 """The first two axes of an array: T is time, B the batch."""
 
 LayoutOption = Annotated[
     Layout,
     typer.Option("--layout", help="The first axes of arrays: time, then batch, or the reverse."),
+]
+TimeUnitOption = Annotated[
+    TimeUnit | None,
+    typer.Option(
+        "--time-unit",
+        help="What t of event files is counted in; s is the unit of dt. [default: s, if there are "
+        "fractions]",
+        show_default=False,
+    ),
+]
+EventsOption = Annotated[
+    EventCount,
+    typer.Option("--events", help="Events of a neuron in one step add up, or count as one."),
 ]
 SequenceOption = Annotated[
     bool,

@@ -18,6 +18,7 @@ from nirtorch_cli.cli.options import (
     Debug,
     Device,
     Dt,
+    EventsOption,
     FireAtOption,
     IntegrationOption,
     IntegratorInputOption,
@@ -34,6 +35,7 @@ from nirtorch_cli.cli.options import (
     ResetDelay,
     ResetOption,
     SkipUnmapped,
+    TimeUnitOption,
     Trust,
     seconds,
 )
@@ -100,8 +102,9 @@ def run(
             metavar="[NAME=]SPEC",
             autocompletion=completion.inputs,
             help="What is fed: a .npy, .npz, .csv or NIR data file, FILE:PART of one, - for stdin; "
-            "or poisson:rate=HZ, constant:X, impulse, uniform, zeros. NAME is the Input's, "
-            "and wins over a file called NAME=SPEC.",
+            "events (t, and neuron or x, y, p) in one of these, or in HDF5; or poisson:rate=HZ, "
+            "constant:X, impulse, uniform, zeros. NAME is the Input's, and wins over a file called "
+            "NAME=SPEC.",
         ),
     ] = [],  # noqa: B006 (Typer reads it)
     output: Annotated[
@@ -145,6 +148,8 @@ def run(
         typer.Option(min=1, metavar="N", help="Batch rows. [default: 1, or the file's]"),
     ] = None,
     layout: LayoutOption = "TB",
+    time_unit: TimeUnitOption = None,
+    events: EventsOption = "sum",
     allow_nan: Annotated[
         bool, typer.Option("--allow-nan", help="Feed NaN and infinity, too.")
     ] = False,
@@ -273,6 +278,8 @@ def run(
                 max_bytes=max_bytes,
                 start=start,
                 share=(0, 1) if launch is None else (launch.rank, launch.count),
+                time_unit=time_unit,
+                events=events,
             )
             specs, arrays = fed(module, inputs, options)
             state: Any = None

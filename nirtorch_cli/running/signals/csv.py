@@ -19,6 +19,7 @@ import math
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import BinaryIO
 
 import numpy as np
@@ -27,12 +28,16 @@ from nirtorch_cli.findings.errors import ReadError
 from nirtorch_cli.findings.text import counted, listed, printable, quoted
 from nirtorch_cli.primitives.broadcasting import Array
 from nirtorch_cli.reading.sources import FilePart
+from nirtorch_cli.running.signals.events import are_events
 from nirtorch_cli.running.signals.signal import Signal, blocks
 
 BATCH = "batch"
 
 _GROUPED = re.compile(r"(.*)\[[0-9_]*\]")
 """The name of a column of one of several arrays."""
+
+_LONGEST_HEAD = 2**10
+"""The bytes in which the names of events are looked for."""
 
 _FEWEST_COUNTED = 3
 """With at least this many columns, `0,1,2` numbers the columns; `0,1` could as well be spikes."""
@@ -45,6 +50,16 @@ def table_of(content: bytes, source: FilePart, max_bytes: int | None) -> Array:
         ReadError: it is not text, a cell does not hold a number, lines have different lengths, the
         columns are those of several arrays, or the batch rows have different numbers of steps.
     """
+    names, table = _table(content, source, max_bytes)
+    has_rows = bool(names) and names[0].lower() == BATCH
+    _require_one_array(names[1:] if has_rows else names, source)
+    if has_rows:
+        return _by_batch_row(table, source)
+    return table[:, np.newaxis]
+
+
+def _table(content: bytes, source: FilePart, max_bytes: int | None) -> tuple[list[str], Array]:
+    """The names in the first line, if there are any, and the numbers."""
     claimed = (sum(map(content.count, (b",", b"\n", b"\r"))) + 1) * 8
     source.claim(claimed, max_bytes, len(content))
     text = content.decode("utf-8-sig", "replace")
@@ -59,11 +74,33 @@ def table_of(content: bytes, source: FilePart, max_bytes: int | None) -> Array:
         raise _first_fault(text, names, source) from error
     if names and table.size and len(names) != table.shape[1]:
         raise source.problem(f"names {counted(len(names), 'column')} and has {table.shape[1]}")
-    has_rows = bool(names) and names[0].lower() == BATCH
-    _require_one_array(names[1:] if has_rows else names, source)
-    if has_rows:
-        return _by_batch_row(table, source)
-    return table[:, np.newaxis]
+    return names, table
+
+
+@dataclass(frozen=True)
+class NamedTable:
+    """A table whose first line is names; `lines` are the numbers of the others in the file."""
+
+    names: list[str]
+    table: Array
+    lines: tuple[int, ...]
+
+
+def named_table_of(content: bytes, source: FilePart, max_bytes: int | None) -> NamedTable | None:
+    """The columns of a .csv file with the names of events; None of any other.
+
+    Raises:
+        ReadError: the lines below are no numbers, or of different lengths.
+    """
+    start = content[:_LONGEST_HEAD].decode("utf-8-sig", "replace")
+    first = next((line for _, line in _lines(start)), "")
+    if not are_events([name.strip() for name in first.split(",")]):
+        return None
+    names = [name.strip() for name in first.split(",")]
+    table = _table(content, source, max_bytes)[1]
+    text = content.decode("utf-8-sig", "replace")
+    lines = tuple(number for number, _ in itertools.islice(_lines(text), 1, None))
+    return NamedTable(names, table.reshape(-1, len(names)), lines)
 
 
 def write_csv(stream: BinaryIO, arrays: Mapping[str, Signal]) -> None:
@@ -87,7 +124,7 @@ def write_csv(stream: BinaryIO, arrays: Mapping[str, Signal]) -> None:
         names, formats = [BATCH, *names], ["%d", *formats]
     stream.write((",".join(map(_cell, names)) + "\n").encode())
     for start, stop in blocks(steps, batch * len(names)):
-        table = _table([held.part(start, stop) for held in arrays.values()])
+        table = _lines_of([held.part(start, stop) for held in arrays.values()])
         np.savetxt(stream, table, formats, delimiter=",", encoding="utf8")
 
 
@@ -99,7 +136,7 @@ def _columns(name: str, held: Signal, arrays: Mapping[str, Signal]) -> list[str]
     return [f"{printable(name)}[{index}]" for index in indices]
 
 
-def _table(arrays: Sequence[Array]) -> Array:
+def _lines_of(arrays: Sequence[Array]) -> Array:
     """Arrays of some steps beside each other, a line for each step and batch row."""
     steps, batch = arrays[0].shape[:2]
     tables = [a.reshape(steps * batch, math.prod(a.shape[2:])) for a in arrays]

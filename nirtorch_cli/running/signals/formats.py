@@ -1,9 +1,9 @@
 """The files that signals are read from and written to: the registry, and reading by content.
 
 In: a `FilePart`. Out: the array in it, and whether its axes are (T, B, neurons), as in NIR data and
-.csv, or those of a saved array. The first bytes decide the format, so that stdin needs no name; a
-suffix of another format is an error. Cost: linear in the bytes; of a .npy file, whose numbers lie
-in it as they are, only those are read that are used.
+.csv, or those of a saved array; or the `Events` in it, see `events`. The first bytes decide the
+format, so that stdin needs no name; a suffix of another format is an error. Cost: linear in the
+bytes; of a .npy file, whose numbers lie in it as they are, only those are read that are used.
 """
 
 from __future__ import annotations
@@ -17,12 +17,15 @@ from nirtorch_cli.primitives.broadcasting import Array
 from nirtorch_cli.reading.formats import Format, format_by_content, format_by_suffix, format_named
 from nirtorch_cli.reading.sources import FilePart, bytes_of
 from nirtorch_cli.running.signals.binning import require_same_step
-from nirtorch_cli.running.signals.csv import table_of
+from nirtorch_cli.running.signals.csv import named_table_of, table_of
+from nirtorch_cli.running.signals.events import Events, checked, columns_of
 from nirtorch_cli.running.signals.npz import (
     DT,
     NPY_SIGNATURE,
     NPZ_SIGNATURES,
     array_of,
+    arrays_of_names,
+    names_of,
     only_array_of,
     step_of,
 )
@@ -74,7 +77,7 @@ class FileArray:
 
 def recording_of(
     source: FilePart, *, dt: float, max_bytes: int | None, stdin: BinaryIO | None
-) -> FileArray:
+) -> FileArray | Events:
     """Read a file.
 
     Raises:
@@ -86,7 +89,9 @@ def recording_of(
     if promised is not None and promised.signatures and found is not promised:
         hint = None if found.name == "csv" else f"it looks like {found.called}: name it so"
         raise source.problem(f"is not {promised.called}", hint)
-    values: Array = found.read()(content, source, dt, max_bytes)
+    values: Array | Events = found.read()(content, source, dt, max_bytes)
+    if isinstance(values, Events):
+        return values
     if values.dtype.kind not in "biuf":
         raise source.problem(f"holds {values.dtype}, not real numbers")
     return FileArray(values, found.name in ("csv", "nir"))
@@ -97,18 +102,25 @@ def format_of(content: bytes) -> Format:
     return format_by_content(content, SIGNALS) or format_named("csv", SIGNALS)
 
 
-def read_npz(content: bytes, source: FilePart, dt: float, max_bytes: int | None) -> Array:
-    """The only array of an archive, or the one that `source` names."""
+def read_npz(content: bytes, source: FilePart, dt: float, max_bytes: int | None) -> Array | Events:
+    """The only array of an archive, or the one that `source` names; or its columns of events."""
+    chosen = columns_of(source, names_of(content, source))
+    if chosen is not None:
+        columns = arrays_of_names(content, source, max_bytes, chosen)
+        return Events(checked(columns, source), source)
     step = None if source.part == DT else step_of(content, source, max_bytes)
     if step is not None:
         require_same_step(step, dt, file=source.name, node=None)
-    return only_array_of(content, source, max_bytes)
+    return _structured(only_array_of(content, source, max_bytes), source)
 
 
-def read_nir(content: bytes, source: FilePart, dt: float, max_bytes: int | None) -> Array:
-    """The only observable of NIR data, or the one that `source` names."""
-    from nirtorch_cli.running.signals.nirdata import observable_of  # imports nir and h5py
+def read_nir(content: bytes, source: FilePart, dt: float, max_bytes: int | None) -> Array | Events:
+    """The only observable of NIR data, or the one that `source` names; or columns of events."""
+    from nirtorch_cli.running.signals.nirdata import event_columns, observable_of  # import h5py
 
+    columns = event_columns(content, source, max_bytes)
+    if columns is not None:
+        return Events(checked(columns, source), source)
     return observable_of(content, source, dt, max_bytes)
 
 
@@ -127,16 +139,33 @@ def view_of(source: FilePart) -> memoryview | None:
 
 def read_npy(
     content: bytes | memoryview, source: FilePart, dt: float, max_bytes: int | None
-) -> Array:
-    """The array of a .npy file."""
-    _require_whole(source)
-    return array_of(content, source, max_bytes)
+) -> Array | Events:
+    """The array of a .npy file; a structured one of events is its columns."""
+    values = array_of(content, source, max_bytes)
+    found = _structured(values, source)
+    if not isinstance(found, Events):
+        _require_whole(source)
+    return found
 
 
-def read_csv(content: bytes, source: FilePart, dt: float, max_bytes: int | None) -> Array:
-    """The numbers of a .csv file."""
+def read_csv(content: bytes, source: FilePart, dt: float, max_bytes: int | None) -> Array | Events:
+    """The numbers of a .csv file; columns with the names of events are events."""
+    named = named_table_of(content, source, max_bytes)
+    chosen = None if named is None else columns_of(source, named.names)
+    if named is not None and chosen is not None:
+        columns = {name: named.table[:, named.names.index(name)] for name in chosen}
+        return Events(checked(columns, source), source, named.lines)
     _require_whole(source)
     return table_of(content, source, max_bytes)
+
+
+def _structured(values: Array, source: FilePart) -> Array | Events:
+    """A structured array of events as its columns; other arrays as they are."""
+    names = values.dtype.names
+    chosen = None if names is None else columns_of(source, names)
+    if chosen is None:
+        return values
+    return Events(checked({name: values.reshape(-1)[name] for name in chosen}, source), source)
 
 
 def _require_whole(source: FilePart) -> None:

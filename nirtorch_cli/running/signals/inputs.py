@@ -13,7 +13,7 @@ import math
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 import numpy as np
@@ -25,6 +25,14 @@ from nirtorch_cli.findings.text import counted, listed, quoted
 from nirtorch_cli.primitives.broadcasting import Array
 from nirtorch_cli.reading.sources import STDIN, FilePart, file_part_of
 from nirtorch_cli.running.signals.axes import Layout, Port, Share, arranged, require_finite
+from nirtorch_cli.running.signals.events import (
+    EventCount,
+    EventGrid,
+    Events,
+    TimeUnit,
+    event_grid,
+    require_unused,
+)
 from nirtorch_cli.running.signals.formats import recording_of
 from nirtorch_cli.running.signals.generators import (
     EXAMPLES,
@@ -48,6 +56,7 @@ class InputOptions:
     a file with more steps is cut. layout: the order of the first two axes of arrays. start: how
     many steps of every file and generator are skipped, so that a long run can be done in pieces.
     share: which part of the batch is looked at for NaN, where several processes share it.
+    time_unit, events: of files of events, see `events.event_grid`.
     """
 
     dt: float
@@ -60,6 +69,8 @@ class InputOptions:
     max_bytes: int | None = None
     start: int = 0
     share: Share = (0, 1)
+    time_unit: TimeUnit | None = None
+    events: EventCount = "sum"
 
 
 def assigned(specs: Iterable[str], ports: Sequence[Port]) -> dict[str, str]:
@@ -136,7 +147,7 @@ def read_inputs(
         MemoryError: there cannot be arrays of such sizes.
     """
     problems: list[NirtorchError] = []
-    recordings: dict[str, Array] = {}
+    recordings: dict[str, Array | EventGrid] = {}
     generators: dict[str, Generator] = {}
     for port in ports:
         text = specs[port.argument]
@@ -150,6 +161,8 @@ def read_inputs(
         except NirtorchError as error:
             problems.append(error)
     _raise(problems)
+    if not any(isinstance(found, EventGrid) for found in recordings.values()):
+        require_unused(options.time_unit, options.events)
     steps, batch = _size(recordings, specs, options)
     signals: dict[str, Signal] = {}
     for stream, port in enumerate(ports):
@@ -158,9 +171,13 @@ def read_inputs(
             if name in generators:
                 shape = (steps, batch, *(port.shape or ()))
                 signals[name] = generated_signal(generators[name], shape, stream, options)
-            else:
-                values = recordings[name][options.start : options.start + steps]
-                signals[name] = _held(values, port, _shown(specs[name]), options)
+                continue
+            found = recordings[name]
+            if isinstance(found, EventGrid):
+                signals[name] = found.signal(options.start, steps, options.dtype)
+                continue
+            values = found[options.start : options.start + steps]
+            signals[name] = _held(values, port, _shown(specs[name]), options)
         except NirtorchError as error:
             problems.append(error)
     _raise(problems)
@@ -211,8 +228,16 @@ def _held(values: Array, port: Port, file: str, options: InputOptions) -> Signal
     return Signal.of(values, options.dtype)
 
 
-def _recorded(source: FilePart, port: Port, options: InputOptions, stdin: BinaryIO | None) -> Array:
+def _recorded(
+    source: FilePart, port: Port, options: InputOptions, stdin: BinaryIO | None
+) -> Array | EventGrid:
     recording = recording_of(source, dt=options.dt, max_bytes=options.max_bytes, stdin=stdin)
+    if isinstance(recording, Events):
+        unit, count = options.time_unit, options.events
+        grid = event_grid(recording, port, dt=options.dt, unit=unit, count=count)
+        # How long the recording is, no event says: there may be none in its last steps.
+        steps = max(grid.shape[0], options.start + (options.steps or 1))
+        return replace(grid, shape=(steps, *grid.shape[1:]))
     return arranged(
         recording.values,
         port,
@@ -240,7 +265,7 @@ def _require_shape(port: Port, text: str) -> None:
 
 
 def _size(
-    recordings: Mapping[str, Array], specs: Mapping[str, str], options: InputOptions
+    recordings: Mapping[str, Array | EventGrid], specs: Mapping[str, str], options: InputOptions
 ) -> tuple[int, int]:
     """The numbers of steps and of batch rows."""
     if not recordings:
@@ -261,7 +286,7 @@ def _size(
     return steps - options.start if options.steps is None else options.steps, batch
 
 
-def _misfits(array: Array, file: str, options: InputOptions) -> list[Finding]:
+def _misfits(array: Array | EventGrid, file: str, options: InputOptions) -> list[Finding]:
     """The errors if a recording is shorter than asked for, or has other batch rows."""
     steps, batch = array.shape[:2]
     start = options.start

@@ -25,6 +25,7 @@ from nirtorch_cli.reading.hdf5 import Member, Store, opened
 from nirtorch_cli.reading.limits import MAX_NESTING, NODE_BYTES
 from nirtorch_cli.reading.sources import FilePart
 from nirtorch_cli.running.signals.binning import binned, require_same_step
+from nirtorch_cli.running.signals.events import columns_of
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,31 @@ def observable_of(content: bytes, source: FilePart, dt: float, max_bytes: int | 
             found = list(_observables(store))
             return _values(store, _chosen(found, source), dt)
     except (ReadError, UsageError) as error:
+        raise error.of(source.name) from error.__cause__
+
+
+def event_columns(
+    content: bytes, source: FilePart, max_bytes: int | None
+) -> dict[str, Array] | None:
+    """The columns of events in an HDF5 file that is no NIR data; None if it has none.
+
+    They are datasets at its top, or in a group `events` there.
+
+    Raises:
+        ReadError: the file is damaged, or too large.
+    """
+    try:
+        with opened(content, max_bytes) as store:
+            members = store.members(store.root, None, "/")
+            if "nodes" in members:
+                return None
+            if "events" in members and columns_of(source, members) is None:
+                members = store.members(members["events"], None, "events")
+            chosen = columns_of(source, members)
+            if chosen is None:
+                return None
+            return {name: np.asarray(store.value(members[name], None, name)) for name in chosen}
+    except ReadError as error:
         raise error.of(source.name) from error.__cause__
 
 

@@ -16,7 +16,7 @@ import tokenize
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import IO, Any, BinaryIO
 
 import numpy as np
@@ -159,6 +159,29 @@ def only_array_of(content: bytes, source: FilePart, max_bytes: int | None) -> Ar
             raise source.problem(text, f"name one, {first}: {_held(names)}" if names else None)
         (part,) = names
     return arrays_of(content, source, max_bytes, part)[part]
+
+
+def names_of(content: bytes, source: FilePart) -> list[str]:
+    """The names of the arrays in a .npz file.
+
+    Raises:
+        ReadError: see `arrays_of`.
+    """
+    return list(_infos(content, source))
+
+
+def arrays_of_names(
+    content: bytes, source: FilePart, max_bytes: int | None, names: Sequence[str]
+) -> dict[str, Array]:
+    """Some arrays of a .npz file, which are counted together before any is unpacked.
+
+    Raises:
+        ReadError: see `arrays_of`.
+    """
+    infos = _infos(content, source)
+    claimed = sum(infos[name].file_size for name in names)
+    source.claim(claimed, max_bytes, len(content))
+    return {name: arrays_of(content, source, max_bytes, name)[name] for name in names}
 
 
 def step_of(content: bytes, source: FilePart, max_bytes: int | None) -> float | None:
