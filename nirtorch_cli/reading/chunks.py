@@ -38,6 +38,9 @@ class Ledger(Protocol):
     def claim(self, size: int, where: str | None, name: str | None) -> None:
         """Count what is about to be allocated, or refuse it."""
 
+    def zeros(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
+        """Room for an array."""
+
 
 def chunked(
     dataset: h5py.h5d.DatasetID,
@@ -86,7 +89,7 @@ class _Chunked:
             only = self.chunk(stored.get((0,) * len(shape)), filters, size)
             # A copy, because an array over bytes is read-only.
             return None if only is None else np.frombuffer(bytearray(only()), dtype).reshape(shape)
-        array = np.zeros(shape, dtype)
+        array = self.store.zeros(shape, dtype)
         if dtype.kind != "V" and packing.has_fill_value:
             self.dataset.get_create_plist().get_fill_value(fill := np.zeros((), dtype))
             array[...] = fill

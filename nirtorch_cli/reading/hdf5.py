@@ -16,6 +16,7 @@ import contextlib
 import math
 import mmap
 import os
+import tempfile
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -80,18 +81,23 @@ class Member:
 _WORTH_MAPPING = 2**22
 """Bytes of contiguous data from which on they are mapped instead of read."""
 
+_WORTH_SPOOLING = 2**25
+"""Bytes of packed data from which on they are unpacked onto the disk, where that is asked for."""
+
 
 @dataclass
 class Store:
     """An open file; counts claimed and unpacked bytes, and knows the visited groups.
 
-    path: where it is, if its data may be mapped.
+    path: where it is, if its data may be mapped. spools: whether large packed data are unpacked
+    into temporary files instead of memory.
     """
 
     file: h5py.h5f.FileID
     content: Content
     max_bytes: int
     path: Any = None
+    spools: bool = False
     claimed: int = 0
     packed: int = 0
     visited: set[int] = field(default_factory=set)
@@ -213,6 +219,21 @@ class Store:
             return None
         return np.asarray(np.memmap(self.path, dtype, "c", offset, shape))
 
+    def zeros(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
+        """Room for an array: in memory, or in a file that is gone when the array is."""
+        size = math.prod(shape) * dtype.itemsize
+        if not self.spools or size < _WORTH_SPOOLING or dtype.hasobject:
+            return np.zeros(shape, dtype)
+        try:
+            with tempfile.TemporaryFile() as file:
+                if hasattr(os, "posix_fallocate"):  # else a full disk would end the process later
+                    os.posix_fallocate(file.fileno(), 0, size)
+                else:
+                    file.truncate(size)
+                return np.asarray(np.memmap(file, dtype, "r+", shape=shape))
+        except OSError:  # there is no room on the disk
+            return np.zeros(shape, dtype)
+
     def claim(
         self, size: int, where: str | None, name: str | None, what: str | None = None
     ) -> None:
@@ -330,11 +351,14 @@ def _memory_type(kind: h5py.h5t.TypeID) -> tuple[h5py.h5t.TypeID, np.dtype[Any],
 
 
 @contextlib.contextmanager
-def opened(source: Source, max_bytes: int | None, *, maps: bool = False) -> Iterator[Store]:
+def opened(
+    source: Source, max_bytes: int | None, *, maps: bool = False, spools: bool = False
+) -> Iterator[Store]:
     """Open a file for reading.
 
     Arguments:
         maps: whether large data may stay in the file, which must then not be changed in place.
+        spools: whether large packed data are unpacked onto the disk.
 
     Raises:
         ReadError: it does not exist, cannot be read, is not an HDF5 file, or its heaps would trap
@@ -346,7 +370,7 @@ def opened(source: Source, max_bytes: int | None, *, maps: bool = False) -> Iter
             content = content_of(source, max_bytes, stack)
             limit = allowed_bytes(max_bytes, len(content))
             path = source if maps and isinstance(content, mmap.mmap) else None
-            store = Store(_opened(source, content, stack), content, limit, path)
+            store = Store(_opened(source, content, stack), content, limit, path, spools)
             store.heaps.check()
             released(content)
         except _DAMAGE as error:

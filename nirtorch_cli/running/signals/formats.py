@@ -3,7 +3,8 @@
 In: a `FilePart`. Out: the array in it, and whether its axes are (T, B, neurons), as in NIR data and
 .csv, or those of a saved array; or the `Events` in it, see `events`. The first bytes decide the
 format, so that stdin needs no name; a suffix of another format is an error. Cost: linear in the
-bytes; of a .npy file, whose numbers lie in it as they are, only those are read that are used.
+bytes; of a .npy file, whose numbers lie in it as they are, only those are read that are used. Those
+of NIR data that are packed are unpacked onto the disk, if they are many.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ from nirtorch_cli.running.signals.npz import (
 
 _HERE, _THERE = "nirtorch_cli.running.signals.formats", "nirtorch_cli.running.signals.outputs"
 
+HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+
 SIGNALS = (
     Format(
         "npz",
@@ -50,7 +53,7 @@ SIGNALS = (
         writer=f"{_THERE}:write_nir",
         reader=f"{_HERE}:read_nir",
         called="an HDF5 file",
-        signatures=(b"\x89HDF\r\n\x1a\n",),
+        signatures=(HDF5_SIGNATURE,),
     ),
     Format(
         "npy",
@@ -114,23 +117,26 @@ def read_npz(content: bytes, source: FilePart, dt: float, max_bytes: int | None)
     return _structured(only_array_of(content, source, max_bytes), source)
 
 
-def read_nir(content: bytes, source: FilePart, dt: float, max_bytes: int | None) -> Array | Events:
+def read_nir(
+    content: bytes | memoryview, source: FilePart, dt: float, max_bytes: int | None
+) -> Array | Events:
     """The only observable of NIR data, or the one that `source` names; or columns of events."""
     from nirtorch_cli.running.signals.nirdata import event_columns, observable_of  # import h5py
 
-    columns = event_columns(content, source, max_bytes)
+    given = source.file if isinstance(content, memoryview) else content
+    columns = event_columns(given, source, max_bytes)
     if columns is not None:
         return Events(checked(columns, source), source)
-    return observable_of(content, source, dt, max_bytes)
+    return observable_of(given, source, dt, max_bytes)
 
 
 def view_of(source: FilePart) -> memoryview | None:
-    """The bytes of a .npy file, each read when it is used; None for any other."""
+    """The bytes of a .npy or HDF5 file, each read when it is used; None for any other."""
     try:
         if not os.path.isfile(source.file):  # a pipe can be opened once only
             return None
         with open(source.file, "rb") as stream:
-            if stream.read(len(NPY_SIGNATURE)) != NPY_SIGNATURE:
+            if not stream.read(_LOOKED_AT).startswith((NPY_SIGNATURE, HDF5_SIGNATURE)):
                 return None
             return memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
     except (OSError, ValueError):

@@ -1,8 +1,8 @@
 """Reads NIR data files (HDF5, written by `nir.write_data`) to arrays.
 
-In: the bytes of a file, which may come from a stranger. Out: one of its observables as an array (T,
-samples, neurons). It replaces `nir.read_data` with the safe reader of model files: no link is
-followed, and what the file claims is counted first.
+In: a file, or its bytes, which may come from a stranger. Out: one of its observables as an array
+(T, samples, neurons); a large one stays on the disk. It replaces `nir.read_data` with the safe
+reader of model files: no link is followed, and what the file claims is counted first.
 
 The members of a group decide its kind, as in all files of nir; its attribute `__type__` is not
 read. `TimeGriddedData` is used as it is, and its dt must be the run's; `EventData` and
@@ -37,7 +37,9 @@ class Observable:
     fields: dict[str, Member]
 
 
-def observable_of(content: bytes, source: FilePart, dt: float, max_bytes: int | None) -> Array:
+def observable_of(
+    content: str | bytes, source: FilePart, dt: float, max_bytes: int | None
+) -> Array:
     """The observable that `source` names, or the only one, on a grid of dt: (T, samples, neurons).
 
     Raises:
@@ -46,7 +48,7 @@ def observable_of(content: bytes, source: FilePart, dt: float, max_bytes: int | 
         UsageError: it is on a grid of another dt.
     """
     try:
-        with opened(content, max_bytes) as store:
+        with opened(content, max_bytes, maps=True, spools=True) as store:
             found = list(_observables(store))
             return _values(store, _chosen(found, source), dt)
     except (ReadError, UsageError) as error:
@@ -54,7 +56,7 @@ def observable_of(content: bytes, source: FilePart, dt: float, max_bytes: int | 
 
 
 def event_columns(
-    content: bytes, source: FilePart, max_bytes: int | None
+    content: str | bytes, source: FilePart, max_bytes: int | None
 ) -> dict[str, Array] | None:
     """The columns of events in an HDF5 file that is no NIR data; None if it has none.
 
