@@ -209,6 +209,8 @@ def check(
         )
     selected, ignored = selectors(select, "--select"), selectors(ignore, "--ignore")
     step = seconds(dt, "--dt")
+    if static:  # the project's maps are for what converts
+        maps, map_nodes = typed(context, "maps", maps), typed(context, "map_nodes", map_nodes)
     sources = sources_of(models)
     for file in gathered(sources, exclude) if output != "-" else ():
         source = file if isinstance(file, str) else None
@@ -246,6 +248,12 @@ def check(
             keep_interrupted=True,
         )
     report_verdicts(verdicts, chosen, output, no_clobber, quiet)
+
+
+def typed(context: typer.Context, name: str, values: list[str]) -> list[str]:
+    """The values of an option, if they were typed."""
+    source = context.get_parameter_source(name)
+    return values if source is not None and source.name == "COMMANDLINE" else []
 
 
 def sources_of(models: Sequence[str]) -> list[Source]:

@@ -118,6 +118,15 @@ def test_what_a_static_check_cannot_do() -> None:
     assert "a static check runs no steps" in answer.stderr
 
 
+def test_the_maps_of_a_project_are_for_conversions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pyproject.toml").write_text('[tool.nirtorch]\nmap = "snntorch"\n')
+    assert invoke(str(DATA / "digits.nir")).exit_code == 0
+    assert invoke(str(DATA / "digits.nir"), "--map", "norse").exit_code == 2
+
+
 PROGRAM = """
 import nirtorch_cli, sys
 (verdict,) = nirtorch_cli.check(sys.argv[1], static=True, jobs=1)
