@@ -30,6 +30,7 @@ import numpy as np
 import torch
 
 from nirtorch_cli import default_map, nir_to_torch, repair
+from nirtorch_cli.conversion.artefacts import atomic
 from nirtorch_cli.conversion.artefacts.formats import ARTEFACTS
 from nirtorch_cli.findings.errors import OutputError
 from nirtorch_cli.running.signals.outputs import Label, write_signals
@@ -134,6 +135,7 @@ def refused(folder: Path, refuse: Callable[[Path], None], reason: str) -> None:
         try:
             write(str(paths[kind]), 1)
         except OutputError as error:
+            os.seteuid(os.getuid())
             if reason not in str(error):
                 sys.exit(f"{kind}: {error}")
         else:
@@ -144,9 +146,16 @@ def refused(folder: Path, refuse: Callable[[Path], None], reason: str) -> None:
 
 
 def close(place: Path) -> None:
+    """Close a folder; for root, who may write everywhere, where somebody else would write in it."""
     place.chmod(0o555)
-    if os.geteuid() == 0:  # may write everywhere
-        os.seteuid(65534)
+    if os.geteuid() == 0:
+        name_beside = atomic._beside
+
+        def as_nobody(path: Path) -> Path:
+            os.seteuid(65534)
+            return name_beside(path)
+
+        atomic._beside = as_nobody
 
 
 def main() -> None:

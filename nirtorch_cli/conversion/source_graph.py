@@ -101,7 +101,7 @@ def source_graph(
     def kept(node: nir.NIRNode, path: str) -> nir.NIRNode:
         mine = modules.get(path)
         written = copy.copy(node)
-        tensors = {} if mine is None else _tensors(mine)
+        tensors = {} if mine is None else tensors_of(mine)
         held = dict(_held(node, tensors, path in references, shares)) if tensors else {}
         for name, value in vars(node).items():
             vars(written)[name] = held[name] if name in held else _copied(value)
@@ -162,7 +162,7 @@ def _current(module: torch.nn.Module) -> tuple[nir.NIRGraph, list[Finding], list
         held = [name for name, value in values.items() if isinstance(value, Held)]
         for name, value in values.items():
             if isinstance(value, Held):
-                tensor = None if mine is None else _tensors(mine).get(name)
+                tensor = None if mine is None else tensors_of(mine).get(name)
                 if tensor is not None:
                     vars(written)[name] = value.value(tensor)
                 else:
@@ -171,7 +171,7 @@ def _current(module: torch.nn.Module) -> tuple[nir.NIRGraph, list[Finding], list
             else:
                 vars(written)[name] = _copied(value)
         if path in source.digests and (
-            mine is None or _digest(_tensors(mine), held) != source.digests[path]
+            mine is None or _digest(tensors_of(mine), held) != source.digests[path]
         ):
             text = f"its module {type(mine).__name__} was changed, and not in NIR's parameters"
             changed.append(Finding("NIR508", "error", text, path, hint="save it as .pt or .pt2"))
@@ -290,7 +290,7 @@ def _digest(tensors: Mapping[str, Tensor], held: Collection[str]) -> bytes | Non
     return found.digest()
 
 
-def _tensors(module: torch.nn.Module) -> dict[str, Tensor]:
+def tensors_of(module: torch.nn.Module) -> dict[str, Tensor]:
     """The parameters and buffers of a module by name, without calling methods of its class.
 
     Those without numbers are left out: on the meta device, or before a lazy module's first call.

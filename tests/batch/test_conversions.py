@@ -169,7 +169,7 @@ MAP = {nir.Scale: slow}
 
 
 def started(count: int) -> subprocess.Popen[str]:
-    """A run over many slow files, after the first of them."""
+    """A run over many slow files, after the first of them; more than a busy machine gets done."""
     Path("slow.py").write_text(SLOW_MAP)
     for number in range(count):
         model(Path(f"many/{number:02}.nir"), number)
@@ -189,15 +189,15 @@ def started(count: int) -> subprocess.Popen[str]:
 
 @pytest.mark.skipif(os.name != "posix", reason="needs signals")
 def test_ctrl_c_keeps_what_was_done_and_the_next_run_goes_on() -> None:
-    process = started(12)
+    process = started(60)
     process.send_signal(signal.SIGINT)
     stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == ExitCode.INTERRUPTED, stderr
     assert "Traceback" not in stderr
-    assert "many/11.nir: interrupted" in stdout
+    assert "many/59.nir: interrupted" in stdout
     assert "not reached: interrupted" in stderr
     done = [name for name, entry in manifest().items() if entry["status"] == "converted"]
-    assert 2 <= len(done) < 12
+    assert 2 <= len(done) < 60
     again = statuses("many", "--map", "slow.py")
     assert [again[f"out/{name}"] for name in done] == ["up to date"] * len(done)
     assert set(again.values()) == {"converted", "up to date"}

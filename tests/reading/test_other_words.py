@@ -177,7 +177,7 @@ def test_a_trace_comes_before_the_metadata(tmp_path: Path) -> None:
     path = put(tmp_path, metadata(tree, dt=1e-3))
     told = json.loads(invoke("inspect", path, "--json").stdout)["result"]
     assert told["dt"] == 5e-4
-    assert told["metadata"] == {"dt": "0.001"}
+    assert told["metadata"]["dt"]["value"] == 1e-3
 
 
 def test_metadata_are_shown(tmp_path: Path) -> None:

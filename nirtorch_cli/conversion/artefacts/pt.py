@@ -23,6 +23,7 @@ from nirtorch_cli.conversion.artefacts.atomic import atomic_write
 from nirtorch_cli.conversion.artefacts.formats import ARTEFACTS, DESCRIPTION
 from nirtorch_cli.conversion.artefacts.provenance import provenance
 from nirtorch_cli.conversion.graph_module import ConvertedModule, first_floating
+from nirtorch_cli.conversion.source_graph import tensors_of
 from nirtorch_cli.findings.errors import NirtorchError, ReadError, SaveError
 from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.findings.suggestions import did_you_mean_file
@@ -101,8 +102,7 @@ def _describe(module: torch.nn.Module, archive: Any) -> None:
     for place, kind in enumerate(("inputs", "outputs")):
         ports = [(names[name], shapes[name][place]) for name in module.meta[kind]]
         said[kind] = [_entry(name, shape, example) for name, shape in ports]
-    held = torch.nn.Module.state_dict(module).items()
-    said["weights"] = [_entry(n, one.shape, one) for n, one in held if isinstance(one, Tensor)]
+    said["weights"] = [_entry(name, one.shape, one) for name, one in tensors_of(module).items()]
     entry = zipfile.ZipInfo(f"archive/{DESCRIPTION}", date_time=(1980, 1, 1, 0, 0, 0))
     with zipfile.ZipFile(archive, "a") as file:
         file.writestr(entry, json.dumps(said, sort_keys=True, default=str))
