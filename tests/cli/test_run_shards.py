@@ -51,7 +51,7 @@ class Faulty(torch.nn.Module):
             if os.environ["DO"] == "raise":
                 raise ValueError("it broke")
         if os.environ.get("DO") == "wait" and self.calls == 15:
-            pathlib.Path("waiting").touch()
+            pathlib.Path("waiting" + os.environ["RANK"]).touch()
             time.sleep(60)
         return self.inner(x)
 
@@ -260,7 +260,8 @@ def test_without_torchrun_the_others_notice(started: list[subprocess.Popen[str]]
 @pytest.mark.skipif(os.name == "nt", reason="Ctrl-C is a signal to a process group")
 def test_ctrl_c_keeps_what_is_finished(started: list[subprocess.Popen[str]]) -> None:
     started += by_hand(2, *SHARDS, "-q", DO="wait")
-    wait_until(Path("waiting").exists)
+    wait_until(lambda: Path("waiting0").exists() and Path("waiting1").exists())
+    time.sleep(0.5)  # until they sleep: anywhere else Python may lose a signal
     for process in started:
         process.send_signal(signal.SIGINT)
     (_, said), (_, silent) = (process.communicate(timeout=30) for process in started)
