@@ -187,6 +187,7 @@ def started(count: int) -> subprocess.Popen[str]:
     return process
 
 
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.skipif(os.name != "posix", reason="needs signals")
 def test_ctrl_c_keeps_what_was_done_and_the_next_run_goes_on() -> None:
     process = started(60)

@@ -257,6 +257,7 @@ def test_without_torchrun_the_others_notice(started: list[subprocess.Popen[str]]
     assert ends[1:] == [("", ""), ("", "")]
 
 
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.skipif(os.name == "nt", reason="Ctrl-C is a signal to a process group")
 def test_ctrl_c_keeps_what_is_finished(started: list[subprocess.Popen[str]]) -> None:
     started += by_hand(2, *SHARDS, "-q", DO="wait")
