@@ -12,7 +12,7 @@ import nir
 
 from nirtorch_cli.conversion.options import Options
 from nirtorch_cli.findings.finding import Finding
-from nirtorch_cli.graph.checks.parameters import precision
+from nirtorch_cli.graph.checks.parameters import bytes_of, precision
 from nirtorch_cli.graph.checks.time import of_a_step
 from nirtorch_cli.graph.demand import demands, require_allowed
 from nirtorch_cli.graph.inlining import inline
@@ -25,8 +25,6 @@ from nirtorch_cli.primitives.dynamics import Dynamics
 from nirtorch_cli.primitives.table import time_constants_of
 from nirtorch_cli.reading.graphs import ModelFile
 from nirtorch_cli.reading.limits import allowed_bytes
-
-_BYTES = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
 
 
 def examined(file: ModelFile, request: Options) -> list[Finding]:
@@ -49,7 +47,7 @@ def examined(file: ModelFile, request: Options) -> list[Finding]:
     dynamics = Dynamics(
         **{**request.of_a_step, "dt": step.dt, "integrator_input": integrator_input}
     )
-    asked = list(demands(graph, step.dt, _BYTES[request.dtype]))
+    asked = list(demands(graph, step.dt, bytes_of(request.dtype)))
     stored = sum(demand.parameters for demand in asked)
     require_allowed(asked, request.batch, allowed_bytes(file.max_bytes, stored))
     planned = _planned(graph, "", step, dynamics, request.dtype)

@@ -34,6 +34,7 @@ from nirtorch_cli.cli.options import (
     ResetDelay,
     ResetOption,
     SkipUnmapped,
+    jobs_option,
     model_source,
     seconds,
 )
@@ -142,14 +143,7 @@ def check(
     seed: Annotated[int, typer.Option(metavar="N", help="Seed of the run's random input.")] = 0,
     max_bytes: MaxBytes = None,
     jobs: Annotated[
-        int | None,
-        typer.Option(
-            "--jobs",
-            "-j",
-            min=1,
-            metavar="N",
-            help="Files at a time. [default: the processors, at most the files]",
-        ),
+        int | None, jobs_option("Files at a time. [default: the processors, at most the files]")
     ] = None,
     timeout: Annotated[
         float, typer.Option(min=0, metavar="SECONDS", help="For each file; 0 for no limit.")

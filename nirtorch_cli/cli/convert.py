@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import math
 import sys
@@ -12,9 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from nirtorch_cli.batch.conversions import convert_files
 from nirtorch_cli.cli import completion
 from nirtorch_cli.cli.config import META
-from nirtorch_cli.cli.many import convert_many
+from nirtorch_cli.cli.many import report_many, require_several
 from nirtorch_cli.cli.options import (
     Config,
     Debug,
@@ -39,7 +41,9 @@ from nirtorch_cli.cli.options import (
     SequenceOption,
     SkipUnmapped,
     SurrogateOption,
+    jobs_option,
     model_source,
+    out_dir_option,
     seconds,
 )
 from nirtorch_cli.cli.output import Report, finish, say, shape_text
@@ -119,23 +123,10 @@ def convert(
         ),
     ] = None,
     out_dir: Annotated[
-        str | None,
-        typer.Option(
-            "--out-dir",
-            metavar="FOLDER",
-            help="Convert every MODEL into a folder, as --to says (pt). Its nirtorch.json tells "
-            "what is up to date, which is not done again.",
-        ),
+        str | None, out_dir_option("Convert every MODEL into a folder, as --to says (pt).")
     ] = None,
     jobs: Annotated[
-        int | None,
-        typer.Option(
-            "--jobs",
-            "-j",
-            min=1,
-            metavar="N",
-            help="With --out-dir, files at a time. [default: the processors]",
-        ),
+        int | None, jobs_option("With --out-dir, files at a time. [default: the processors]")
     ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="With --out-dir, convert what is up to date too.")
@@ -189,20 +180,22 @@ def convert(
     if out_dir is not None:
         single = {"-o": output is not None, "--code": code, "--sequence": sequence}
         single |= {"--no-clobber": no_clobber, "--steps": steps is not None}
-        convert_many(
+        refused = [name for name, is_given in single.items() if is_given]
+        hint = "--to says the format of all artefacts"
+        require_several(models, "--out-dir", refused, hint=hint)
+        work = functools.partial(
+            convert_files,
             models,
             out_dir,
             request,
-            to=to,
+            format=(ARTEFACTS[0] if to is None else artefact_of("", to)).name,
             exclude=exclude,
-            options_of=context.meta.get(META),
+            options_of=context.meta.get(META) or (lambda file: {}),
             max_bytes=max_bytes,
             jobs=jobs,
             force=force,
-            refused=[name for name, is_given in single.items() if is_given],
-            as_json=as_json,
-            quiet=quiet,
         )
+        report_many("convert", "converted", work, out_dir, as_json=as_json, quiet=quiet)
         return
     model = only(models, {"--jobs": jobs, "--force": force, "--exclude": exclude})
     check_output(model, output, to, sequence, no_clobber, as_json, code)

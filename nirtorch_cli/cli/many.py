@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from nirtorch_cli.batch.conversions import convert_files
 from nirtorch_cli.batch.many import (
     FAILED,
     INTERRUPTED,
@@ -15,88 +14,10 @@ from nirtorch_cli.batch.many import (
     counted_by_status,
     exit_code_of,
 )
-from nirtorch_cli.batch.repairs import repair_files
 from nirtorch_cli.cli.output import Report, finish
 from nirtorch_cli.cli.progress import progress
-from nirtorch_cli.conversion.artefacts.formats import ARTEFACTS, artefact_of
-from nirtorch_cli.conversion.options import Options
 from nirtorch_cli.findings.errors import UsageError
 from nirtorch_cli.findings.text import counted, printable
-
-
-def convert_many(
-    models: Sequence[str],
-    out_dir: str,
-    request: Options,
-    *,
-    to: str | None,
-    exclude: Sequence[str],
-    options_of: Callable[[str], dict[str, Any]] | None,
-    max_bytes: int | None,
-    jobs: int | None,
-    force: bool,
-    refused: Sequence[str],
-    as_json: bool,
-    quiet: bool,
-) -> None:
-    """Convert files into a folder.
-
-    Arguments:
-        exclude: patterns of files that are left out.
-        options_of: what single files get, by their paths; see `config.per_file`.
-        refused: the options that were given and are for a single model.
-    """
-    require_several(models, "--out-dir", refused, hint="--to says the format of all artefacts")
-    written = ARTEFACTS[0] if to is None else artefact_of("", to)
-    with progress(enabled=not quiet) as stage:
-        found = convert_files(
-            models,
-            out_dir,
-            request,
-            format=written.name,
-            exclude=exclude,
-            options_of=options_of or (lambda file: {}),
-            max_bytes=max_bytes,
-            jobs=jobs,
-            force=force,
-            on_done=lambda done, count: stage(f"converted {done} of {counted(count, 'file')}"),
-        )
-    report_many("convert", found, out_dir, as_json=as_json, quiet=quiet)
-
-
-def repair_many(
-    models: Sequence[str],
-    out_dir: str | None,
-    *,
-    in_place: bool,
-    backup: str | None,
-    type_check: bool,
-    max_bytes: int | None,
-    jobs: int | None,
-    force: bool,
-    refused: Sequence[str],
-    as_json: bool,
-    quiet: bool,
-) -> None:
-    """Repair files into a folder or in place, or say what would be done.
-
-    Arguments:
-        refused: the options that were given and are for a single model.
-    """
-    require_several(models, "several files", refused, hint="give --out-dir, or --in-place")
-    with progress(enabled=not quiet) as stage:
-        found = repair_files(
-            models,
-            out_dir,
-            in_place=in_place,
-            backup=backup,
-            type_check=type_check,
-            max_bytes=max_bytes,
-            jobs=jobs,
-            force=force,
-            on_done=lambda done, count: stage(f"mended {done} of {counted(count, 'file')}"),
-        )
-    report_many("repair", found, out_dir, as_json=as_json, quiet=quiet)
 
 
 def require_several(
@@ -114,9 +35,22 @@ def require_several(
 
 
 def report_many(
-    command: str, found: Sequence[Made], out_dir: str | None, *, as_json: bool, quiet: bool
+    command: str,
+    done: str,
+    work: Callable[..., list[Made]],
+    out_dir: str | None,
+    *,
+    as_json: bool,
+    quiet: bool,
 ) -> None:
-    """Say what became of each file, and end."""
+    """Do the work on many files, say what became of each, and end.
+
+    Arguments:
+        done: the word for what is done to a file.
+        work: takes `on_done`, see `many.made`.
+    """
+    with progress(enabled=not quiet) as stage:
+        found = work(on_done=lambda n, count: stage(f"{done} {n} of {counted(count, 'file')}"))
     summary = ", ".join(f"{count} {status}" for status, count in counted_by_status(found))
     manifest = None if out_dir is None else f"{out_dir}/{MANIFEST}"
     report = Report(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated, BinaryIO, Literal
+from typing import Annotated, Any, BinaryIO, Literal
 
 import typer
 
@@ -113,6 +113,17 @@ MaxBytes = Annotated[
         show_default=False,
     ),
 ]
+
+
+def jobs_option(text: str) -> Any:
+    """`--jobs` of a command that takes many files; `text` is its help."""
+    return typer.Option("--jobs", "-j", min=1, metavar="N", help=text)
+
+
+def out_dir_option(text: str) -> Any:
+    """`--out-dir` of a command that makes files of many; `text` says which."""
+    manifest = "Its nirtorch.json tells what is up to date, which is not done again."
+    return typer.Option("--out-dir", metavar="FOLDER", help=f"{text} {manifest}")
 
 
 def model_source(model: str) -> str | BinaryIO:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -10,14 +11,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nirtorch_cli.cli.many import repair_many
+from nirtorch_cli.batch.repairs import repair_files
+from nirtorch_cli.cli.many import report_many, require_several
 from nirtorch_cli.cli.options import (
     Debug,
     Json,
     MaxBytes,
     NoClobber,
     Quiet,
+    jobs_option,
     model_source,
+    out_dir_option,
 )
 from nirtorch_cli.cli.output import Report, finish
 from nirtorch_cli.cli.progress import progress
@@ -53,13 +57,7 @@ def repair(
         typer.Option("--output", "-o", metavar="OUT", help="Write the file; - for stdout."),
     ] = None,
     out_dir: Annotated[
-        str | None,
-        typer.Option(
-            "--out-dir",
-            metavar="FOLDER",
-            help="Write every MODEL, repaired, into a folder. Its nirtorch.json tells what is up "
-            "to date, which is not done again.",
-        ),
+        str | None, out_dir_option("Write every MODEL, repaired, into a folder.")
     ] = None,
     in_place: Annotated[
         bool,
@@ -74,14 +72,7 @@ def repair(
         ),
     ] = None,
     jobs: Annotated[
-        int | None,
-        typer.Option(
-            "--jobs",
-            "-j",
-            min=1,
-            metavar="N",
-            help="Files at a time, of several. [default: the processors]",
-        ),
+        int | None, jobs_option("Files at a time, of several. [default: the processors]")
     ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="With --out-dir, repair what is up to date too.")
@@ -114,7 +105,11 @@ def repair(
     )
     if out_dir is not None or in_place or is_several(models):
         single = {"-o": output is not None, "--no-clobber": no_clobber}
-        repair_many(
+        refused = [name for name, is_given in single.items() if is_given]
+        hint = "give --out-dir, or --in-place"
+        require_several(models, "several files", refused, hint=hint)
+        work = functools.partial(
+            repair_files,
             models,
             out_dir,
             in_place=in_place,
@@ -123,10 +118,8 @@ def repair(
             max_bytes=max_bytes,
             jobs=jobs,
             force=force,
-            refused=[name for name, is_given in single.items() if is_given],
-            as_json=as_json,
-            quiet=quiet,
         )
+        report_many("repair", "mended", work, out_dir, as_json=as_json, quiet=quiet)
         return
     (model,) = models
     if jobs is not None:

@@ -6,7 +6,9 @@ or cannot be imported. Loads nothing, so that it works when a library is missing
 
 from __future__ import annotations
 
+import contextlib
 import traceback
+from collections.abc import Iterator
 
 from nirtorch_cli.findings.errors import MissingFrameworkError
 from nirtorch_cli.findings.tracebacks import is_user_code, package_of, place_in_user_code, reason
@@ -25,6 +27,22 @@ _INSTALLED_WITH = {
     "onnxruntime": "pip install 'nirtorch-cli[onnx]'",
 }
 """Library by import name, and the command that installs it."""
+
+
+@contextlib.contextmanager
+def missing_reported() -> Iterator[None]:
+    """Imports of a library, of which a failure is said as the user must know it.
+
+    Raises:
+        MissingFrameworkError: the library is not installed, or does not work.
+    """
+    try:
+        yield
+    except Exception as error:
+        missing = missing_framework(error)
+        if missing is None:
+            raise
+        raise missing from error
 
 
 def missing_framework(error: BaseException) -> MissingFrameworkError | None:

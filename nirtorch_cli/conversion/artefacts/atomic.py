@@ -38,6 +38,19 @@ def atomic_write(target: PathLike, *, clobber: bool = True) -> Iterator[BinaryIO
         raise _output_error(target, f"cannot be written: {error.strerror or error}") from error
 
 
+def write_to(target: PathLike | BinaryIO, content: bytes, *, clobber: bool = True) -> None:
+    """Write a whole file; or to a binary stream, which is just written to.
+
+    Raises:
+        OutputError: see `atomic_write`.
+    """
+    if isinstance(target, (str, os.PathLike)):
+        with atomic_write(target, clobber=clobber) as file:
+            file.write(content)
+    else:
+        target.write(content)
+
+
 def require_writable(
     target: PathLike, *, clobber: bool = True, source: PathLike | None = None
 ) -> None:

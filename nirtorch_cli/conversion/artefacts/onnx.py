@@ -25,7 +25,7 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
-from nirtorch_cli.conversion.artefacts.atomic import PathLike, atomic_write
+from nirtorch_cli.conversion.artefacts.atomic import PathLike, write_to
 from nirtorch_cli.conversion.artefacts.description import Description, following, from_json
 from nirtorch_cli.conversion.artefacts.formats import METADATA
 from nirtorch_cli.conversion.artefacts.opaque import OpaqueModule, opaque_module
@@ -64,11 +64,7 @@ def save(
     except Exception as error:  # protobuf and the checker have many
         raise refusal(f"onnx cannot store it: {said(error)}") from error
     _require_same_numbers(program, content)
-    if isinstance(target, (str, os.PathLike)):
-        with atomic_write(target, clobber=clobber) as file:
-            file.write(content)
-    else:
-        target.write(content)
+    write_to(target, content, clobber=clobber)
 
 
 def _translated(exported: torch.export.ExportedProgram) -> Any:

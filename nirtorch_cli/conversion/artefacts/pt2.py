@@ -30,7 +30,7 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
-from nirtorch_cli.conversion.artefacts.atomic import PathLike, atomic_write
+from nirtorch_cli.conversion.artefacts.atomic import PathLike, write_to
 from nirtorch_cli.conversion.artefacts.description import from_json
 from nirtorch_cli.conversion.artefacts.formats import DESCRIPTION
 from nirtorch_cli.conversion.artefacts.opaque import OpaqueModule, opaque_module
@@ -62,11 +62,7 @@ def save(module: Any, target: PathLike | BinaryIO, *, clobber: bool = True) -> N
             torch.export.save(program.exported, content, extra_files=extra)
     except Exception as error:
         raise refusal(f"torch.export cannot store it: {said(error)}") from error
-    if isinstance(target, (str, os.PathLike)):
-        with atomic_write(target, clobber=clobber) as file:
-            file.write(content.getvalue())
-    else:
-        target.write(content.getvalue())
+    write_to(target, content.getvalue(), clobber=clobber)
 
 
 def load(source: PathLike, *, map_location: torch.device | str | None = None) -> OpaqueModule:

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import copy
 import io
-import os
 from typing import Any, BinaryIO
 
 import nir
 
-from nirtorch_cli.conversion.artefacts.atomic import PathLike, atomic_write
+from nirtorch_cli.conversion.artefacts.atomic import PathLike, write_to
 from nirtorch_cli.conversion.artefacts.nir import exported, refusal_by_nir, storable
 from nirtorch_cli.conversion.source_graph import to_nir
 
@@ -27,11 +26,7 @@ def save(module: Any, target: PathLike | BinaryIO, *, clobber: bool = True) -> N
         OutputError: the target cannot be written, or exists and `clobber` is False.
     """
     content = written_back(to_nir(module))
-    if isinstance(target, (str, os.PathLike)):
-        with atomic_write(target, clobber=clobber) as stream:
-            stream.write(content)
-    else:
-        target.write(content)
+    write_to(target, content, clobber=clobber)
 
 
 def written_back(graph: nir.NIRGraph) -> bytes:

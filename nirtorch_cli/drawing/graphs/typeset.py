@@ -14,7 +14,7 @@ from typing import Literal
 from nirtorch_cli.drawing.graphs.formats import Direction, Wrap
 from nirtorch_cli.drawing.graphs.scene import Scene
 from nirtorch_cli.drawing.graphs.svg import svg
-from nirtorch_cli.findings.frameworks import missing_framework
+from nirtorch_cli.findings.frameworks import missing_reported
 
 _PAGE = b"""\
 #set document(date: none)
@@ -61,10 +61,5 @@ def require_typst() -> None:
     Raises:
         MissingFrameworkError: typst is not installed, or does not work.
     """
-    try:
+    with missing_reported():
         import typst  # noqa: F401 (is it installed?)
-    except Exception as error:
-        missing = missing_framework(error)
-        if missing is None:
-            raise
-        raise missing from error

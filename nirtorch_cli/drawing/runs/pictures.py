@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from nirtorch_cli.conversion.artefacts.atomic import PathLike, atomic_write
 from nirtorch_cli.drawing.runs.layout import Recorded, panels
 from nirtorch_cli.drawing.runs.panels import DOTS, WIDTH, plain
-from nirtorch_cli.findings.frameworks import missing_framework
+from nirtorch_cli.findings.frameworks import missing_reported
 from nirtorch_cli.reading.formats import Format, format_to_write
 
 if TYPE_CHECKING:
@@ -71,14 +71,9 @@ def require_matplotlib() -> None:
     Raises:
         MissingFrameworkError: matplotlib is not installed, or does not work.
     """
-    try:
+    with missing_reported():
         import matplotlib
         import matplotlib.figure  # noqa: F401 (is it installed?)
-    except Exception as error:
-        missing = missing_framework(error)
-        if missing is None:
-            raise
-        raise missing from error
 
 
 def plot(target: PathLike, recorded: Recorded, *, clobber: bool = True) -> None:

@@ -210,6 +210,11 @@ _LIMITS = {
 """Largest and smallest positive number of a floating type, and its bytes."""
 
 
+def bytes_of(dtype: str) -> int:
+    """How many bytes a number of a floating type of torch takes, by its name."""
+    return _LIMITS[dtype][2]
+
+
 def precision(nodes: Mapping[str, nir.NIRNode], dtype: str) -> Iterator[Finding]:
     """NIR306, NIR307: digits and values of parameters that a floating type does not hold.
 
