@@ -19,6 +19,7 @@ import nir
 import numpy as np
 import pages
 import pytest
+import torch.distributed
 from conftest import DATA, ROOT
 from processes import is_alive, wait_until
 from typer.testing import CliRunner
@@ -233,16 +234,20 @@ def test_shards_of_another_run_are_in_the_way() -> None:
     assert same_files("out.npz", "one.npz")
 
 
-def by_hand(count: int, *arguments: str, **environment: str) -> list[subprocess.Popen[str]]:
-    """Processes without torchrun, which would end them all if one fails."""
+def by_hand(
+    count: int, *arguments: str, late: int | None = None, **environment: str
+) -> list[subprocess.Popen[str]]:
+    """Processes without torchrun, which would end them all if one fails; one starts 3 s late."""
     shared = {**os.environ, "WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1"}
     shared.update({"MASTER_PORT": str(free_port()), **environment})
     command: Sequence[str] = [sys.executable, "-m", "nirtorch_cli", "run", *arguments]
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return [
-        subprocess.Popen(command, env={**shared, "RANK": str(rank)}, **pipes)
-        for rank in range(count)
-    ]
+    found = {}
+    for rank in sorted(range(count), key=lambda rank: rank == late):
+        if rank == late:
+            time.sleep(3)
+        found[rank] = subprocess.Popen(command, env={**shared, "RANK": str(rank)}, **pipes)
+    return [found[rank] for rank in range(count)]
 
 
 def test_without_torchrun_the_others_notice(started: list[subprocess.Popen[str]]) -> None:
@@ -310,6 +315,24 @@ def test_torchrun_restarts_what_died() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "finished before" in ours(done.stderr)[-1]
+    assert same_files("out.npz", "one.npz")
+
+
+@pytest.mark.parametrize("late", [0, 1])
+def test_a_start_takes_nothing_from_the_one_before(
+    late: int, started: list[subprocess.Popen[str]]
+) -> None:
+    """torchrun's store outlives a restart, and has the addresses of processes that ended."""
+    single(*SHARDS[:-1], "one.npz")
+    store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True)
+    shared = {"MASTER_PORT": str(store.port), "TORCHELASTIC_USE_AGENT_STORE": "True"}
+    killed = by_hand(2, *SHARDS, "-q", DO="die", AT="1,15", **shared)
+    started += killed
+    assert [process.wait(60) for process in killed] == [1, -signal.SIGKILL]
+    again = by_hand(2, *SHARDS, "-q", late=late, **shared)
+    started += again
+    said = [process.communicate(timeout=60) for process in again]
+    assert [process.returncode for process in again] == [0, 0], said
     assert same_files("out.npz", "one.npz")
 
 

@@ -8,13 +8,18 @@ never waits for ever for one that ended, since its connections close, nor for on
 from __future__ import annotations
 
 import contextlib
+import time
+import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch.distributed
 
 from nirtorch_cli.findings.errors import MissingFrameworkError, NirtorchError, UsageError
+
+if TYPE_CHECKING:
+    from torch.distributed.distributed_c10d import Store
 
 _NAMES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 """What a launcher sets for torch.distributed."""
@@ -95,12 +100,46 @@ def connected(launch: Launch) -> Iterator[Processes]:
     """
     if not torch.distributed.is_available():
         raise MissingFrameworkError("this build of torch has no torch.distributed")
+    from torch.distributed.distributed_c10d import PrefixStore, default_pg_timeout
+    from torch.distributed.rendezvous import rendezvous
+
+    limit = default_pg_timeout.total_seconds()
     with _lost_reported():
-        torch.distributed.init_process_group("gloo")
+        store, rank, count = next(rendezvous("env://"))
+        fresh = PrefixStore(_start(store, launch, limit), store)
+        torch.distributed.init_process_group("gloo", store=fresh, rank=rank, world_size=count)
     try:
         yield Processes(launch)
     finally:
         torch.distributed.destroy_process_group()
+
+
+def _start(store: Store, launch: Launch, limit: float) -> str:
+    """A name of this start of the processes, the same on all, that no earlier start had.
+
+    torchrun keeps one store over its restarts, in which a process would find where the others
+    of the start before listened. The count of restarts that it tells is each machine's own.
+    So the first process names the start, and answers the others, each of which asks under a
+    name of its own: of what is in the store, nobody who ended can have answered that.
+
+    Raises:
+        RuntimeError: not all processes are there within the limit, in seconds, or the store's.
+    """
+    own = uuid.uuid4().hex
+    if launch.is_first:
+        store.set("start", own)
+        for rank in range(1, launch.count):
+            asked = store.get(f"{own}/{rank}").decode()
+            store.set(f"{own}/{asked}", "")
+        return own
+    end = time.monotonic() + limit
+    while time.monotonic() < end:
+        start = store.get("start").decode()
+        store.set(f"{start}/{launch.rank}", own)
+        if store.check([f"{start}/{own}"]):
+            return start
+        time.sleep(0.01)
+    raise RuntimeError(f"the first process did not answer process {launch.rank}")
 
 
 @contextlib.contextmanager
