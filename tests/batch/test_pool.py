@@ -123,21 +123,19 @@ def test_a_process_that_closes_its_pipe_is_given_up() -> None:
 
 
 def test_what_takes_too_long_is_stopped() -> None:
-    started = time.monotonic()
-    found = all_of(("loop", None), ("sleep", 0), ("sleep", 60), ("sleep", 0), timeout=0.5, jobs=2)
+    found = all_of(("loop", None), ("sleep", 0), ("sleep", 60), ("sleep", 0), timeout=2, jobs=2)
     assert statuses(found) == ["late", "done", "late", "done"]
-    assert 0.5 <= found[0].seconds < 5
-    assert time.monotonic() - started < 20
+    assert all(2 <= outcome.seconds < 30 for outcome in found[::2])
 
 
 def prepare_slowly() -> None:
-    time.sleep(1.0)
+    time.sleep(3)
 
 
 def test_preparing_is_no_part_of_a_task() -> None:
-    found = all_of(("sleep", 0), timeout=0.5, prepare=prepare_slowly)
+    found = all_of(("sleep", 0), timeout=2, prepare=prepare_slowly)
     assert statuses(found) == ["done"]
-    assert found[0].seconds < 0.5
+    assert found[0].seconds < 2
 
 
 def test_without_a_limit_nothing_is_late() -> None:
@@ -203,11 +201,12 @@ def test_no_more_processes_than_tasks() -> None:
 
 
 def test_leaving_early_ends_all_processes_at_once() -> None:
+    before = children()
     found = outcomes(perform, [("sleep", 0), ("loop", None), ("loop", None)], jobs=3)
     next(found)
-    started = time.monotonic()
+    loops = children() - before
     found.close()
-    assert time.monotonic() - started < 1
+    wait_until(lambda: not any(map(is_alive, loops)))
 
 
 ORPHANS = """

@@ -580,7 +580,7 @@ def test_interrupted(workplace: Path, group: bool, interruptible: Start) -> None
     else:
         process.send_signal(signal.SIGINT)
     stdout, stderr = process.communicate(timeout=20)
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 10, "it waits for no worker"
     assert (process.returncode, stdout, stderr) == (130, b"", b"error: interrupted\n")
     pids = [int(path.stem) for path in workplace.glob("*.pid")]
     wait_until(lambda: not any(map(is_alive, pids)))
