@@ -74,7 +74,11 @@ class RecurrentLIF(LIF):
     states = {"i": 0.0, "v": 0.0, "z": 0.0}  # noqa: RUF012
 
     def __init__(
-        self, constants: dict[str, Any], max_spikes: int, surrogate: Any, w_rec: np.ndarray
+        self,
+        constants: dict[str, Any],
+        max_spikes: int,
+        surrogate: Any,
+        w_rec: np.ndarray[Any, Any],
     ) -> None:
         super().__init__(constants, max_spikes, surrogate)
         self.w_rec = torch.nn.Parameter(torch.from_numpy(np.array(w_rec, np.float64)))
@@ -133,7 +137,7 @@ def entries(
             raise ValueError(f"w_rec: the neurons have the shape {threshold.shape}, not (N,)")
         return RecurrentLIF(constants, max_spikes, surrogate, recurrent)
 
-    def weighted(node: Any, name: str, dt: float) -> np.ndarray:
+    def weighted(node: Any, name: str, dt: float) -> np.ndarray[Any, Any]:
         tau = values(node, name)
         require(node, "r", tau / dt * np.exp(-dt / tau), "Rockpool has r = tau/dt exp(-dt/tau)")
         return np.asarray(np.exp(-dt / tau))

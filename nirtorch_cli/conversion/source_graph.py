@@ -33,6 +33,7 @@ from nirtorch_cli.conversion.graph_module import ConvertedModule
 from nirtorch_cli.findings.errors import ConversionError, SaveError
 from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.findings.text import quoted
+from nirtorch_cli.primitives.broadcasting import Array
 from nirtorch_cli.primitives.modules.build import tensor as as_tensor
 
 SOURCE = "graph"
@@ -48,13 +49,13 @@ class Held:
     """
 
     dtype: np.dtype[Any]
-    array: np.ndarray | None = None
+    array: Array | None = None
     rounded: torch.dtype = torch.float32
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Held) and _are_equal(vars(self), vars(other))
 
-    def value(self, tensor: Tensor) -> np.ndarray:
+    def value(self, tensor: Tensor) -> Array:
         """The parameter, of the tensor as it is now."""
         if self.array is not None:
             before = _rounded(self.array, self.rounded).to(tensor.device, tensor.dtype)
@@ -272,7 +273,7 @@ def _are_equal(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-def _rounded(array: np.ndarray, dtype: torch.dtype) -> Tensor:
+def _rounded(array: Array, dtype: torch.dtype) -> Tensor:
     """An array as the conversion makes it a tensor: rounded once."""
     return as_tensor(array).to(dtype)
 

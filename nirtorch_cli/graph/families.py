@@ -18,6 +18,7 @@ import nir
 import numpy as np
 
 from nirtorch_cli.graph.traces import Trace, numbers_of
+from nirtorch_cli.primitives.broadcasting import Array
 from nirtorch_cli.primitives.table import is_of_role
 
 
@@ -46,7 +47,7 @@ class Evidence:
     neurons: Sequence[nir.NIRNode]
     names: Sequence[str]
     inputs: Sequence[str]
-    weights: Sequence[np.ndarray]
+    weights: Sequence[Array]
     traces: Mapping[str, Trace]
 
     def only(self, *kinds: type[nir.NIRNode]) -> bool:
@@ -156,7 +157,7 @@ def _mlx_snn(evidence: Evidence) -> bool:
     )
 
 
-def _is_single(weights: Sequence[np.ndarray]) -> bool:
+def _is_single(weights: Sequence[Array]) -> bool:
     """Whether there are weights, all in single precision."""
     return bool(weights) and all(one.dtype == np.float32 for one in weights)
 

@@ -20,6 +20,7 @@ from nirtorch_cli.findings.text import listed, quoted
 from nirtorch_cli.graph.families import Family, families
 from nirtorch_cli.graph.time_step import DEFAULT_DT, TimeStep
 from nirtorch_cli.graph.traces import Trace, neurons_of, traces, unrounded
+from nirtorch_cli.primitives.broadcasting import Array
 from nirtorch_cli.primitives.dynamics import IntegratorInput
 from nirtorch_cli.primitives.parameters import array_of
 from nirtorch_cli.primitives.table import time_constants_of
@@ -147,7 +148,7 @@ def _long_time_constants(shortest: float, dt: float) -> Iterator[Finding]:
         yield Finding("NIR409", "warning", text, hint=hint)
 
 
-def _time_constants(neurons: Sequence[nir.NIRNode]) -> np.ndarray:
+def _time_constants(neurons: Sequence[nir.NIRNode]) -> Array:
     taus = [np.asarray(getattr(n, p)) for n in neurons for p in time_constants_of(n)]
     known = [one[np.isfinite(one) & (one > 0)] for one in taus if one.dtype.kind in "fiu"]
     return np.concatenate([*(one.reshape(-1) for one in known), np.empty(0)])

@@ -19,6 +19,7 @@ from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.findings.text import quoted
 from nirtorch_cli.graph.inlining import FlatGraph
 from nirtorch_cli.graph.schedule import Schedule, schedule
+from nirtorch_cli.primitives.broadcasting import Array
 from nirtorch_cli.primitives.parameters import delay_steps
 from nirtorch_cli.primitives.table import is_of_role
 from nirtorch_cli.reading.unknown_nodes import UnknownNode, type_name
@@ -50,13 +51,13 @@ def plan_graph(flat: FlatGraph, dt: float, path: str = "") -> tuple[Schedule, li
     return found, findings
 
 
-def shortened(delay: np.ndarray) -> np.ndarray:
+def shortened(delay: Array) -> Array:
     """The steps that a Delay still waits if its input is one step old already."""
-    waiting: np.ndarray = np.maximum(delay, 1) - 1
+    waiting: Array = np.maximum(delay, 1) - 1
     return waiting
 
 
-def _delays_in_steps(flat: FlatGraph, dt: float) -> Iterator[tuple[str, np.ndarray]]:
+def _delays_in_steps(flat: FlatGraph, dt: float) -> Iterator[tuple[str, Array]]:
     """The Delay nodes, and how many steps each of their elements waits."""
     for name, node in flat.nodes.items():
         if isinstance(node, nir.Delay):
@@ -64,7 +65,7 @@ def _delays_in_steps(flat: FlatGraph, dt: float) -> Iterator[tuple[str, np.ndarr
                 yield name, delay_steps(node.delay, dt)
 
 
-def _lengthened(where: str, delay: np.ndarray) -> Finding:
+def _lengthened(where: str, delay: Array) -> Finding:
     """NIR404: elements of a Delay that are lengthened to a step, because their loop needs one."""
     short = np.argwhere(delay < 1)
     first = ", ".join(str(place) for place in short[0])

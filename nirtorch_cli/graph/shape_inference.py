@@ -20,7 +20,7 @@ import numpy as np
 
 from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.findings.text import quoted
-from nirtorch_cli.primitives.broadcasting import laid_over, way_over
+from nirtorch_cli.primitives.broadcasting import Array, laid_over, way_over
 from nirtorch_cli.primitives.parameters import channels, elementwise_parameters, single
 from nirtorch_cli.primitives.shape_rules import (
     Shape,
@@ -426,5 +426,5 @@ class Inference:
         self.findings.append(Finding(code, "error", message, self.path + name, hint=hint))
 
 
-def _array(shape: Shape | None) -> np.ndarray | None:
+def _array(shape: Shape | None) -> Array | None:
     return None if shape is None else np.array(shape, dtype=np.int64)

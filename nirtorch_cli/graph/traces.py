@@ -20,6 +20,7 @@ from typing import Any
 import nir
 import numpy as np
 
+from nirtorch_cli.primitives.broadcasting import Array
 from nirtorch_cli.primitives.dynamics import IntegratorInput
 from nirtorch_cli.primitives.table import is_of_role
 
@@ -57,10 +58,10 @@ class Numbers:
     tau: of the membrane. tau_syn, w_in: empty for neurons without a synapse.
     """
 
-    tau: np.ndarray
-    r: np.ndarray
-    tau_syn: np.ndarray
-    w_in: np.ndarray
+    tau: Array
+    r: Array
+    tau_syn: Array
+    w_in: Array
 
     @property
     def is_plain(self) -> bool:
@@ -83,7 +84,7 @@ def neurons_of(node: nir.NIRNode) -> list[nir.NIRNode]:
 def numbers_of(neurons: Iterable[nir.NIRNode], *kinds: type[nir.NIRNode]) -> Numbers | None:
     """The parameters of the neurons of some types; None if one is no real number."""
     chosen = [one for one in neurons if isinstance(one, kinds)]
-    columns: dict[str, list[np.ndarray]] = {"tau": [], "r": [], "tau_syn": [], "w_in": []}
+    columns: dict[str, list[Array]] = {"tau": [], "r": [], "tau_syn": [], "w_in": []}
     for one in chosen:
         names = {"tau": "tau_mem" if hasattr(one, "tau_mem") else "tau", "r": "r"}
         if hasattr(one, "tau_syn"):
@@ -124,7 +125,7 @@ def round_step(dt: float | None, tolerance: float = _EXACT) -> float | None:
     return None
 
 
-def common(values: np.ndarray | None, tolerance: float = _EXACT) -> float | None:
+def common(values: Array | None, tolerance: float = _EXACT) -> float | None:
     """The one value that all are, up to rounding; None if they differ."""
     if values is None or not values.size or not np.all(np.isfinite(values)):
         return None
@@ -134,14 +135,14 @@ def common(values: np.ndarray | None, tolerance: float = _EXACT) -> float | None
     return float(np.median(values))
 
 
-def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray | None:
+def _ratio(above: Array, below: Array) -> Array | None:
     if above.shape != below.shape:
         return None
     with np.errstate(all="ignore"):
         return np.asarray(above / below)
 
 
-def _is_one(values: np.ndarray) -> bool:
+def _is_one(values: Array) -> bool:
     """Whether all values are equal."""
     return float(values.max() - values.min()) <= _EXACT * float(np.abs(values).max())
 
@@ -191,9 +192,9 @@ def _after_decay(neurons: Sequence[nir.NIRNode]) -> Iterator[Trace]:
         yield Trace("decayed weight", dt, "all neurons have r = tau/dt exp(-dt/tau)")
 
 
-def lambert(y: np.ndarray) -> np.ndarray:
+def lambert(y: Array) -> Array:
     """Lambert's function W, w exp(w) = y, for positive y: by Newton's method."""
-    w: np.ndarray = np.log1p(y)
+    w: Array = np.log1p(y)
     for _ in range(20):
         w = w - (w - y * np.exp(-w)) / (1 + w)
     return w

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from nirtorch_cli.primitives.broadcasting import Array
 from nirtorch_cli.primitives.broadcasting import Shape as Shape
 
 _MOST_SAID = 200
@@ -22,7 +23,7 @@ def is_tensor(value: Any) -> bool:
     return hasattr(value, "detach") and hasattr(value, "requires_grad")
 
 
-def array_of(value: Any) -> np.ndarray:
+def array_of(value: Any) -> Array:
     """Numbers as an array; of a tensor, a copy without its gradients.
 
     Raises:
@@ -81,7 +82,7 @@ def padding_mode(padding: Any) -> str | None:
     return str(padding)
 
 
-def elementwise_parameters(node: Any) -> dict[str, np.ndarray]:
+def elementwise_parameters(node: Any) -> dict[str, Array]:
     """The parameters of an elementwise node, by name; of another, those that can be arrays."""
     found = {}
     for name, value in vars(node).items():
@@ -96,7 +97,7 @@ def channels(node: Any) -> int:
     return int(node.weight.shape[1]) * single(node.groups)
 
 
-def delay_steps(delay: Any, dt: float) -> np.ndarray:
+def delay_steps(delay: Any, dt: float) -> Array:
     """A delay, in the unit of dt, as whole numbers of steps: delay/dt rounded, halves up.
 
     Raises:

@@ -18,6 +18,7 @@ import h5py
 import numpy as np
 
 from nirtorch_cli.findings.errors import ReadError
+from nirtorch_cli.primitives.broadcasting import Array
 from nirtorch_cli.reading.filters import DEFLATE, FLETCHER32, LZF, SHUFFLE, SZIP, unpacked
 from nirtorch_cli.reading.heaps import Content
 from nirtorch_cli.reading.limits import CHUNK_BYTES, MAX_REREAD, MAX_SZIP_CHUNK
@@ -38,7 +39,7 @@ class Ledger(Protocol):
     def claim(self, size: int, where: str | None, name: str | None) -> None:
         """Count what is about to be allocated, or refuse it."""
 
-    def zeros(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
+    def zeros(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
         """Room for an array."""
 
 
@@ -50,7 +51,7 @@ def chunked(
     ledger: Ledger,
     where: str | None,
     name: str,
-) -> np.ndarray | None:
+) -> Array | None:
     """The content of a chunked dataset; None if no chunk was stored.
 
     Arguments:
@@ -72,9 +73,7 @@ class _Chunked:
     where: str | None
     name: str
 
-    def array(
-        self, shape: tuple[int, ...], dtype: np.dtype[Any], packing: Packing
-    ) -> np.ndarray | None:
+    def array(self, shape: tuple[int, ...], dtype: np.dtype[Any], packing: Packing) -> Array | None:
         """A chunked dataset, assembled from its chunks; None if none was stored."""
         sizes, filters = packing.chunk, packing.filters
         grid = [range(0, length, size) for length, size in zip(shape, sizes)]
@@ -106,7 +105,7 @@ class _Chunked:
         self,
         stored: Mapping[tuple[int, ...], Any],
         corners: Iterable[tuple[int, ...]],
-        array: np.ndarray,
+        array: Array,
         packing: Packing,
     ) -> Iterator[Callable[[], None]]:
         """For each stored chunk, what unpacks it and puts it into its place in the array."""

@@ -24,6 +24,7 @@ import numpy as np
 from nirtorch_cli.findings.errors import ReadError, ShapeError
 from nirtorch_cli.findings.finding import Finding, Severity
 from nirtorch_cli.findings.text import listed, quoted
+from nirtorch_cli.primitives.broadcasting import Array
 from nirtorch_cli.primitives.table import OLD_NAMES, SHAPES, primitive_named
 from nirtorch_cli.reading.hdf5 import Member, Store, opened
 from nirtorch_cli.reading.limits import (
@@ -272,7 +273,7 @@ class _Reader:
         return [(names[source], names[target]) for source, target in table.tolist()]
 
     def numbered(
-        self, table: np.ndarray, nodes: Iterable[str], where: str | None
+        self, table: Array, nodes: Iterable[str], where: str | None
     ) -> list[tuple[str, str]]:
         """Edges from before 0.1: nodes had no names but were numbered."""
         if set(map(str, np.unique(table).tolist())) - set(nodes):

@@ -27,6 +27,7 @@ import numpy as np
 
 from nirtorch_cli.findings.errors import ReadError
 from nirtorch_cli.findings.text import quoted
+from nirtorch_cli.primitives.broadcasting import Array
 from nirtorch_cli.reading.chunks import chunked
 from nirtorch_cli.reading.digests import digest_of, released
 from nirtorch_cli.reading.heaps import Content, Heaps
@@ -205,9 +206,7 @@ class Store:
                 raise ReadError("NIR004", "is not a dataset", where, name) from None
             return _Reading(self, dataset, where, name).content()
 
-    def mapped(
-        self, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any]
-    ) -> np.ndarray | None:
+    def mapped(self, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array | None:
         """Data where they lie in the file, loaded when they are used; None where they are read.
 
         They can be changed, which does not change the file. (Windows would not let go of it.)
@@ -219,7 +218,7 @@ class Store:
             return None
         return np.asarray(np.memmap(self.path, dtype, "c", offset, shape))
 
-    def zeros(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
+    def zeros(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
         """Room for an array: in memory, or in a file that is gone when the array is."""
         size = math.prod(shape) * dtype.itemsize
         if not self.spools or size < _WORTH_SPOOLING or dtype.hasobject:
@@ -331,7 +330,7 @@ class _Reading:
 
     def chunks(
         self, shape: tuple[int, ...], dtype: np.dtype[Any], packing: Packing
-    ) -> np.ndarray | None:
+    ) -> Array | None:
         """The content of a chunked dataset; None if no chunk was stored."""
         where, name = self.where, self.name
         return chunked(self.dataset, shape, dtype, packing, self.store, where, name)

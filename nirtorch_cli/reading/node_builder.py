@@ -19,7 +19,7 @@ import numpy as np
 from nirtorch_cli.findings.errors import ReadError, ShapeError
 from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.findings.text import quoted
-from nirtorch_cli.primitives.broadcasting import laid_over, layer_of, way_over
+from nirtorch_cli.primitives.broadcasting import Array, laid_over, layer_of, way_over
 from nirtorch_cli.primitives.table import (
     COUNTS,
     POSITIVE,
@@ -97,7 +97,7 @@ class NodeBuilder:
             return self.count(name, array)
         return value
 
-    def padding(self, array: np.ndarray) -> str:
+    def padding(self, array: Array) -> str:
         words = [w.decode("utf8", "replace") if isinstance(w, bytes) else w for w in array.flat]
         word = str(words[0]).strip().lower() if len(words) == 1 else ""
         if word not in ("same", "valid"):
@@ -109,7 +109,7 @@ class NodeBuilder:
             self.other_form("padding", f"is {quoted(str(words[0]))}", f"read as {quoted(word)}")
         return word
 
-    def whole(self, name: str, array: np.ndarray) -> np.ndarray:
+    def whole(self, name: str, array: Array) -> Array:
         """Whole numbers as integers, whatever their type in the file."""
         if array.dtype.kind in "iu":
             if array.size and max(int(array.max()), -int(array.min())) >= _TOO_LARGE:
@@ -124,7 +124,7 @@ class NodeBuilder:
         self.other_form(name, f"is of the type {array.dtype}", "read as whole numbers")
         return array.astype(np.int64)
 
-    def count(self, name: str, array: np.ndarray) -> Any:
+    def count(self, name: str, array: Array) -> Any:
         """A parameter with one number per axis, or one for all axes."""
         axes = 1 if name in SINGLE or self.kind == "Conv1d" else 2
         if array.size not in (1, axes):
@@ -138,7 +138,7 @@ class NodeBuilder:
         self.other_form(name, f"has the shape {array.shape}", "read as its numbers alone")
         return whole.reshape(-1)[0] if whole.size == 1 else whole.reshape(-1)
 
-    def shape(self, name: str, array: np.ndarray) -> np.ndarray:
+    def shape(self, name: str, array: Array) -> Array:
         """A shape: sizes of at least 0, whose product may be allocated."""
         if array.ndim > 1 or array.size > _MOST_AXES:
             text = f"is {shown(str(array.tolist()))}, which is not a shape"
@@ -172,7 +172,7 @@ class NodeBuilder:
             text = f"is not in the file; taken as {default:g}"
             self.note(Finding("NIR012", severity, text, self.where, name))  # type: ignore[arg-type]
 
-    def of_one_shape(self, values: dict[str, Any]) -> dict[str, np.ndarray]:
+    def of_one_shape(self, values: dict[str, Any]) -> dict[str, Array]:
         """Neuron parameters, each in the shape of the layer.
 
         NIR wants the same shape for all; some exporters write one value for a whole layer, or
@@ -228,13 +228,13 @@ class NodeBuilder:
                 arguments[name] = int(arguments[name])
         return kind
 
-    def declared(self, names: list[str], arguments: dict[str, Any]) -> np.ndarray | None:
+    def declared(self, names: list[str], arguments: dict[str, Any]) -> Array | None:
         """The shape of an Input or Output, from the first of the given field names that it has."""
         if not names:
             text = "is not in the file; taken from the nodes around"
             self.note(Finding("NIR012", "info", text, self.where, "shape"))
             return None
-        shape: np.ndarray = arguments[names[0]]
+        shape: Array = arguments[names[0]]
         if names[0] != "shape":
             self.other_form(names[0], "is not a shape", "read as the shape")
         for name in names[1:]:

@@ -132,4 +132,5 @@ def most_active(values: Array, most: int, spikes: Array | None = None) -> Array:
 def _spread(places: Array, most: int) -> Array:
     """`most` of these, at equal distances."""
     turns = np.linspace(0, len(places) - 1, min(len(places), most)).round().astype(int)
-    return np.unique(places[turns])
+    chosen: Array = np.unique(places[turns])
+    return chosen

@@ -15,6 +15,7 @@ import numpy as np
 
 from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.findings.text import listed
+from nirtorch_cli.primitives.broadcasting import Array
 from nirtorch_cli.primitives.table import (
     COUNTS,
     SHAPES,
@@ -61,7 +62,7 @@ def examine(
                 yield finding.inside(path + name)
 
 
-def numbers(node: nir.NIRNode) -> Iterator[tuple[str, np.ndarray]]:
+def numbers(node: nir.NIRNode) -> Iterator[tuple[str, Array]]:
     """The numeric parameters of a node, of any type."""
     if primitive_of(node) is None:
         return
@@ -70,13 +71,13 @@ def numbers(node: nir.NIRNode) -> Iterator[tuple[str, np.ndarray]]:
             yield name, array
 
 
-def _arrays(node: nir.NIRNode) -> Iterator[tuple[str, np.ndarray]]:
+def _arrays(node: nir.NIRNode) -> Iterator[tuple[str, Array]]:
     for name, value in vars(node).items():
         if name not in _NOT_COMPUTED_WITH and value is not None:
             yield name, np.asarray(value)
 
 
-def range_of(values: np.ndarray) -> Range:
+def range_of(values: Array) -> Range:
     """The range of some numbers."""
     return Range(float(values.min()), float(values.max()))
 
@@ -193,7 +194,7 @@ RULES = (
 """The rules, in the order in which they are reported."""
 
 
-def _array(node: nir.NIRNode, name: str) -> np.ndarray:
+def _array(node: nir.NIRNode, name: str) -> Array:
     return np.asarray(getattr(node, name))
 
 
@@ -243,7 +244,7 @@ def precision(nodes: Mapping[str, nir.NIRNode], dtype: str) -> Iterator[Finding]
             yield Finding("NIR306", "info", text, where, hint="--dtype float64 keeps them")
 
 
-def _is_rounded(values: np.ndarray, dtype: str) -> bool:
+def _is_rounded(values: Array, dtype: str) -> bool:
     """Whether float64 values have more digits than a narrower type holds."""
     if (values.dtype.kind == "f" and values.dtype != np.float64) or dtype == "float64":
         return False

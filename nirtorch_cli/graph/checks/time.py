@@ -13,6 +13,7 @@ import numpy as np
 
 from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.graph.time_step import TimeStep
+from nirtorch_cli.primitives.broadcasting import Array
 from nirtorch_cli.primitives.dynamics import Dynamics
 from nirtorch_cli.primitives.table import is_of_role, time_constants_of
 
@@ -112,7 +113,7 @@ def lost_increments(
 
 def _increments(
     node: nir.NIRNode, dt: float, is_current: bool
-) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+) -> Iterator[tuple[str, Array, Array]]:
     """The increment of a step as a fraction of the way to the threshold, and the scale there."""
     if not is_of_role(node, "neuron"):
         return

@@ -139,7 +139,7 @@ def _columns(name: str, held: Signal, arrays: Mapping[str, Signal]) -> list[str]
 def _lines_of(arrays: Sequence[Array]) -> Array:
     """Arrays of some steps beside each other, a line for each step and batch row."""
     steps, batch = arrays[0].shape[:2]
-    tables = [a.reshape(steps * batch, math.prod(a.shape[2:])) for a in arrays]
+    tables: list[Array] = [a.reshape(steps * batch, math.prod(a.shape[2:])) for a in arrays]
     if batch != 1:
         tables = [np.tile(np.arange(batch), steps)[:, np.newaxis], *tables]
     return tables[0] if len(tables) == 1 else np.hstack([t.astype(np.float64) for t in tables])

@@ -73,10 +73,11 @@ def array_of(content: bytes | memoryview, source: FilePart, max_bytes: int | Non
     stream = io.BytesIO(bytes(content[:_HEADER_BYTES]))
     try:
         version = np.lib.format.read_magic(stream)
-        read_header = {
+        read_header: Any = {
             (1, 0): np.lib.format.read_array_header_1_0,
             (2, 0): np.lib.format.read_array_header_2_0,
         }[version]
+        shape: tuple[int, ...]
         shape, is_fortran, dtype = read_header(stream)
         count = math.prod(shape)
         if any(length < 0 for length in shape):
