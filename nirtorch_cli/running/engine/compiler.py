@@ -15,7 +15,9 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import os
 import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -127,7 +129,12 @@ class Compiler:
         started = time.perf_counter()
         plan = unrolled(loop, length)
         call = torch.compile(plan.module, backend=self.backend, dynamic=False, fullgraph=True)
-        with warnings.catch_warnings(), _partitioned_in_time(), _small_numbers_kept():
+        with (
+            warnings.catch_warnings(),
+            _partitioned_in_time(),
+            _small_numbers_kept(),
+            _away_from_here(),
+        ):
             warnings.simplefilter("ignore")  # torch's own warnings about what it compiles
             done = plan.result(call(*plan.arguments(part, state)))
         programs[length] = plan, call
@@ -145,6 +152,25 @@ def _partitioned_in_time() -> AbstractContextManager[Any]:
         return contextlib.nullcontext()
     patched: AbstractContextManager[Any] = config.patch(ban_recompute_used_far_apart=False)
     return patched
+
+
+@contextlib.contextmanager
+def _away_from_here() -> Iterator[None]:
+    """While open, the current folder is an empty one, if Python does not know PYTHONSAFEPATH yet.
+
+    Torch asks what the processor can do by a Python of its own, which looks for modules in the
+    current folder; that variable, which our commands set, forbids it from Python 3.11 on.
+    """
+    if sys.version_info >= (3, 11) or "PYTHONSAFEPATH" not in os.environ:
+        yield
+        return
+    here = os.getcwd()
+    with tempfile.TemporaryDirectory() as empty:
+        os.chdir(empty)
+        try:
+            yield
+        finally:
+            os.chdir(here)
 
 
 @contextlib.contextmanager
