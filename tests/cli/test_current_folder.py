@@ -118,9 +118,12 @@ def needs_the_command() -> None:
 
 
 def test_a_trap_springs(folder: Path) -> None:
-    """The traps are real: Python itself steps into one where the folder is on its path."""
+    """The traps are real: Python itself steps into one where the folder is on its path.
+
+    From 3.13 on `python -c` does so before it comes to the program.
+    """
     run(folder, [sys.executable, "-c", "import multiprocessing"])
-    assert sprung(folder) == ["multiprocessing"]
+    assert set(sprung(folder)) & {"multiprocessing", "linecache"}
 
 
 @pytest.mark.parametrize("command", COMMANDS)
