@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from nirtorch_cli import Context, Neuron, Pack
-from nirtorch_mappings.parameters import require, values
+from nirtorch_mappings.parameters import Array, require, values
 
 
 class LIFNeuron(Neuron):
@@ -78,7 +78,7 @@ class RecurrentLIF(LIF):
         constants: dict[str, Any],
         max_spikes: int,
         surrogate: Any,
-        w_rec: np.ndarray[Any, Any],
+        w_rec: Array,
     ) -> None:
         super().__init__(constants, max_spikes, surrogate)
         self.w_rec = torch.nn.Parameter(torch.from_numpy(np.array(w_rec, np.float64)))
@@ -137,7 +137,7 @@ def entries(
             raise ValueError(f"w_rec: the neurons have the shape {threshold.shape}, not (N,)")
         return RecurrentLIF(constants, max_spikes, surrogate, recurrent)
 
-    def weighted(node: Any, name: str, dt: float) -> np.ndarray[Any, Any]:
+    def weighted(node: Any, name: str, dt: float) -> Array:
         tau = values(node, name)
         require(node, "r", tau / dt * np.exp(-dt / tau), "Rockpool has r = tau/dt exp(-dt/tau)")
         return np.asarray(np.exp(-dt / tau))

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from nirtorch_cli import Context, Neuron, Pack
-from nirtorch_mappings.parameters import decay, require, values
+from nirtorch_mappings.parameters import Array, decay, require, values
 
 SPIKING = ("IF", "LIF", "CubaLIF")
 
@@ -38,7 +38,7 @@ class LIF(Neuron):
     nir_nodes: dict[str, str]
 
     def __init__(
-        self, constants: dict[str, Any], surrogate: Any, w_rec: np.ndarray[Any, Any] | None = None
+        self, constants: dict[str, Any], surrogate: Any, w_rec: Array | None = None
     ) -> None:
         super().__init__(constants, surrogate=surrogate)
         self.nir_nodes = {}
@@ -121,7 +121,7 @@ class Recurrent:
 def entries(surrogate: Any = "atan") -> dict[Any, Any]:
     """The map; Spyx's files tell everything."""
 
-    def made(node: Any, context: Context, w_rec: np.ndarray[Any, Any] | None = None) -> LIF:
+    def made(node: Any, context: Context, w_rec: Array | None = None) -> LIF:
         require(node, "v_leak", 0, "Spyx's neurons leak to 0")
         require(node, "v_reset", 0, "Spyx's neurons are reset by the threshold")
         beta = np.clip(values(node, "r"), 0, 1)

@@ -14,6 +14,7 @@ Content = bytes | mmap.mmap
 _LOOKED_AT = 2**16
 """How many bytes at the start and at the end are examined."""
 
+HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _ZIP = b"PK\x03\x04"
 _PICKLE = b"/data.pkl"
 """The entry of a zip file that torch.save writes first."""
@@ -24,7 +25,7 @@ _OF_CONVERT = b"nirtorch_cli"
 _FED = "it can be fed to a model with 'nirtorch run --input'"
 
 _FIRST_BYTES = (
-    (b"\x89HDF\r\n\x1a\n", "is an HDF5 file", None),
+    (HDF5_SIGNATURE, "is an HDF5 file", None),
     (b"version https://git-lfs.github.com/", "is a pointer of Git LFS", "git lfs pull"),
     (b"\x93NUMPY", "is a NumPy array (.npy)", _FED),
     (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19", "was written by torch.save", None),

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 from nirtorch_cli.findings.errors import ReadError
 from nirtorch_cli.findings.finding import Finding
 from nirtorch_cli.findings.suggestions import did_you_mean_file
-from nirtorch_cli.reading.file_kinds import is_saved, kind_of_other
+from nirtorch_cli.reading.file_kinds import HDF5_SIGNATURE, is_saved, kind_of_other
 from nirtorch_cli.reading.heaps import Content
 from nirtorch_cli.reading.limits import allowed_bytes
 
@@ -28,7 +28,6 @@ STDIN = "-"
 EMPTY = "it is empty"
 
 _PIECE = 2**24
-_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 
 def name_of(source: Source) -> str:
@@ -85,7 +84,7 @@ def _read(
 def _has_signature(start: bytes) -> bool:
     """Whether an HDF5 file starts here, or after a user block."""
     offsets = [0, *(2**power for power in range(9, 24))]
-    return any(start.startswith(_SIGNATURE, offset) for offset in offsets)
+    return any(start.startswith(HDF5_SIGNATURE, offset) for offset in offsets)
 
 
 @dataclass(frozen=True)

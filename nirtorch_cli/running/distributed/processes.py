@@ -105,9 +105,11 @@ def connected(launch: Launch) -> Iterator[Processes]:
 
     limit = default_pg_timeout.total_seconds()
     with _lost_reported():
-        store, rank, count = next(rendezvous("env://"))
+        store = next(rendezvous("env://"))[0]
         fresh = PrefixStore(_start(store, launch, limit), store)
-        torch.distributed.init_process_group("gloo", store=fresh, rank=rank, world_size=count)
+        torch.distributed.init_process_group(
+            "gloo", store=fresh, rank=launch.rank, world_size=launch.count
+        )
     try:
         yield Processes(launch)
     finally:

@@ -18,7 +18,7 @@ import itertools
 import math
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -79,11 +79,11 @@ def _table(content: bytes, source: FilePart, max_bytes: int | None) -> tuple[lis
 
 @dataclass(frozen=True)
 class NamedTable:
-    """A table whose first line is names; `lines` are the numbers of the others in the file."""
+    """A table whose first line is names; `lines` gives the numbers of the others in the file."""
 
     names: list[str]
     table: Array
-    lines: tuple[int, ...]
+    lines: Callable[[], Sequence[int]]
 
 
 def named_table_of(content: bytes, source: FilePart, max_bytes: int | None) -> NamedTable | None:
@@ -94,12 +94,15 @@ def named_table_of(content: bytes, source: FilePart, max_bytes: int | None) -> N
     """
     start = content[:_LONGEST_HEAD].decode("utf-8-sig", "replace")
     first = next((line for _, line in _lines(start)), "")
-    if not are_events([name.strip() for name in first.split(",")]):
-        return None
     names = [name.strip() for name in first.split(",")]
+    if not are_events(names):
+        return None
     table = _table(content, source, max_bytes)[1]
-    text = content.decode("utf-8-sig", "replace")
-    lines = tuple(number for number, _ in itertools.islice(_lines(text), 1, None))
+
+    def lines() -> Sequence[int]:
+        text = content.decode("utf-8-sig", "replace")
+        return [number for number, _ in _lines(text)][1:]
+
     return NamedTable(names, table.reshape(-1, len(names)), lines)
 
 

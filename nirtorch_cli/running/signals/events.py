@@ -18,7 +18,7 @@ are kept; the grid is never made as a whole.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -71,16 +71,19 @@ def columns_of(source: FilePart, names: Collection[str]) -> list[str] | None:
 class Events:
     """Events as they are in a file.
 
-    columns: by name, of one length. source: the file. lines: the line of each, if it has lines.
+    columns: by name, of one length. source: the file. lines: gives the line of each, if it has
+    lines.
     """
 
     columns: Mapping[str, Array]
     source: FilePart
-    lines: tuple[int, ...] | None = None
+    lines: Callable[[], Sequence[int]] | None = None
 
-    def place(self, index: int) -> str:
-        """Which event one is, for a message."""
-        return f"event {index:,}" if self.lines is None else f"line {self.lines[index]:,}"
+    def wrong(self, port: Port, name: str, index: int, why: str) -> UsageError:
+        """The error that the number of an event in a column is not what it may be."""
+        place = f"event {index:,}" if self.lines is None else f"line {self.lines()[index]:,}"
+        number = self.columns[name][index].item()
+        return port.problem(self.source.name, f"{place}: {name} is {number:.15g}{why}")
 
     def __len__(self) -> int:
         return len(self.columns[TIME])
@@ -144,10 +147,8 @@ def _steps(events: Events, port: Port, dt: float, unit: TimeUnit | None) -> Arra
     values = times.astype(np.float64)
     wrong = np.flatnonzero(~np.isfinite(values) | (values < 0))
     if len(wrong):
-        index = int(wrong[0])
-        why = ", before the start" if np.isfinite(values[index]) else ""
-        text = f"{events.place(index)}: t is {values[index]:.15g}{why}"
-        raise port.problem(events.source.name, text)
+        why = ", before the start" if np.isfinite(values[wrong[0]]) else ""
+        raise events.wrong(port, TIME, wrong[0], why)
     if unit is None and len(values) and (values == np.floor(values)).all():
         text = f"its t are whole numbers, up to {values.max():,.0f}, and their unit is not known"
         hint = f"give --time-unit {', '.join(get_args(TimeUnit)[:-1])}, or step for steps of dt"
@@ -156,9 +157,7 @@ def _steps(events: Events, port: Port, dt: float, unit: TimeUnit | None) -> Arra
         found = np.floor(values)
         wrong = np.flatnonzero(found != values)
         if len(wrong):
-            index = int(wrong[0])
-            text = f"{events.place(index)}: t is {values[index]:.15g}, not a whole step"
-            raise port.problem(events.source.name, text)
+            raise events.wrong(port, TIME, wrong[0], ", not a whole step")
     else:
         found = steps_of(times, dt / _SECONDS[unit or "s"])
     if len(found) and found.max() >= _MOST_STEPS:
@@ -209,28 +208,28 @@ def _coordinates(events: Events, port: Port) -> tuple[tuple[int, ...], tuple[str
 
 def _whole(events: Events, port: Port, name: str, length: int | None) -> Array:
     """A column as whole numbers from 0 on, below a length if there is one."""
-    given = events.columns[name]
-    values = given.astype(np.float64)
+    values = events.columns[name].astype(np.float64)
     if name == "p":
         values = np.where(values == -1, 0, values)
     wrong = np.flatnonzero((values != np.floor(values)) | (values < 0))
     if not len(wrong) and length is not None:
         wrong = np.flatnonzero(values >= length)
     if len(wrong):
-        index = int(wrong[0])
-        text = f"{events.place(index)}: {name} is {given[index].item():.15g}"
-        if length is not None:
-            text += f"; the Input has {counted(length, 'place')} there, from 0 on"
-        raise port.problem(events.source.name, text)
+        places = None if length is None else f"; the Input has {counted(length, 'place')} there"
+        raise events.wrong(port, name, wrong[0], "" if places is None else f"{places}, from 0 on")
     whole: Array = values.astype(np.int64)
     return whole
 
 
-def checked(columns: Mapping[str, Array], source: FilePart) -> dict[str, Array]:
-    """Columns of one length each, of numbers.
+def events_of(
+    columns: Mapping[str, Array],
+    source: FilePart,
+    lines: Callable[[], Sequence[int]] | None = None,
+) -> Events:
+    """The events in columns of a file.
 
     Raises:
-        ReadError: they are not.
+        ReadError: they are not of one length, or no numbers.
     """
     found = {name: np.asarray(array) for name, array in columns.items()}
     lengths = {name: array.shape for name, array in found.items()}
@@ -240,7 +239,7 @@ def checked(columns: Mapping[str, Array], source: FilePart) -> dict[str, Array]:
     for name, array in found.items():
         if array.dtype.kind not in "biuf":
             raise source.problem(f"its {name} holds {array.dtype}, not numbers")
-    return found
+    return Events(found, source, lines)
 
 
 def require_unused(unit: TimeUnit | None, count: EventCount) -> None:

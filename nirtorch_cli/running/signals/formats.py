@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from nirtorch_cli.primitives.broadcasting import Array
+from nirtorch_cli.reading.file_kinds import HDF5_SIGNATURE
 from nirtorch_cli.reading.formats import Format, format_by_content, format_by_suffix, format_named
 from nirtorch_cli.reading.sources import FilePart, bytes_of
 from nirtorch_cli.running.signals.binning import require_same_step
 from nirtorch_cli.running.signals.csv import named_table_of, table_of
-from nirtorch_cli.running.signals.events import Events, checked, columns_of
+from nirtorch_cli.running.signals.events import Events, columns_of, events_of
 from nirtorch_cli.running.signals.npz import (
     DT,
     NPY_SIGNATURE,
@@ -32,8 +33,6 @@ from nirtorch_cli.running.signals.npz import (
 )
 
 _HERE, _THERE = "nirtorch_cli.running.signals.formats", "nirtorch_cli.running.signals.outputs"
-
-HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 SIGNALS = (
     Format(
@@ -110,7 +109,7 @@ def read_npz(content: bytes, source: FilePart, dt: float, max_bytes: int | None)
     chosen = columns_of(source, names_of(content, source))
     if chosen is not None:
         columns = arrays_of_names(content, source, max_bytes, chosen)
-        return Events(checked(columns, source), source)
+        return events_of(columns, source)
     step = None if source.part == DT else step_of(content, source, max_bytes)
     if step is not None:
         require_same_step(step, dt, file=source.name, node=None)
@@ -121,13 +120,10 @@ def read_nir(
     content: bytes | memoryview, source: FilePart, dt: float, max_bytes: int | None
 ) -> Array | Events:
     """The only observable of NIR data, or the one that `source` names; or columns of events."""
-    from nirtorch_cli.running.signals.nirdata import event_columns, observable_of  # import h5py
+    from nirtorch_cli.running.signals.nirdata import recorded  # imports h5py
 
     given = source.file if isinstance(content, memoryview) else content
-    columns = event_columns(given, source, max_bytes)
-    if columns is not None:
-        return Events(checked(columns, source), source)
-    return observable_of(given, source, dt, max_bytes)
+    return recorded(given, source, dt, max_bytes)
 
 
 def view_of(source: FilePart) -> memoryview | None:
@@ -160,7 +156,7 @@ def read_csv(content: bytes, source: FilePart, dt: float, max_bytes: int | None)
     chosen = None if named is None else columns_of(source, named.names)
     if named is not None and chosen is not None:
         columns = {name: named.table[:, named.names.index(name)] for name in chosen}
-        return Events(checked(columns, source), source, named.lines)
+        return events_of(columns, source, named.lines)
     _require_whole(source)
     return table_of(content, source, max_bytes)
 
@@ -171,7 +167,7 @@ def _structured(values: Array, source: FilePart) -> Array | Events:
     chosen = None if names is None else columns_of(source, names)
     if chosen is None:
         return values
-    return Events(checked({name: values.reshape(-1)[name] for name in chosen}, source), source)
+    return events_of({name: values.reshape(-1)[name] for name in chosen}, source)
 
 
 def _require_whole(source: FilePart) -> None:

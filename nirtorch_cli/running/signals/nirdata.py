@@ -25,7 +25,7 @@ from nirtorch_cli.reading.hdf5 import Member, Store, opened
 from nirtorch_cli.reading.limits import MAX_NESTING, NODE_BYTES
 from nirtorch_cli.reading.sources import FilePart
 from nirtorch_cli.running.signals.binning import binned, require_same_step
-from nirtorch_cli.running.signals.events import columns_of
+from nirtorch_cli.running.signals.events import Events, columns_of, events_of
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,13 @@ class Observable:
     fields: dict[str, Member]
 
 
-def observable_of(
+def recorded(
     content: str | bytes, source: FilePart, dt: float, max_bytes: int | None
-) -> Array:
+) -> Array | Events:
     """The observable that `source` names, or the only one, on a grid of dt: (T, samples, neurons).
+
+    Of an HDF5 file that is no NIR data, columns of events: datasets at its top, or in a group
+    `events` there.
 
     Raises:
         ReadError: the file is damaged, too large or of another kind, or does not have exactly one
@@ -49,35 +52,28 @@ def observable_of(
     """
     try:
         with opened(content, max_bytes, maps=True, spools=True) as store:
-            found = list(_observables(store))
+            top = store.members(store.root, None, "/")
+            columns = _event_columns(store, top, source)
+            if columns is not None:
+                return events_of(columns, source)
+            found = list(_observables(store, top))
             return _values(store, _chosen(found, source), dt)
     except (ReadError, UsageError) as error:
         raise error.of(source.name) from error.__cause__
 
 
-def event_columns(
-    content: str | bytes, source: FilePart, max_bytes: int | None
+def _event_columns(
+    store: Store, members: dict[str, Member], source: FilePart
 ) -> dict[str, Array] | None:
-    """The columns of events in an HDF5 file that is no NIR data; None if it has none.
-
-    They are datasets at its top, or in a group `events` there.
-
-    Raises:
-        ReadError: the file is damaged, or too large.
-    """
-    try:
-        with opened(content, max_bytes) as store:
-            members = store.members(store.root, None, "/")
-            if "nodes" in members:
-                return None
-            if "events" in members and columns_of(source, members) is None:
-                members = store.members(members["events"], None, "events")
-            chosen = columns_of(source, members)
-            if chosen is None:
-                return None
-            return {name: np.asarray(store.value(members[name], None, name)) for name in chosen}
-    except ReadError as error:
-        raise error.of(source.name) from error.__cause__
+    """The columns of events in a file that is no NIR data; None if it has none."""
+    if "nodes" in members:
+        return None
+    if "events" in members and columns_of(source, members) is None:
+        members = store.members(members["events"], None, "events")
+    chosen = columns_of(source, members)
+    if chosen is None:
+        return None
+    return {name: np.asarray(store.value(members[name], None, name)) for name in chosen}
 
 
 def gridded_of(
@@ -92,7 +88,7 @@ def gridded_of(
     step: float | None = None
     try:
         with opened(content, max_bytes) as store:
-            for each in _observables(store):
+            for each in _observables(store, store.members(store.root, None, "/")):
                 if "data" not in each.fields:
                     hint = "'nirtorch run -o' writes what is"
                     raise ReadError("NIR023", "has no grid of time steps", each.path, hint=hint)
@@ -107,8 +103,7 @@ def gridded_of(
     return arrays, step
 
 
-def _observables(store: Store) -> Iterator[Observable]:
-    top = store.members(store.root, None, "/")
+def _observables(store: Store, top: dict[str, Member]) -> Iterator[Observable]:
     if "nodes" not in top or "edges" in top:
         hint = "nir.write_data writes one; a model is not an input"
         raise ReadError("NIR022", "is an HDF5 file, but does not hold NIR data", hint=hint)
